@@ -1,0 +1,57 @@
+"""Names that operator, runner and command line must agree on; no other module spells them."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+GROUP = "sparsetransfer.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "SparseTransferExperiment"
+PLURAL = "sparsetransferexperiments"
+
+ENV_EXPERIMENT = "STE_EXPERIMENT"
+"""The experiment as JSON: identity and keyed fields, at most ``MAX_EXPERIMENT_BYTES``."""
+ENV_STAGE_KEY = "STE_STAGE_KEY"
+ENV_PROGRESS_URL = "STE_PROGRESS_URL"
+ENV_PROGRESS_CA = "STE_PROGRESS_CA"
+ENV_TERMINATION_LOG = "STE_TERMINATION_LOG"
+"""Where the stage result goes instead of ``TERMINATION_LOG``; set by the local executor."""
+
+TERMINATION_LOG = "/dev/termination-log"
+RUNNER_CONTAINER = "runner"
+PVC_MOUNT = "/mnt/pvc"
+SCRATCH_MOUNT = "/scratch"
+
+MAX_EXPERIMENT_BYTES = 64 * 1024
+MAX_STAGE_RESULT_BYTES = 4096
+"""The kubelet cuts termination messages here."""
+
+MANIFEST = "manifest.json"
+PLAN = "plan.json"
+
+
+class Stage(StrEnum):
+    """The stages of an experiment, in order."""
+
+    PREPARE = "prepare"
+    TRAIN = "train"
+    PACKAGE = "package"
+
+
+TEACHER_FOLDER = "teacher"
+"""The baseline's folder name; it is an output of the train stage with a key of its own."""
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the runner and of the command line."""
+
+    DONE = 0
+    USAGE = 2
+    INPUT = 10
+    ACCEPTANCE = 11
+    MEMORY = 12
+    ACCESS = 13
+    VANISHED = 14
+    TRANSIENT = 75
+    STOPPED = 143

@@ -1,0 +1,143 @@
+"""The JSON documents that stages write: plan, manifest, stage result, progress."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from .base import Part, Ratio, Record
+from .contract import MAX_STAGE_RESULT_BYTES, Stage
+from .results import Artifact, Results
+
+
+class ModelSource(Part):
+    """A model that prepare resolved and checked."""
+
+    uri: str
+    digest: str = Field(description="SHA-256 over the model's files.")
+    format: str = Field(description="Such as huggingface-safetensors.")
+    architecture: str
+    sparsity: Ratio = Field(description="Zeros / prunable weights at the start.")
+    parameters: int
+    licence: str | None = None
+
+
+class SplitInfo(Part):
+    """One split of the data, as checked by prepare."""
+
+    name: Literal["train", "val", "test"]
+    file: str = Field(description="Path below the data's root.")
+    samples: int
+    digest: str = Field(description="SHA-256 of the file.")
+
+
+class TrainingSettings(Part):
+    """Everything that decides one training run, resolved: no setting is left to a default."""
+
+    epochs: float
+    learning_rate: float
+    batch_size: int
+    seed: int
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    max_train_samples: int | None = None
+    recipe: str = Field(description="The resolved recipe's YAML text, variables substituted.")
+
+
+class Plan(Record):
+    """What prepare decided: train and package read this instead of deciding again."""
+
+    use_case: str
+    level: float
+    band: str
+    problem_type: str = Field(description="Such as single_label_classification.")
+    columns: dict[str, list[str]] = Field(description="Role to column names, such as text, label.")
+    labels: list[str] = Field(description="Label names in the order of the model's outputs.")
+    splits: list[SplitInfo]
+    evaluation_split: Literal["val", "test"]
+    choice_split: Literal["val", "train"] = Field(
+        description="Where choices are made: val when test exists, else a tenth held out of train."
+    )
+    data_digest: str
+    max_sequence_length: int | None = None
+    truncated_share: Ratio | None = None
+    model: ModelSource = Field(description="The foundation (at levels below 0.25 the dense model).")
+    dense: ModelSource | None = Field(None, description="The dense counterpart: the baseline.")
+    teacher_uri: str | None = Field(None, description="A given teacher; it only distils.")
+    shares_parent: bool = Field(
+        False, description="Foundation and teacher share architecture and parent."
+    )
+    quantize: bool
+    training: TrainingSettings
+    baseline: TrainingSettings | None = None
+    teacher_key: str | None = None
+    total_steps: int
+    expected_memory_bytes: int
+    licences: dict[str, str] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
+
+
+class StageResult(Record):
+    """How a stage ended; on a cluster the container's termination message."""
+
+    stage: Stage
+    key: str
+    outcome: Literal["Succeeded", "Failed", "Stopped"]
+    reason: str = Field(description="CamelCase, such as Completed or InvalidInput.")
+    message: str = ""
+    exit_code: int = 0
+    manifest_uri: str | None = None
+    digests: dict[str, str] = Field(default_factory=dict)
+    headline: dict[str, float | None] = Field(
+        default_factory=dict, description="Numbers worth showing before the manifest is read."
+    )
+    recorded: bool = Field(False, description="True when nothing was run: the result was there.")
+
+    def to_termination_message(self) -> bytes:
+        """Returns the result in at most ``MAX_STAGE_RESULT_BYTES``; a long message is cut."""
+        body = self.model_dump_json(by_alias=True, exclude_none=True).encode()
+        excess = len(body) - MAX_STAGE_RESULT_BYTES
+        if excess <= 0:
+            return body
+        # JSON escapes one character to at most six bytes; cutting by bytes' worth of characters
+        # and measuring again ends after a few rounds.
+        keep = max(0, len(self.message) - excess - 1)
+        shorter = self.message[:keep] + "…" if keep else ""
+        return self.model_copy(update={"message": shorter}).to_termination_message()
+
+
+class FileEntry(Part):
+    """A file of a stage's folder, by its path relative to that folder."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class Manifest(Record):
+    """Written last: a folder that has one is complete, and every file in it is listed here."""
+
+    stage: str = Field(description="prepare, train, package, or teacher.")
+    key: str
+    created: datetime
+    files: list[FileEntry]
+    result: StageResult | None = None
+    results: Results | None = Field(None, description="Package only: the experiment's outcome.")
+    artifacts: list[Artifact] = Field(default_factory=list)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    licences: dict[str, str] = Field(default_factory=dict)
+
+
+class Progress(Record):
+    """One report of a running stage."""
+
+    stage: Stage
+    activity: str = Field(description="What is being done, such as 'baseline' or 'benchmark'.")
+    step: int | None = None
+    total_steps: int | None = None
+    epoch: float | None = None
+    percentage: float | None = Field(None, description="Of the whole stage, 0 to 100.")
+    estimated_remaining_seconds: float | None = None
+    last_updated_time: datetime | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)

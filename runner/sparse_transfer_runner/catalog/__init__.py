@@ -1,0 +1,1 @@
+"""Which foundation models exist, and how names resolve to them."""

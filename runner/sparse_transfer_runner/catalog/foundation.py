@@ -1,0 +1,40 @@
+"""The record beside a foundation model's weights: where it came from and how good it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from sparse_transfer_api.base import Part, Ratio, Record
+
+FOUNDATION_FILE = "foundation.json"
+
+
+class Parent(Part):
+    """The dense model that a foundation was made from: its baseline and teacher start there."""
+
+    uri: str
+    digest: str = Field(description="SHA-256 over the model's files.")
+
+
+class Foundation(Record):
+    """``foundation.json`` in a foundation model's folder, written by ``sparse-transfer upstream``."""
+
+    name: str
+    family: str = Field(description="text or image.")
+    architecture: str
+    parent: Parent | None = None
+    sparsity: Ratio = Field(description="Zeros / prunable weights.")
+    pattern: str = "unstructured"
+    method: str = Field(description="Such as admm or magnitude.")
+    prunable: list[str] = Field(description="Names of the pruned weights.")
+    licence: str | None = None
+    quality: dict[str, float] = Field(
+        default_factory=dict, description="Relative errors against the parent, rows, seconds."
+    )
+
+
+def read_foundation(folder: Path) -> Foundation | None:
+    """Returns the folder's record, or None where there is none."""
+    path = folder / FOUNDATION_FILE
+    return Foundation.model_validate_json(path.read_bytes()) if path.is_file() else None

@@ -1,0 +1,1 @@
+"""Export, quantized forms, verification, measurement and the deployment folder."""

@@ -1,0 +1,1 @@
+"""The three stages of an experiment and what they share."""
