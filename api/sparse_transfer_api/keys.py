@@ -1,0 +1,127 @@
+"""Stage keys, as in a build system: what decides a result decides its key, and nothing else.
+
+A key is the first 10 lower-case base32 characters (50 bits) of SHA-256 over canonical JSON. Fields
+at their default do not enter, so that a new optional field changes no existing key.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from .contract import Stage
+from .records import TrainingSettings
+from .spec import SparseTransferSpec
+from .spec.types import DECIDES
+
+KEY_LENGTH = 10
+
+
+def stage_key(
+    spec: SparseTransferSpec,
+    stage: Stage | str,
+    previous_key: str | None,
+    digests: Mapping[str, str],
+) -> str:
+    """Returns the key of a stage.
+
+    Args:
+        spec: The user's spec.
+        stage: ``prepare``, ``train`` or ``package``.
+        previous_key: The key of the stage before; None for prepare.
+        digests: What the stage before recorded (model, recipe and data after prepare, weights
+            after train); empty for prepare.
+    """
+    return _key(
+        {
+            "fields": deciding_fields(spec, Stage(stage)),
+            "previous": previous_key,
+            "digests": dict(digests),
+        }
+    )
+
+
+def teacher_key(
+    *,
+    dense_digest: str,
+    data_digest: str,
+    use_case: str,
+    settings: TrainingSettings,
+    inputs: Mapping[str, Any] | None = None,
+) -> str:
+    """Returns the key of a baseline: levels, recipes and masks of one task share it.
+
+    Args:
+        dense_digest: Of the dense model's files.
+        data_digest: Of the data's files.
+        use_case: Canonical name.
+        settings: The baseline's own training settings; the recipe among them does not count.
+        inputs: What else decides what the baseline sees and is scored on, resolved: columns,
+            problem type, sequence length, evaluation samples.
+    """
+    return _key(
+        {
+            "dense": dense_digest,
+            "data": data_digest,
+            "useCase": use_case,
+            "settings": settings.model_dump(mode="json", exclude_none=True, exclude={"recipe"}),
+            "inputs": dict(inputs or {}),
+        }
+    )
+
+
+def deciding_fields(spec: SparseTransferSpec, stage: Stage | str) -> dict[str, Any]:
+    """Returns the fields that decide a stage and differ from their default, by dotted path."""
+    return dict(_differing(spec, str(stage), ""))
+
+
+def _differing(block: BaseModel, stage: str, prefix: str) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    dumped: dict[str, Any] | None = None
+    for name, field in type(block).model_fields.items():
+        value = getattr(block, name)
+        path = f"{prefix}{field.alias or name}"
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and DECIDES in extra:
+            stages = extra[DECIDES]
+            if (
+                isinstance(stages, list)
+                and stage in stages
+                and value != field.get_default(call_default_factory=True)
+            ):
+                dumped = dumped or block.model_dump(mode="json", by_alias=True)
+                found.append((path, dumped[field.alias or name]))
+        elif isinstance(value, BaseModel):
+            found.extend(_differing(value, stage, f"{path}."))
+    return found
+
+
+def _key(content: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(canonical_json(content)).digest()
+    return base64.b32encode(digest).decode().lower()[:KEY_LENGTH]
+
+
+def canonical_json(content: Any) -> bytes:
+    """Returns the one JSON text of a value: keys sorted, whole floats as integers.
+
+    A number keeps its meaning and loses its spelling on its way through the API server, where
+    ``1.0`` comes back as ``1``.
+    """
+    return json.dumps(
+        _plain(content), sort_keys=True, separators=(",", ":"), allow_nan=False
+    ).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,224 @@
+"""Rules between fields: one table, kept by the models here and by CEL on the API server.
+
+A rule that a cluster alone needs (``cluster_only``) is not kept by the models, because the command
+line allows more: local files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..suggest import listed
+from ..use_cases import ALIASES, UseCaseName
+
+if TYPE_CHECKING:
+    from .experiment import SparseTransferSpec
+
+Holds = Callable[["SparseTransferSpec"], bool]
+
+MAX_NAME = 40
+"""Of ``metadata.name``: short enough that no derived name is ever cut."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule.
+
+    Args:
+        at: The node that ``self`` is in the CEL expression, as a path from the root; empty for
+            the root itself.
+        fields: Paths of the fields it looks at, the one to blame first. When one of them is wrong
+            by itself, the rule is not reported.
+        message: What was expected.
+        cel: True where the rule is kept.
+        holds: The same on the models; None for a rule of the cluster alone.
+    """
+
+    at: str
+    fields: tuple[str, ...]
+    message: str
+    cel: str
+    holds: Holds | None = None
+
+    @property
+    def where(self) -> str:
+        """The field that is blamed."""
+        return self.fields[0]
+
+    @property
+    def cluster_only(self) -> bool:
+        """Whether the command line allows what this rule refuses."""
+        return self.holds is None
+
+
+def broken_rules(spec: SparseTransferSpec) -> tuple[Rule, ...]:
+    """Returns every rule between fields that the spec breaks."""
+    return tuple(rule for rule in RULES if rule.holds is not None and not rule.holds(spec))
+
+
+def _image(spec: SparseTransferSpec) -> bool:
+    return spec.use_case.startswith("cv-")
+
+
+def _text_settings(spec: SparseTransferSpec) -> bool:
+    return (
+        spec.training.max_sequence_length is not None
+        or spec.benchmark.headline.sequence is not None
+        or bool(spec.benchmark.sequence_lengths)
+    )
+
+
+def _asks_for_gpu(spec: SparseTransferSpec) -> bool:
+    resources = (spec.stages.prepare.resources, spec.stages.package.resources)
+    return any(
+        "gpu" in name or name.startswith("nvidia.com/")
+        for asked in resources
+        for name in (*asked.requests, *asked.limits)
+    )
+
+
+def _image_names() -> str:
+    """Returns a regular expression of all names of image use cases, separators alike."""
+    names = [
+        name
+        for canonical in UseCaseName
+        if canonical.startswith("cv-")
+        for name in (canonical.value, *ALIASES[canonical])
+    ]
+    return "|".join(name.replace("_", "-").replace("-", "[-_ ]") for name in names)
+
+
+def _cluster_schemes(field: str, name: str, schemes: Sequence[str]) -> Rule:
+    """A cluster takes only what a pod can reach: no file of the user's own machine."""
+    pattern = "|".join(schemes)
+    return Rule(
+        at=field.rpartition(".")[0],
+        fields=(field,),
+        message=f"on a cluster, expected {listed(f'{scheme}:' for scheme in schemes)}",
+        cel=f"!has(self.{name}) || self.{name}.matches('^({pattern}):.+')",
+    )
+
+
+_IMAGE_USE_CASE = f"self.useCase.matches('(?i)^({_image_names()})$')"
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        at="spec.teacher",
+        fields=("spec.teacher.uri", "spec.teacher.mode"),
+        message="expected with mode Given, and only there",
+        cel="(has(self.mode) && self.mode == 'Given') == has(self.uri)",
+        holds=lambda spec: (spec.teacher.mode == "Given") == (spec.teacher.uri is not None),
+    ),
+    Rule(
+        at="spec.baseline",
+        fields=("spec.baseline.value", "spec.baseline.mode"),
+        message="expected with mode Given, and only there",
+        cel="(has(self.mode) && self.mode == 'Given') == has(self.value)",
+        holds=lambda spec: (spec.baseline.mode == "Given") == (spec.baseline.value is not None),
+    ),
+    Rule(
+        at="spec.recipe",
+        fields=("spec.recipe.inline", "spec.recipe.uri"),
+        message="expected either uri or inline, not both",
+        cel="!(has(self.uri) && has(self.inline))",
+        holds=lambda spec: spec.recipe.uri is None or spec.recipe.inline is None,
+    ),
+    Rule(
+        at="spec.model",
+        fields=("spec.model.revision", "spec.model.uri"),
+        message="expected only together with uri",
+        cel="!has(self.revision) || has(self.uri)",
+        holds=lambda spec: spec.model.revision is None or spec.model.uri is not None,
+    ),
+    Rule(
+        at="spec",
+        fields=("spec.acceptance.minRecovery", "spec.baseline.mode"),
+        message="needs a baseline; expected baseline.mode Auto or Given, or no minRecovery",
+        cel="!(has(self.acceptance) && has(self.acceptance.minRecovery) && has(self.baseline) "
+        "&& has(self.baseline.mode) && self.baseline.mode == 'None')",
+        holds=lambda spec: spec.acceptance.min_recovery is None or spec.baseline.mode != "None",
+    ),
+    Rule(
+        at="spec",
+        fields=("spec.search.minRecovery", "spec.baseline.mode"),
+        message="needs a baseline; expected baseline.mode Auto or Given, or no minRecovery",
+        cel="!(has(self.search) && has(self.search.minRecovery) && has(self.baseline) "
+        "&& has(self.baseline.mode) && self.baseline.mode == 'None')",
+        holds=lambda spec: spec.search.min_recovery is None or spec.baseline.mode != "None",
+    ),
+    Rule(
+        at="spec.search",
+        fields=("spec.search.levels", "spec.search.minRecovery", "spec.search.objective"),
+        message="expected the levels to try, such as [0.3, 0.6]",
+        cel="(has(self.levels) && self.levels.size() > 0) "
+        "|| !(has(self.minRecovery) || has(self.objective) && self.objective != 'Fastest')",
+        holds=lambda spec: (
+            bool(spec.search.levels)
+            or (spec.search.min_recovery is None and spec.search.objective == "Fastest")
+        ),
+    ),
+    Rule(
+        at="spec.training",
+        fields=("spec.training.nodes",),
+        message="expected 1; training on several machines is not supported",
+        cel="!has(self.nodes) || self.nodes <= 1",
+        holds=lambda spec: spec.training.nodes == 1,
+    ),
+    Rule(
+        at="spec",
+        fields=("spec.training.imageSize", "spec.useCase"),
+        message="expected with image use cases only",
+        cel=f"!has(self.training) || !has(self.training.imageSize) || {_IMAGE_USE_CASE}",
+        holds=lambda spec: spec.training.image_size is None or _image(spec),
+    ),
+    Rule(
+        at="spec",
+        fields=(
+            "spec.training.maxSequenceLength",
+            "spec.benchmark.sequenceLengths",
+            "spec.benchmark.headline.sequence",
+            "spec.useCase",
+        ),
+        message="expected with text use cases only, as are benchmark's sequence lengths",
+        cel=f"!{_IMAGE_USE_CASE} || !(has(self.training) && has(self.training.maxSequenceLength) "
+        "|| has(self.benchmark) && (has(self.benchmark.sequenceLengths) "
+        "&& self.benchmark.sequenceLengths.size() > 0 "
+        "|| has(self.benchmark.headline) && has(self.benchmark.headline.sequence)))",
+        holds=lambda spec: not (_image(spec) and _text_settings(spec)),
+    ),
+    Rule(
+        at="spec",
+        fields=("spec.benchmark.headline.engine", "spec.export.targets"),
+        message="expected one of export.targets",
+        cel="!has(self.benchmark) || !has(self.benchmark.headline) "
+        "|| !has(self.benchmark.headline.engine) "
+        "|| (has(self.export) && has(self.export.targets) "
+        "? self.benchmark.headline.engine in self.export.targets "
+        ": self.benchmark.headline.engine in ['onnxruntime', 'openvino'])",
+        holds=lambda spec: (
+            spec.benchmark.headline.engine is None
+            or spec.benchmark.headline.engine in spec.export.targets
+        ),
+    ),
+    Rule(
+        at="spec.storage.cache",
+        fields=("spec.storage.cache.hostPath", "spec.storage.cache.claim"),
+        message="expected either claim or hostPath, not both",
+        cel="!(has(self.claim) && has(self.hostPath))",
+        holds=lambda spec: spec.storage.cache.claim is None or spec.storage.cache.host_path is None,
+    ),
+    Rule(
+        at="spec.stages",
+        fields=("spec.stages",),
+        message="expected GPUs in train's resources only",
+        cel="[has(self.prepare) ? [self.prepare] : [], has(self.package) ? [self.package] : []]"
+        ".all(found, found.all(stage, !has(stage.resources) || "
+        "[has(stage.resources.requests) ? stage.resources.requests : {}, "
+        "has(stage.resources.limits) ? stage.resources.limits : {}]"
+        ".all(asked, asked.all(name, !name.contains('gpu') && !name.startsWith('nvidia.com/')))))",
+        holds=lambda spec: not _asks_for_gpu(spec),
+    ),
+)
+"""Between fields, on the cluster and on one machine alike."""
