@@ -17,6 +17,8 @@ ENV_PROGRESS_URL = "STE_PROGRESS_URL"
 ENV_PROGRESS_CA = "STE_PROGRESS_CA"
 ENV_TERMINATION_LOG = "STE_TERMINATION_LOG"
 """Where the stage result goes instead of ``TERMINATION_LOG``; set by the local executor."""
+ENV_CATALOG = "STE_CATALOG"
+"""Path of a catalogue that takes the packaged one's place."""
 
 TERMINATION_LOG = "/dev/termination-log"
 RUNNER_CONTAINER = "runner"

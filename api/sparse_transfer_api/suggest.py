@@ -8,15 +8,20 @@ from collections.abc import Iterable
 
 _CUTOFF = 0.6
 """Of difflib's similarity; below it a suggestion reads as a guess."""
+_SHORTEST_BEGINNING = 3
 
 
 def nearest(value: str, valid: Iterable[str]) -> str | None:
     """Returns the valid value most like ``value``, or None where nothing is alike.
 
-    Case and the separators ``-``, ``_`` and space do not count.
+    Case and the separators ``-``, ``_`` and space do not count. Where nothing is alike as a whole,
+    a valid value that begins with ``value`` will do.
     """
-    plain = {_plain(candidate): candidate for candidate in reversed(list(valid))}
-    found = difflib.get_close_matches(_plain(value), plain, n=1, cutoff=_CUTOFF)
+    plain = {without_separators(candidate): candidate for candidate in reversed(list(valid))}
+    wanted = without_separators(value)
+    found = difflib.get_close_matches(wanted, plain, n=1, cutoff=_CUTOFF)
+    if not found and len(wanted) >= _SHORTEST_BEGINNING:
+        found = [name for name in plain if name.startswith(wanted)][:1]
     return plain[found[0]] if found else None
 
 
@@ -32,5 +37,6 @@ def listed(values: Iterable[object]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 
-def _plain(value: str) -> str:
+def without_separators(value: str) -> str:
+    """Returns a name as it is compared: lower case, without ``-``, ``_`` and spaces."""
     return re.sub(r"[-_\s]", "", value.casefold())

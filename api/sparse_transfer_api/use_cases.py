@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from .errors import InputError
-from .suggest import did_you_mean
+from .suggest import did_you_mean, listed
 
 
 class UseCaseName(StrEnum):
@@ -55,19 +55,16 @@ def resolve_use_case(name: str) -> UseCaseName:
     """
     found = _BY_NAME.get(normalised(name))
     if found is None:
-        raise InputError(unknown_use_case(name))
+        shown = name[:_SHOWN]
+        raise InputError(
+            f"unknown use case {shown!r}; expected {listed(UseCaseName)}"
+            f"{did_you_mean(shown, ALL_NAMES)}"
+        )
     return found
 
 
-def unknown_use_case(name: str) -> str:
-    """Returns the message for an unknown name."""
-    shown = name[:_SHOWN]
-    names = [*UseCaseName, *(alias for aliases in ALIASES.values() for alias in aliases)]
-    return (
-        f"unknown use case {shown!r} (the use cases are {', '.join(UseCaseName)})"
-        f"{did_you_mean(shown, names)}"
-    )
-
+ALL_NAMES = (*UseCaseName, *(alias for aliases in ALIASES.values() for alias in aliases))
+"""Every name that is understood, canonical ones first."""
 
 _SHOWN = 64
 _SEPARATORS = str.maketrans("_ ", "--")

@@ -10,11 +10,12 @@ from pydantic_core import PydanticCustomError
 from ..contract import API_VERSION, KIND
 from ..errors import InputError
 from ..optim_level import DEFAULT_LEVEL
-from ..use_cases import UseCaseName, resolve_use_case, unknown_use_case
+from ..suggest import did_you_mean, listed
+from ..use_cases import ALL_NAMES, UseCaseName, resolve_use_case
 from .inputs import Credentials, Data, ModelOverride, Output, Storage
 from .pod import Labels, PodTemplate, RunPolicy, Stages
-from .rules import broken_rules
-from .types import NOTHING, PREPARE, Block, DnsLabel, Level, Name, Text
+from .rules import RULES_BROKEN, broken_rules
+from .types import NOTHING, PREPARE, Block, DnsLabel, Hint, Level, Name
 from .work import (
     Acceptance,
     Baseline,
@@ -34,13 +35,25 @@ def _canonical(value: Any) -> Any:
     try:
         return resolve_use_case(value)
     except InputError:
-        raise PydanticCustomError("use_case", "{text}", {"text": unknown_use_case(value)}) from None
+        hint = did_you_mean(value[:64], ALL_NAMES)
+        raise PydanticCustomError("use_case", "{hint}", {"hint": hint}) from None
+
+
+UseCase = Annotated[
+    UseCaseName,
+    BeforeValidator(_canonical),
+    Hint(
+        f"a use case: {listed(UseCaseName)}",
+        instead=(("type", "string"), ("minLength", 1), ("maxLength", 64)),
+    ),
+]
+Image = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=512)]
 
 
 class SparseTransferSpec(Block):
     """What the user wants; only useCase and data are required."""
 
-    use_case: Annotated[UseCaseName, BeforeValidator(_canonical)] = Field(
+    use_case: UseCase = Field(
         description="The task: " + ", ".join(UseCaseName) + ", or an alias such as sentiment, qa "
         "or ner. Case does not count; -, _ and space are alike.",
         json_schema_extra=PREPARE,
@@ -89,7 +102,7 @@ class SparseTransferSpec(Block):
         default_factory=PodTemplate, description="What the pods of all stages have in common."
     )
     stages: Stages = Field(default_factory=Stages, description="Settings of single stages.")
-    image: Annotated[Text, Field(max_length=512)] | None = Field(
+    image: Image | None = Field(
         None,
         description="The runner's image. Default: the operator's setting.",
         json_schema_extra=NOTHING,
@@ -100,8 +113,25 @@ class SparseTransferSpec(Block):
         broken = broken_rules(self)
         if broken:
             text = "; ".join(f"{rule.where}: {rule.message}" for rule in broken)
-            raise PydanticCustomError("rules", "{text}", {"text": text, "rules": broken})
+            raise PydanticCustomError(RULES_BROKEN, "{text}", {"text": text, "rules": broken})
         return self
+
+
+OBJECT_META = frozenset(
+    {
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generateName",
+        "generation",
+        "managedFields",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+    }
+)
+"""What else the API server keeps in an object's metadata; ignored here."""
 
 
 class Metadata(Block):

@@ -11,15 +11,19 @@ from .types import (
     BUDGET,
     NOTHING,
     PREPARE,
+    AbsolutePath,
     Block,
     Count,
+    DataUri,
+    Distinct,
     DnsSubdomain,
     Flag,
+    ModelUri,
+    OutputUri,
     Quantity,
     Revision,
     Text,
-    Uri,
-    decides,
+    Url,
 )
 
 
@@ -40,14 +44,17 @@ class ProblemType(StrEnum):
         }[self]
 
 
+TextColumns = Annotated[tuple[Text, ...], Field(min_length=1, max_length=2), Distinct(ordered=True)]
+
+
 class Columns(Block):
     """Which columns play which role."""
 
-    text: Annotated[tuple[Text, ...], Field(min_length=1, max_length=2)] | None = Field(
+    text: TextColumns | None = Field(
         None,
         description="One or two text columns. Default: sentence1 and sentence2 where both exist, "
         "else the first one or two columns that are not the label.",
-        json_schema_extra=decides("prepare", "teacher", x_kubernetes_list_type="atomic"),
+        json_schema_extra=BUDGET,
     )
     label: Text | None = Field(
         None,
@@ -59,7 +66,7 @@ class Columns(Block):
 class Data(Block):
     """The user's data, in the format of the use case."""
 
-    uri: Uri = Field(
+    uri: DataUri = Field(
         description="The folder that holds the splits: s3://bucket/path/, pvc://claim/path, "
         "hf://dataset or https://…; with the command line also file:// (relative to the YAML) "
         "and package://.",
@@ -100,7 +107,7 @@ class Trust(StrEnum):
 class ModelOverride(Block):
     """A pre-sparsified model to start from, instead of the catalogue's choice."""
 
-    uri: Uri | None = Field(
+    uri: ModelUri | None = Field(
         None,
         description="s3://, pvc://, hf://, zoo:… or catalog:NAME; with the command line also "
         "file:// and package://. Default: what the catalogue has for use case and level.",
@@ -120,7 +127,7 @@ class ModelOverride(Block):
 class Output(Block):
     """Where the stages put their results."""
 
-    uri: Uri | None = Field(
+    uri: OutputUri | None = Field(
         None,
         description="s3://bucket/path/ or pvc://claim/path; with the command line file://. "
         "Results go to URI/NAMESPACE/NAME/. Default: the operator's setting, or the command "
@@ -160,7 +167,7 @@ class CaBundle(Block):
 class S3Storage(Block):
     """How to reach s3:// addresses."""
 
-    endpoint: Uri | None = Field(
+    endpoint: Url | None = Field(
         None,
         description="Of an S3-compatible store, such as https://minio.storage:9000. Default: "
         "Amazon's.",
@@ -177,7 +184,7 @@ class S3Storage(Block):
         description="Certificate authorities of the endpoint. Default: the image's.",
         json_schema_extra=NOTHING,
     )
-    proxy: Uri | None = Field(
+    proxy: Url | None = Field(
         None, description="An HTTP proxy's address.", json_schema_extra=NOTHING
     )
     kms_key_id: Text | None = Field(
@@ -191,7 +198,7 @@ class Cache(Block):
     claim: DnsSubdomain | None = Field(
         None, description="A PersistentVolumeClaim.", json_schema_extra=NOTHING
     )
-    host_path: Annotated[Text, Field(pattern=r"^/.*$")] | None = Field(
+    host_path: AbsolutePath | None = Field(
         None, description="A folder of the node.", json_schema_extra=NOTHING
     )
     size_limit: Quantity | None = Field(

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, Strict
+from pydantic import ConfigDict, Field, Strict, StringConstraints
 
 from .types import (
     NOTHING,
+    PRESERVE,
     Block,
+    Distinct,
     DnsSubdomain,
     Flag,
+    Hint,
     LabelKey,
     LabelValue,
     Quantity,
     Seconds,
     Text,
     Value,
-    decides,
 )
 
 DEFAULT_GRACE_SECONDS = 120
 """Time to write a checkpoint after SIGTERM, where nobody sets another."""
 
-_FREE = decides(x_kubernetes_preserve_unknown_fields=True)
-FreeForm = Annotated[dict[Text, Any], Field(max_length=64)]
+FreeForm = Annotated[
+    dict[str, Any],
+    Hint("a mapping, as in a pod", instead=(("type", "object"), (PRESERVE, True))),
+]
 """A part of Kubernetes' own pod format, checked by the API server when the pod is made."""
 
 
 class Named(Block):
     """Something of Kubernetes' pod format that has a name; its other fields pass unchecked."""
 
-    model_config = ConfigDict(
-        extra="allow", json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}
-    )
+    model_config = ConfigDict(extra="allow", json_schema_extra={PRESERVE: True})
 
     name: Text = Field(description="Its name.", json_schema_extra=NOTHING)
 
@@ -46,7 +49,7 @@ class EnvVar(Block):
     value_from: FreeForm | None = Field(
         None,
         description="Where its value comes from, as in a pod (secretKeyRef, fieldRef …).",
-        json_schema_extra=_FREE,
+        json_schema_extra=NOTHING,
     )
 
 
@@ -67,21 +70,36 @@ class VolumeMount(Block):
     )
 
 
+class TolerationOperator(StrEnum):
+    """How a taint is compared."""
+
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(StrEnum):
+    """What a taint does."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
 class Toleration(Block):
     """A node's taint that the pod tolerates, as in a pod."""
 
     key: LabelKey | None = Field(
         None, description="The taint's key. Default: any.", json_schema_extra=NOTHING
     )
-    operator: Text | None = Field(
-        None, description="Exists or Equal. Default: Equal.", json_schema_extra=NOTHING
+    operator: TolerationOperator | None = Field(
+        None, description="Default: Equal.", json_schema_extra=NOTHING
     )
     value: LabelValue | None = Field(
         None, description="The taint's value.", json_schema_extra=NOTHING
     )
-    effect: Text | None = Field(
+    effect: TaintEffect | None = Field(
         None,
-        description="NoSchedule, PreferNoSchedule or NoExecute. Default: any.",
+        description="Default: any.",
         json_schema_extra=NOTHING,
     )
     toleration_seconds: Seconds | None = Field(
@@ -100,9 +118,12 @@ class PullSecret(Block):
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
 Annotations = Annotated[dict[LabelKey, Value], Field(max_length=64)]
 
-_BY_NAME = decides(x_kubernetes_list_type="map", x_kubernetes_list_map_keys=["name"])
-_BY_PATH = decides(x_kubernetes_list_type="map", x_kubernetes_list_map_keys=["mountPath"])
-_ATOMIC = decides(x_kubernetes_list_type="atomic")
+
+Tolerations = Annotated[tuple[Toleration, ...], Field(max_length=64), Distinct(ordered=True)]
+PullSecrets = Annotated[tuple[PullSecret, ...], Field(max_length=16), Distinct("name")]
+Env = Annotated[tuple[EnvVar, ...], Field(max_length=128), Distinct("name")]
+Volumes = Annotated[tuple[Volume, ...], Field(max_length=32), Distinct("name")]
+VolumeMounts = Annotated[tuple[VolumeMount, ...], Field(max_length=64), Distinct("mountPath")]
 
 
 class PodTemplate(Block):
@@ -116,13 +137,13 @@ class PodTemplate(Block):
     node_selector: Labels = Field(
         default_factory=dict, description="Labels of suitable nodes.", json_schema_extra=NOTHING
     )
-    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=64)] = Field(
-        (), description="Taints that are tolerated; appended.", json_schema_extra=_ATOMIC
+    tolerations: Tolerations = Field(
+        (), description="Taints that are tolerated; appended.", json_schema_extra=NOTHING
     )
     affinity: FreeForm | None = Field(
         None,
         description="As in a pod; a stage's replaces the template's as a whole.",
-        json_schema_extra=_FREE,
+        json_schema_extra=NOTHING,
     )
     priority_class_name: DnsSubdomain | None = Field(
         None, description="As in a pod.", json_schema_extra=NOTHING
@@ -133,17 +154,17 @@ class PodTemplate(Block):
     scheduler_name: DnsSubdomain | None = Field(
         None, description="As in a pod.", json_schema_extra=NOTHING
     )
-    image_pull_secrets: Annotated[tuple[PullSecret, ...], Field(max_length=16)] = Field(
-        (), description="Secrets that the image is pulled with.", json_schema_extra=_BY_NAME
+    image_pull_secrets: PullSecrets = Field(
+        (), description="Secrets that the image is pulled with.", json_schema_extra=NOTHING
     )
-    env: Annotated[tuple[EnvVar, ...], Field(max_length=128)] = Field(
-        (), description="Environment variables; merged by name.", json_schema_extra=_BY_NAME
+    env: Env = Field(
+        (), description="Environment variables; merged by name.", json_schema_extra=NOTHING
     )
-    volumes: Annotated[tuple[Volume, ...], Field(max_length=32)] = Field(
-        (), description="Further volumes; merged by name.", json_schema_extra=_BY_NAME
+    volumes: Volumes = Field(
+        (), description="Further volumes; merged by name.", json_schema_extra=NOTHING
     )
-    volume_mounts: Annotated[tuple[VolumeMount, ...], Field(max_length=64)] = Field(
-        (), description="Their mounts; merged by path.", json_schema_extra=_BY_PATH
+    volume_mounts: VolumeMounts = Field(
+        (), description="Their mounts; merged by path.", json_schema_extra=NOTHING
     )
     labels: Labels = Field(
         default_factory=dict, description="Of the pods; merged.", json_schema_extra=NOTHING
@@ -157,7 +178,7 @@ class PodTemplate(Block):
         json_schema_extra=NOTHING,
     )
     pod_security_context: FreeForm | None = Field(
-        None, description="As in a pod; replaced as a whole.", json_schema_extra=_FREE
+        None, description="As in a pod; replaced as a whole.", json_schema_extra=NOTHING
     )
     termination_grace_period_seconds: Seconds | None = Field(
         None,
@@ -214,6 +235,15 @@ class TtlSeconds(Block):
     failed: Seconds = Field(604_800, description="After failure.", json_schema_extra=NOTHING)
 
 
+Manager = Annotated[
+    str,
+    StringConstraints(
+        strict=True, min_length=3, max_length=63, pattern="^[a-z0-9.-]+/[A-Za-z0-9._-]+$"
+    ),
+    Hint("a domain, a slash and a name, such as example.com/dispatcher"),
+]
+
+
 class RunPolicy(Block):
     """How the stages' Jobs run."""
 
@@ -249,7 +279,7 @@ class RunPolicy(Block):
         "would make it again. Default: never.",
         json_schema_extra=NOTHING,
     )
-    managed_by: Annotated[Text, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] | None = Field(
+    managed_by: Manager | None = Field(
         None,
         description="Who reconciles the experiment, such as example.com/dispatcher. Default: "
         "this project's operator.",

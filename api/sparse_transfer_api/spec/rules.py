@@ -1,25 +1,24 @@
-"""Rules between fields: one table, kept by the models here and by CEL on the API server.
-
-A rule that a cluster alone needs (``cluster_only``) is not kept by the models, because the command
-line allows more: local files.
-"""
+"""Rules between fields: one table, kept by the models here and by CEL on the API server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..suggest import listed
-from ..use_cases import ALIASES, UseCaseName
+from ..use_cases import ALIASES, ALL_NAMES, UseCaseName
+from .types import DATA_SCHEMES, MAX_NAME, MODEL_SCHEMES, OUTPUT_SCHEMES, RECIPE_SCHEMES, Schemes
 
 if TYPE_CHECKING:
     from .experiment import SparseTransferSpec
+    from .pod import Resources
+
+RULES_BROKEN = "rules_broken"
+"""The type of the validation error that carries the broken rules as ``rules``."""
 
 Holds = Callable[["SparseTransferSpec"], bool]
-
-MAX_NAME = 40
-"""Of ``metadata.name``: short enough that no derived name is ever cut."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,8 @@ class Rule:
             by itself, the rule is not reported.
         message: What was expected.
         cel: True where the rule is kept.
-        holds: The same on the models; None for a rule of the cluster alone.
+        holds: The same on the models; None where their types hold it, or the command line
+            allows more.
     """
 
     at: str
@@ -46,11 +46,6 @@ class Rule:
     def where(self) -> str:
         """The field that is blamed."""
         return self.fields[0]
-
-    @property
-    def cluster_only(self) -> bool:
-        """Whether the command line allows what this rule refuses."""
-        return self.holds is None
 
 
 def broken_rules(spec: SparseTransferSpec) -> tuple[Rule, ...]:
@@ -70,38 +65,48 @@ def _text_settings(spec: SparseTransferSpec) -> bool:
     )
 
 
-def _asks_for_gpu(spec: SparseTransferSpec) -> bool:
-    resources = (spec.stages.prepare.resources, spec.stages.package.resources)
-    return any(
-        "gpu" in name or name.startswith("nvidia.com/")
-        for asked in resources
-        for name in (*asked.requests, *asked.limits)
+def _any_name(names: Iterable[str]) -> str:
+    """Returns a regular expression of names, their separators alike."""
+    return "|".join(sorted(re.sub("[-_ ]", "[-_ ]", name) for name in set(names)))
+
+
+def _no_gpu(stage: str) -> Rule:
+    at = f"spec.stages.{stage}.resources"
+    free = "!(name.startsWith('nvidia.com/') || name.endsWith('/gpu'))"
+    return Rule(
+        at=at,
+        fields=(at,),
+        message="asks for a GPU; expected that in train's resources only",
+        cel=f"(!has(self.requests) || self.requests.all(name, {free})) "
+        f"&& (!has(self.limits) || self.limits.all(name, {free}))",
+        holds=lambda spec: not _asks_for_gpu(getattr(spec.stages, stage).resources),
     )
 
 
-def _image_names() -> str:
-    """Returns a regular expression of all names of image use cases, separators alike."""
-    names = [
-        name
-        for canonical in UseCaseName
-        if canonical.startswith("cv-")
-        for name in (canonical.value, *ALIASES[canonical])
-    ]
-    return "|".join(name.replace("_", "-").replace("-", "[-_ ]") for name in names)
+def _asks_for_gpu(resources: Resources) -> bool:
+    return any(
+        name.startswith("nvidia.com/") or name.endswith("/gpu")
+        for name in (*resources.requests, *resources.limits)
+    )
 
 
-def _cluster_schemes(field: str, name: str, schemes: Sequence[str]) -> Rule:
-    """A cluster takes only what a pod can reach: no file of the user's own machine."""
-    pattern = "|".join(schemes)
+def _schemes(field: str, schemes: Schemes) -> Rule:
+    """A cluster takes only what its pods can reach: no file of the user's own machine."""
     return Rule(
         at=field.rpartition(".")[0],
         fields=(field,),
-        message=f"on a cluster, expected {listed(f'{scheme}:' for scheme in schemes)}",
-        cel=f"!has(self.{name}) || self.{name}.matches('^({pattern}):.+')",
+        message=f"on a cluster, expected {schemes.on_cluster}",
+        cel=f"!has(self.uri) || self.uri.matches('^({schemes.pattern}).+')",
     )
 
 
-_IMAGE_USE_CASE = f"self.useCase.matches('(?i)^({_image_names()})$')"
+_IMAGE_NAMES = [
+    name
+    for canonical in UseCaseName
+    if canonical.startswith("cv-")
+    for name in (canonical.value, *ALIASES[canonical])
+]
+_IMAGE_USE_CASE = f"self.useCase.matches('(?i)^ *({_any_name(_IMAGE_NAMES)}) *$')"
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -203,22 +208,41 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        at="spec.export",
+        fields=("spec.export.targets",),
+        message="expected every engine once",
+        cel="!has(self.targets) || self.targets.all(t, self.targets.exists_one(o, o == t))",
+        holds=lambda spec: len(set(spec.export.targets)) == len(spec.export.targets),
+    ),
+    Rule(
         at="spec.storage.cache",
         fields=("spec.storage.cache.hostPath", "spec.storage.cache.claim"),
         message="expected either claim or hostPath, not both",
         cel="!(has(self.claim) && has(self.hostPath))",
         holds=lambda spec: spec.storage.cache.claim is None or spec.storage.cache.host_path is None,
     ),
-    Rule(
-        at="spec.stages",
-        fields=("spec.stages",),
-        message="expected GPUs in train's resources only",
-        cel="[has(self.prepare) ? [self.prepare] : [], has(self.package) ? [self.package] : []]"
-        ".all(found, found.all(stage, !has(stage.resources) || "
-        "[has(stage.resources.requests) ? stage.resources.requests : {}, "
-        "has(stage.resources.limits) ? stage.resources.limits : {}]"
-        ".all(asked, asked.all(name, !name.contains('gpu') && !name.startsWith('nvidia.com/')))))",
-        holds=lambda spec: not _asks_for_gpu(spec),
-    ),
+    *(_no_gpu(stage) for stage in ("prepare", "package")),
 )
 """Between fields, on the cluster and on one machine alike."""
+
+CLUSTER_RULES: tuple[Rule, ...] = (
+    Rule(
+        at="",
+        fields=("metadata.name",),
+        message=f"expected lower-case letters, digits and hyphens, at most {MAX_NAME}",
+        cel=f"self.metadata.name.size() <= {MAX_NAME} "
+        "&& self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+    ),
+    Rule(
+        at="spec",
+        fields=("spec.useCase",),
+        message=f"unknown use case; expected {listed(UseCaseName)}, or an alias of one",
+        cel=f"self.useCase.matches('(?i)^ *({_any_name(ALL_NAMES)}) *$')",
+    ),
+    _schemes("spec.data.uri", DATA_SCHEMES),
+    _schemes("spec.model.uri", MODEL_SCHEMES),
+    _schemes("spec.teacher.uri", MODEL_SCHEMES),
+    _schemes("spec.recipe.uri", RECIPE_SCHEMES),
+    _schemes("spec.output.uri", OUTPUT_SCHEMES),
+)
+"""What the models hold by a field's own type, or what the command line allows (local files)."""

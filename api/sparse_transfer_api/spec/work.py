@@ -5,23 +5,27 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, Strict, StringConstraints
+from pydantic import Field, Strict
 
 from .types import (
     BUDGET,
     NOTHING,
+    PACKAGE,
     PREPARE,
+    PRESERVE,
     Block,
+    Distinct,
     Flag,
+    Hint,
     Level,
     LongText,
+    ModelUri,
     Number,
+    RecipeUri,
     Text,
-    Uri,
-    decides,
 )
 
-Share = Annotated[float, Strict(), Field(ge=0.0001, le=2, allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0.0001, le=2)]
 """A ratio to reach; above 1 where more than the baseline is asked for."""
 Batch = Annotated[int, Strict(), Field(ge=1, le=4096)]
 Tokens = Annotated[int, Strict(), Field(ge=8, le=32768)]
@@ -44,7 +48,7 @@ class Teacher(Block):
         "only distils and is no baseline.",
         json_schema_extra=PREPARE,
     )
-    uri: Uri | None = Field(
+    uri: ModelUri | None = Field(
         None,
         description="A model trained for this task, with the student's tokenizer; needed by mode "
         "Given, and only there.",
@@ -69,7 +73,7 @@ class Baseline(Block):
         "budget. None: recovery stays unknown. Given: value is taken.",
         json_schema_extra=PREPARE,
     )
-    value: Annotated[float, Strict(), Field(ge=0.0001, le=1, allow_inf_nan=False)] | None = Field(
+    value: Annotated[Number, Field(ge=0.0001, le=1)] | None = Field(
         None,
         description="The dense model's primary metric on the reported split, as a number up to "
         "1; needed by mode Given, and only there.",
@@ -77,18 +81,16 @@ class Baseline(Block):
     )
 
 
-RecipeValue = (
-    Flag
-    | Annotated[int, Strict()]
-    | Number
-    | Annotated[str, StringConstraints(strict=True, max_length=256)]
-)
+RecipeValue = Annotated[
+    Flag | Annotated[int, Strict()] | Number | Text,
+    Hint("a number, text, or true or false", instead=((PRESERVE, True),)),
+]
 
 
 class Recipe(Block):
     """How sparsity and quantization are applied, as SparseML writes it in YAML."""
 
-    uri: Uri | None = Field(
+    uri: RecipeUri | None = Field(
         None,
         description="A recipe file; excludes inline. Default: the use case's own recipe.",
         json_schema_extra=PREPARE,
@@ -115,11 +117,11 @@ class Precision(StrEnum):
 class Training(Block):
     """Settings of training; they go before the recipe's own, for the baseline too."""
 
-    epochs: Annotated[float, Strict(), Field(ge=0.01, le=1000, allow_inf_nan=False)] | None = Field(
+    epochs: Annotated[Number, Field(ge=0.01, le=1000)] | None = Field(
         None, description="Default: the recipe's.", json_schema_extra=BUDGET
     )
-    learning_rate: Annotated[float, Strict(), Field(ge=1e-9, le=10, allow_inf_nan=False)] | None = (
-        Field(None, description="Default: the recipe's.", json_schema_extra=BUDGET)
+    learning_rate: Annotated[Number, Field(ge=1e-9, le=10)] | None = Field(
+        None, description="Default: the recipe's.", json_schema_extra=BUDGET
     )
     batch_size: Annotated[int, Strict(), Field(ge=1, le=65536)] | None = Field(
         None,
@@ -155,11 +157,11 @@ class Training(Block):
 class EvaluationSettings(Block):
     """How results are scored."""
 
-    metric: Annotated[Text, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.:-]*$")] | None = Field(
+    metric: Text | None = Field(
         None,
         description="The primary metric, higher is better. Default: the use case's, such as "
         "accuracy, f1 or map50_95.",
-        json_schema_extra=decides("package"),
+        json_schema_extra=PACKAGE,
     )
 
 
@@ -174,11 +176,13 @@ class EngineName(StrEnum):
 class Export(Block):
     """What is exported."""
 
-    targets: Annotated[tuple[EngineName, ...], Field(min_length=1, max_length=8)] = Field(
+    targets: Annotated[
+        tuple[EngineName, ...], Field(min_length=1, max_length=8), Distinct(ordered=True)
+    ] = Field(
         (EngineName.ONNXRUNTIME, EngineName.OPENVINO),
         description="Engines to export for and to measure, the headline's first. deepsparse needs "
         "an image that has it.",
-        json_schema_extra=decides("package", x_kubernetes_list_type="set"),
+        json_schema_extra=PACKAGE,
     )
 
 
@@ -188,37 +192,36 @@ class HeadlinePoint(Block):
     engine: EngineName | None = Field(
         None,
         description="One of export.targets. Default: the first of them.",
-        json_schema_extra=decides("package"),
+        json_schema_extra=PACKAGE,
     )
-    batch: Batch = Field(1, description="Samples at once.", json_schema_extra=decides("package"))
+    batch: Batch = Field(1, description="Samples at once.", json_schema_extra=PACKAGE)
     sequence: Tokens | None = Field(
         None,
         description="Text only, in tokens. Default: 128, or the model's length where that is "
         "shorter.",
-        json_schema_extra=decides("package"),
+        json_schema_extra=PACKAGE,
     )
 
 
 class Benchmark(Block):
     """What is measured, beside the headline."""
 
-    batch_sizes: Annotated[
-        tuple[Batch, ...],
-        Field(min_length=1, max_length=8),
-    ] = Field(
-        (1, 16),
-        description="Samples at once.",
-        json_schema_extra=decides("package", x_kubernetes_list_type="set"),
+    batch_sizes: Annotated[tuple[Batch, ...], Field(min_length=1, max_length=8), Distinct()] = (
+        Field(
+            (1, 16),
+            description="Samples at once.",
+            json_schema_extra=PACKAGE,
+        )
     )
-    sequence_lengths: Annotated[tuple[Tokens, ...], Field(max_length=8)] = Field(
+    sequence_lengths: Annotated[tuple[Tokens, ...], Field(max_length=8), Distinct()] = Field(
         (),
         description="Text only, in tokens. Default: the headline's.",
-        json_schema_extra=decides("package", x_kubernetes_list_type="set"),
+        json_schema_extra=PACKAGE,
     )
     threads: Annotated[int, Strict(), Field(ge=1, le=1024)] | None = Field(
         None,
         description="Threads of each engine. Default: the cores that the process may use.",
-        json_schema_extra=decides("package"),
+        json_schema_extra=PACKAGE,
     )
     headline: HeadlinePoint = Field(
         default_factory=HeadlinePoint,
@@ -235,9 +238,7 @@ class Acceptance(Block):
         "Default: any.",
         json_schema_extra=NOTHING,
     )
-    min_speedup: (
-        Annotated[float, Strict(), Field(ge=0.0001, le=1000, allow_inf_nan=False)] | None
-    ) = Field(
+    min_speedup: Annotated[Number, Field(ge=0.0001, le=1000)] | None = Field(
         None,
         description="At the headline, relative to the dense model on the same engine, such as "
         "2.0. Default: any.",
@@ -255,10 +256,10 @@ class Objective(StrEnum):
 class Search(Block):
     """Tries several levels and keeps the best."""
 
-    levels: Annotated[tuple[Level, ...], Field(max_length=8)] = Field(
+    levels: Annotated[tuple[Level, ...], Field(max_length=8), Distinct()] = Field(
         (),
         description="Levels to try instead of optimLevel. Default: no search.",
-        json_schema_extra=decides("prepare", x_kubernetes_list_type="set"),
+        json_schema_extra=PREPARE,
     )
     min_recovery: Share | None = Field(
         None,
