@@ -73,11 +73,16 @@ def evaluate(expression: str, variable: Callable[[str], Any]) -> Number:
     if len(expression) > MAX_LENGTH:
         raise ExpressionError(f"longer than {MAX_LENGTH} characters")
     try:
-        tree = ast.parse(expression, mode="eval")
-        result = _evaluate(tree.body, variable)
-    except (SyntaxError, MemoryError, RecursionError) as error:
+        body = ast.parse(expression, mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise ExpressionError("not an arithmetic expression") from error
-    except (ArithmeticError, TypeError) as error:
+    try:
+        result = _evaluate(body, variable)
+    except ExpressionError:
+        raise
+    except OverflowError as error:
+        raise ExpressionError("its value is too large") from error
+    except (ArithmeticError, TypeError, ValueError) as error:
         raise ExpressionError(str(error)) from error
     if not isinstance(result, int | float) or not math.isfinite(result):
         raise ExpressionError(f"its value is {result!r}, not a finite number")

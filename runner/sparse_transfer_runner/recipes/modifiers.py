@@ -12,61 +12,28 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     AliasChoices,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     field_validator,
     model_validator,
 )
 
-from .patterns import check_pattern
-
-OPEN_END = -1.0
-"""An ``end_epoch`` that is not stated."""
-
-BACKEND_HINT = "the `sparseml` backend of the neuralmagic flavour runs it"
-
-
-def only(*allowed: Any) -> AfterValidator:
-    """Accepts only the listed values of a field of which the native backend knows no others."""
-
-    def check(value: Any) -> Any:
-        if value not in allowed:
-            listed = " or ".join(str(item) for item in allowed)
-            raise ValueError(
-                f"{value!r} is not supported by the native backend, only {listed}; {BACKEND_HINT}"
-            )
-        return value
-
-    return AfterValidator(check)
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _from_start(value: float) -> float:
-    return max(0.0, value)
-
-
-Start = Annotated[float, Field(ge=-1.0, allow_inf_nan=False), AfterValidator(_from_start)]
-End = Annotated[float, Field(ge=-1.0, allow_inf_nan=False)]
-Epoch = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Patterns = Annotated[
-    tuple[Annotated[str, AfterValidator(check_pattern)], ...],
-    Field(min_length=1),
-    BeforeValidator(_listed),
-]
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-NoNames = Annotated[tuple[Any, ...], only(())]
-NoGroups = Annotated[tuple[int, ...] | None, only(None, ())]
-LearningRate = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-NotEnding = Annotated[float, only(OPEN_END)]
-Ignored = Annotated[Any, AfterValidator(lambda _: None), Field(exclude=True)]
-"""Accepted and forgotten: SparseML does not use it either, or only for its log."""
+from .fields import (
+    BACKEND_HINT,
+    OPEN_END,
+    End,
+    FromStart,
+    Ignored,
+    LearningRate,
+    NoGroups,
+    NoNames,
+    NotEnding,
+    Patterns,
+    Start,
+    only,
+)
 
 
 class Modifier(BaseModel):
@@ -74,8 +41,8 @@ class Modifier(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    start_epoch: Start = Field(0.0, validation_alias=AliasChoices("start_epoch", "start"))
-    end_epoch: End = Field(OPEN_END, validation_alias=AliasChoices("end_epoch", "end"))
+    start_epoch: Start = 0.0
+    end_epoch: End = OPEN_END
 
     @model_validator(mode="after")
     def _ends_after_it_starts(self) -> Self:
@@ -120,9 +87,7 @@ class EpochRangeModifier(Modifier):
             end_epoch: eval(num_epochs)
     """
 
-    start_epoch: Annotated[Start, only(0.0)] = Field(
-        0.0, validation_alias=AliasChoices("start_epoch", "start")
-    )
+    start_epoch: FromStart = 0.0
 
 
 class ConstantPruningModifier(Modifier):
@@ -134,9 +99,7 @@ class ConstantPruningModifier(Modifier):
             params: __ALL_PRUNABLE__
     """
 
-    start_epoch: Annotated[Start, only(0.0)] = Field(
-        0.0, validation_alias=AliasChoices("start_epoch", "start")
-    )
+    start_epoch: FromStart = 0.0
     params: Patterns = Field(validation_alias=AliasChoices("params", "targets"))
     update_frequency: Ignored = None
 
@@ -246,6 +209,8 @@ class SetLearningRateModifier(Modifier):
 class LearningRateFunctionModifier(Modifier):
     """Moves the learning rate between two values; a warm-up is a linear one that starts at 0.
 
+    One that ends where it starts does nothing, so that a warm-up can be set to no length.
+
     Example::
 
         - !LearningRateFunctionModifier
@@ -264,12 +229,6 @@ class LearningRateFunctionModifier(Modifier):
     update_frequency: Annotated[float, only(-1.0)] = Field(-1.0, exclude=True)
     constant_logging: Ignored = None
 
-    @model_validator(mode="after")
-    def _lasts(self) -> Self:
-        if self.end_epoch == self.start_epoch:
-            raise ValueError(f"it starts and ends at epoch {self.start_epoch:g}")
-        return self
-
 
 class SetWeightDecayModifier(Modifier):
     """Sets the optimizer's weight decay for the whole of training.
@@ -280,9 +239,7 @@ class SetWeightDecayModifier(Modifier):
             weight_decay: 0.01
     """
 
-    start_epoch: Annotated[Start, only(0.0)] = Field(
-        0.0, validation_alias=AliasChoices("start_epoch", "start")
-    )
+    start_epoch: FromStart = 0.0
     end_epoch: NotEnding = OPEN_END
     weight_decay: float = Field(ge=0.0, allow_inf_nan=False)
     param_groups: NoGroups = None
@@ -304,9 +261,7 @@ class TrainableParamsModifier(Modifier):
             params_strict: False
     """
 
-    start_epoch: Annotated[Start, only(0.0)] = Field(
-        0.0, validation_alias=AliasChoices("start_epoch", "start")
-    )
+    start_epoch: FromStart = 0.0
     params: Patterns
     trainable: bool
     params_strict: bool = True

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from sparse_transfer_api.errors import InputError, Problem
 
 from .expressions import ExpressionError, Variables
+from .fields import BACKEND_HINT
 from .modifiers import (
-    BACKEND_HINT,
     ConstantPruningModifier,
     DistillationModifier,
     EpochRangeModifier,
@@ -27,7 +27,8 @@ from .modifiers import (
 )
 from .quantization import QuantizationModifier
 from .recipe import Recipe, build_recipe, recipe_problems
-from .yaml_document import Located, RawModifier, RawRecipe, parse_scalar, read_document
+from .yaml_document import Located, RawModifier, RawRecipe, read_document
+from .yaml_text import parse_scalar
 
 SUPPORTED: Mapping[str, type[Modifier]] = MappingProxyType(
     {
@@ -242,10 +243,10 @@ class _Parser:
         if detail["type"] == "extra_forbidden":
             known = sorted(kind.model_fields)
             near = get_close_matches(path[-1], known, n=1) if len(path) == 1 else []
-            suggestion = f"; did you mean `{near[0]}`?" if near else ""
-            message = f"not a field that the native backend knows{suggestion}; {BACKEND_HINT}"
-        elif not isinstance(detail["input"], dict):
-            message = f"{message}, not {detail['input']!r}" if path else message
+            advice = f"did you mean `{near[0]}`?" if near else f"if SparseML has it, {BACKEND_HINT}"
+            message = f"not a field that the native backend knows; {advice}"
+        elif detail["type"] not in ("value_error", "missing"):
+            message = f"{message}, not {detail['input']!r}"
         line = raw.fields[path[0]].line if path and path[0] in raw.fields else raw.line
         self._complain(f"{'.'.join([raw.name, *path])}: {message}", line)
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,7 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from .modifiers import BACKEND_HINT, OPEN_END, Epoch, Modifier, Names, NotEnding, only
+from .fields import BACKEND_HINT, OPEN_END, Epoch, Names, NotEnding, only
+from .modifiers import Modifier
 
 EMBEDDING = "Embedding"
 _ALIASES = ("default", "deepsparse")
@@ -124,7 +124,7 @@ class QuantizationModifier(Modifier):
             ignore: ['LayerNorm', 'Tanh']
     """
 
-    end_epoch: NotEnding = Field(OPEN_END, validation_alias=AliasChoices("end_epoch", "end"))
+    end_epoch: NotEnding = OPEN_END
     disable_quantization_observer_epoch: Epoch | None = None
     freeze_bn_stats_epoch: Epoch | None = None
     scheme: Scheme | None = None
@@ -206,6 +206,22 @@ class QuantizationModifier(Modifier):
         ):
             return False
         return not any(module.startswith(name) or name == module_type for name in self.excluded)
+
+    def unmatched(self, modules: Mapping[str, str]) -> tuple[str, ...]:
+        """Returns the names in the recipe that fit no module; none are looked for unless strict.
+
+        Args:
+            modules: Every module's class name by its full name.
+        """
+        if not self.strict:
+            return ()
+        kinds = set(modules.values())
+        named = (*self.ignore, *(self.scheme_overrides or {}), *(self.submodules or ()))
+        return tuple(
+            name
+            for name in dict.fromkeys(named)
+            if name not in kinds and not any(module.startswith(name) for module in modules)
+        )
 
     def until(self, epochs: float) -> Self:
         """Returns itself: it has no end."""

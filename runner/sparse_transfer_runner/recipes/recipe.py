@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from .fields import OPEN_END
 from .modifiers import (
     HOLDING,
-    OPEN_END,
     ConstantPruningModifier,
     DistillationModifier,
     EpochRangeModifier,
@@ -20,7 +20,7 @@ from .modifiers import (
 from .patterns import matches
 from .quantization import QuantizationModifier
 from .schedule import learning_rate_at, schedule_problems
-from .yaml_document import TaggedMapping, dump_modifiers
+from .yaml_text import TaggedMapping, dump_modifiers
 
 _ROUNDING = 1e-9
 """Epochs; expressions such as ``0.1 * 3 * num_epochs`` may miss the end by a rounding error."""
@@ -153,7 +153,7 @@ def recipe_problems(modifiers: Sequence[Modifier]) -> list[tuple[Modifier | None
     """Returns what makes valid modifiers unusable together, each with the modifier concerned."""
     epochs = training_epochs(modifiers)
     if epochs <= 0:
-        return [(None, "nothing says how long training lasts; add an EpochRangeModifier")]
+        return [(None, "training has no length; add an EpochRangeModifier that ends after epoch 0")]
     problems: list[tuple[Modifier | None, str]] = []
     seen: set[type[Modifier]] = set()
     for modifier in modifiers:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from .modifiers import LearningRateFunctionModifier, Modifier, SetLearningRateModifier
 
-LearningRateModifiers = (SetLearningRateModifier, LearningRateFunctionModifier)
+LearningRateModifier = SetLearningRateModifier | LearningRateFunctionModifier
 
 
 def learning_rate_at(modifiers: Sequence[Modifier], epoch: float) -> float:
@@ -24,11 +24,7 @@ def learning_rate_at(modifiers: Sequence[Modifier], epoch: float) -> float:
     Raises:
         ValueError: No modifier has started yet.
     """
-    started = [
-        modifier
-        for modifier in modifiers
-        if isinstance(modifier, LearningRateModifiers) and modifier.start_epoch <= epoch
-    ]
+    started = [modifier for modifier in _setting(modifiers) if modifier.start_epoch <= epoch]
     if not started:
         raise ValueError(f"no learning rate is set at epoch {epoch:g}")
     latest = max(started, key=lambda modifier: _precedence(modifier, epoch))
@@ -37,7 +33,7 @@ def learning_rate_at(modifiers: Sequence[Modifier], epoch: float) -> float:
     return function_value(latest, epoch)
 
 
-def _precedence(modifier: Modifier, epoch: float) -> tuple[bool, float, bool]:
+def _precedence(modifier: LearningRateModifier, epoch: float) -> tuple[bool, float, bool]:
     """Orders started modifiers: a running function last, then by when each last set a value."""
     if isinstance(modifier, SetLearningRateModifier):
         return False, modifier.start_epoch, True
@@ -73,10 +69,7 @@ def _cycle_share(position: float, length: float, cycle: float) -> float:
 
 def schedule_problems(modifiers: Sequence[Modifier]) -> list[tuple[Modifier | None, str]]:
     """Returns what makes a learning-rate schedule unusable, each with the modifier concerned."""
-    found = sorted(
-        (m for m in modifiers if isinstance(m, LearningRateModifiers)),
-        key=lambda modifier: modifier.start_epoch,
-    )
+    found = sorted(_setting(modifiers), key=lambda modifier: modifier.start_epoch)
     if not found:
         return [(None, "nothing sets the learning rate; add a LearningRateFunctionModifier")]
     problems: list[tuple[Modifier | None, str]] = []
@@ -99,7 +92,20 @@ def schedule_problems(modifiers: Sequence[Modifier]) -> list[tuple[Modifier | No
     return problems
 
 
-def _largest(modifier: SetLearningRateModifier | LearningRateFunctionModifier) -> float:
+def _setting(modifiers: Sequence[Modifier]) -> list[LearningRateModifier]:
+    """Returns the modifiers that ever set a learning rate."""
+    return [
+        modifier
+        for modifier in modifiers
+        if isinstance(modifier, SetLearningRateModifier)
+        or (
+            isinstance(modifier, LearningRateFunctionModifier)
+            and modifier.start_epoch < modifier.end_epoch
+        )
+    ]
+
+
+def _largest(modifier: LearningRateModifier) -> float:
     if isinstance(modifier, SetLearningRateModifier):
         return modifier.learning_rate
     return max(modifier.init_lr, modifier.final_lr)

@@ -6,7 +6,6 @@ safe loader's types are constructed. A recipe in a markdown card's front matter 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,15 +14,16 @@ import yaml
 
 from sparse_transfer_api.errors import InputError, Problem
 
+from .yaml_text import MAX_DEPTH, RecipeLoader, without_markdown
+
 MAX_NODES = 20_000
 """Nodes of a recipe with its aliases expanded; more is an alias bomb, not a recipe."""
-MAX_DEPTH = 32
-"""Nesting of a recipe; deeper text is refused before it exhausts the stack."""
 
-_FLOAT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+$")
-_DELIMITER = re.compile(r"^(---|\+\+\+)\s*$")
 _NOT_VARIABLES = frozenset({"__metadata__"})
 _STAGE_SETTINGS = frozenset({"run_type"})
+_PLAIN = frozenset(
+    f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")
+)
 
 
 @dataclass(frozen=True)
@@ -73,94 +73,6 @@ class RawRecipe:
     modifiers: tuple[RawModifier, ...]
 
 
-class RecipeLoader(yaml.SafeLoader):
-    """The safe loader, with YAML 1.2's floats (``1e-4``), without dates, and with a depth limit."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Composes one node, refusing text nested deeper than ``MAX_DEPTH``."""
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(
-                problem=f"nested deeper than {MAX_DEPTH} levels",
-                problem_mark=self.peek_event().start_mark,
-            )
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self.depth -= 1
-
-
-RecipeLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-RecipeLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-
-
-class RecipeDumper(yaml.SafeDumper):
-    """Writes what ``RecipeLoader`` reads back unchanged."""
-
-
-RecipeDumper.yaml_implicit_resolvers = {
-    first: list(resolvers) for first, resolvers in yaml.SafeDumper.yaml_implicit_resolvers.items()
-}
-RecipeDumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-
-
-@dataclass(frozen=True)
-class TaggedMapping:
-    """A mapping to be written under a ``!Name`` tag."""
-
-    name: str
-    fields: Mapping[str, Any]
-
-
-RecipeDumper.add_representer(
-    TaggedMapping,
-    lambda dumper, item: dumper.represent_mapping(f"!{item.name}", item.fields, flow_style=False),
-)
-
-
-def dump_modifiers(modifiers: list[TaggedMapping]) -> str:
-    """Returns a flat recipe of these modifiers as YAML text."""
-    return yaml.dump(
-        {"modifiers": modifiers},
-        Dumper=RecipeDumper,
-        sort_keys=False,
-        allow_unicode=True,
-        width=100,
-    )
-
-
-def parse_scalar(text: str) -> Any:
-    """Returns the number that a recipe would read from ``text``, or ``text`` itself."""
-    try:
-        value = yaml.load(text, RecipeLoader)
-    except (yaml.YAMLError, ValueError):
-        return text
-    return value if isinstance(value, int | float) else text
-
-
-def without_markdown(text: str) -> str:
-    """Returns the front matter of a markdown recipe card, or the text itself when it is none.
-
-    The lines before the front matter become empty ones, so that line numbers stay true.
-    """
-    lines = text.splitlines()
-    bounds = [number for number, line in enumerate(lines) if _DELIMITER.match(line)]
-    if len(bounds) < 2 or any(_is_yaml(line) for line in lines[: bounds[0]]):
-        return text
-    start, end = bounds[0] + 1, bounds[1]
-    return "\n" * start + "\n".join(lines[start:end]) + "\n"
-
-
-def _is_yaml(line: str) -> bool:
-    """Whether a line before the first delimiter belongs to a recipe rather than to a comment."""
-    return bool(re.match(r"[A-Za-z_]\w*\s*:(\s|$)|-\s*!", line))
-
-
 def read_document(text: str, source: str) -> RawRecipe:
     """Reads a recipe's structure.
 
@@ -171,8 +83,8 @@ def read_document(text: str, source: str) -> RawRecipe:
     Raises:
         InputError: It is not YAML, or not laid out as a recipe; with every place.
     """
-    loader = RecipeLoader(without_markdown(text))
     try:
+        loader = RecipeLoader(without_markdown(text))
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -226,6 +138,15 @@ def _check_size(root: yaml.Node, source: str) -> None:
     measure(root, frozenset())
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """One entry of a mapping, and the 1-based line of its key."""
+
+    key: str
+    node: yaml.Node
+    line: int
+
+
 @dataclass
 class _Reader:
     """Turns one node tree into a ``RawRecipe``, collecting every problem."""
@@ -255,49 +176,49 @@ class _Reader:
 
     def _scope(self, node: yaml.MappingNode, stage: str | None) -> Mapping[str, Located]:
         """Reads variables, modifier lists and, at the top, stages."""
-        entries = dict(self._entries(node))
-        groups = {key: value for key, value in entries.items() if "modifiers" in key}
-        stages = {k: v for k, v in entries.items() if stage is None and _is_stage(k, v)}
-        variables = {
-            key: value
-            for key, value in entries.items()
-            if key not in groups and key not in stages and key not in _NOT_VARIABLES
-        }
+        groups, stages, variables = [], [], []
+        for entry in self._entries(node):
+            if "modifiers" in entry.key:
+                groups.append(entry)
+            elif stage is None and _is_stage(entry):
+                stages.append(entry)
+            elif entry.key not in (_NOT_VARIABLES if stage is None else _STAGE_SETTINGS):
+                variables.append(entry)
         if stage is None:
-            self.anchored = {id(value): key for key, value in variables.items()}
-        for group in groups.values():
-            self._group(group, stage)
-        for name, value in stages.items():
-            self._stage(name, value)
+            self.anchored = {id(entry.node): entry.key for entry in variables}
+        for entry in groups:
+            self._group(entry.node, stage)
+        for entry in stages:
+            self._stage(entry)
         return {
-            key: Located(self._value(value, own=key), value.start_mark.line + 1)
-            for key, value in variables.items()
-            if stage is None or key not in _STAGE_SETTINGS
+            entry.key: Located(self._value(entry.node, own=entry.key), entry.line)
+            for entry in variables
         }
 
-    def _stage(self, name: str, node: yaml.Node) -> None:
+    def _stage(self, stage: _Entry) -> None:
+        name, node = stage.key, stage.node
         if name == "stages":  # SparseML 1.8 may gather all stages under this key
-            for inner, value in self._entries(node):
-                self._stage(inner, value)
+            for inner in self._entries(node):
+                self._stage(inner)
             return
         if not isinstance(node, yaml.MappingNode):
             self._complain(node, f"stage `{name}`: expected a mapping")
             return
-        run_type = dict(self._entries(node)).get("run_type")
-        if run_type is not None and run_type.value != "train":
-            self._complain(
-                run_type,
-                f"stage `{name}`: run_type {run_type.value!r} is not supported by the native "
-                "backend, which trains; expected 'train'",
-            )
+        for entry in self._entries(node):
+            if entry.key == "run_type" and entry.node.value != "train":
+                self._complain(
+                    entry.node,
+                    f"stage `{name}`: run_type {entry.node.value!r} is not supported by the "
+                    "native backend, which trains; expected 'train'",
+                )
         self.stages[name] = self._scope(node, name)
 
     def _group(self, node: yaml.Node, stage: str | None) -> None:
         if isinstance(node, yaml.SequenceNode):
             self._modifier_list(node, stage)
         elif isinstance(node, yaml.MappingNode):
-            for name, value in self._entries(node):
-                self._named(name, value, stage)
+            for entry in self._entries(node):
+                self._named(entry.key, entry.node, stage, entry.line)
         elif node.tag != "tag:yaml.org,2002:null":
             self._complain(node, "expected a list of modifiers")
 
@@ -306,30 +227,28 @@ class _Reader:
             if item.tag.startswith("!"):
                 self._modifier(item, stage)
             elif isinstance(item, yaml.MappingNode) and len(item.value) == 1:
-                for name, value in self._entries(item):
-                    self._named(name, value, stage)
+                for entry in self._entries(item):
+                    self._named(entry.key, entry.node, stage, entry.line)
             else:
                 self._complain(item, "expected a modifier such as `!EpochRangeModifier`")
 
     def _modifier(self, node: yaml.Node, stage: str | None) -> None:
-        self._named(node.tag.removeprefix("!").rstrip(":"), node, stage, line=node.start_mark.line)
+        name = node.tag.removeprefix("!").rstrip(":")
+        self._named(name, node, stage, node.start_mark.line + 1)
 
-    def _named(
-        self, name: str, node: yaml.Node, stage: str | None, line: int | None = None
-    ) -> None:
+    def _named(self, name: str, node: yaml.Node, stage: str | None, line: int) -> None:
         """Reads a modifier's fields; an empty node means none were given."""
         fields: dict[str, Located] = {}
         if isinstance(node, yaml.MappingNode):
             fields = {
-                key: Located(self._value(value), value.start_mark.line + 1)
-                for key, value in self._entries(node)
+                entry.key: Located(self._value(entry.node), entry.line)
+                for entry in self._entries(node)
             }
         elif not isinstance(node, yaml.ScalarNode) or node.value not in ("", "null", "~"):
             self._complain(node, f"{name}: expected its fields, one `name: value` a line")
-        start = node.start_mark.line if line is None else line
-        self.modifiers.append(RawModifier(name.rpartition(".")[2], fields, start + 1, stage))
+        self.modifiers.append(RawModifier(name.rpartition(".")[2], fields, line, stage))
 
-    def _entries(self, node: yaml.Node) -> Iterator[tuple[str, yaml.Node]]:
+    def _entries(self, node: yaml.Node) -> Iterator[_Entry]:
         if not isinstance(node, yaml.MappingNode):
             self._complain(node, "expected a mapping")
             return
@@ -341,20 +260,21 @@ class _Reader:
                 self._complain(key, f"`{key.value}` is given twice")
             else:
                 seen.add(key.value)
-                yield key.value, value
+                # The key's line: an alias's value stands where its anchor is.
+                yield _Entry(key.value, value, key.start_mark.line + 1)
 
     def _value(self, node: yaml.Node, own: str | None = None) -> Any:
         """Returns plain data; an alias of another variable becomes a ``Reference`` to it."""
         variable = self.anchored.get(id(node))
         if variable is not None and variable != own:
             return Reference(variable)
-        if node.tag.startswith("!"):
+        if node.tag not in _PLAIN:
             self._complain(node, f"`{node.tag}` is not expected here; modifiers go into lists")
             return None
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item) for item in node.value]
         if isinstance(node, yaml.MappingNode):
-            return {key: self._value(value) for key, value in self._entries(node)}
+            return {entry.key: self._value(entry.node) for entry in self._entries(node)}
         return self._scalar(node)
 
     def _scalar(self, node: yaml.Node) -> Any:
@@ -368,12 +288,10 @@ class _Reader:
         self.problems.append(Problem(self.source, message, node.start_mark.line + 1))
 
 
-def _is_stage(key: str, node: yaml.Node) -> bool:
+def _is_stage(entry: _Entry) -> bool:
     """Whether a top-level entry is a stage: a mapping that holds modifier lists."""
-    if not isinstance(node, yaml.MappingNode):
+    if not isinstance(entry.node, yaml.MappingNode):
         return False
-    if key == "stages":
-        return True
-    return any(
-        isinstance(inner, yaml.ScalarNode) and "modifiers" in inner.value for inner, _ in node.value
+    return entry.key == "stages" or any(
+        isinstance(key, yaml.ScalarNode) and "modifiers" in key.value for key, _ in entry.node.value
     )
