@@ -1,0 +1,272 @@
+"""The report's drawings as inline SVG: pure functions from numbers to markup.
+
+Drawn by hand rather than by a plotting library, because the report has to follow the reader's
+light or dark theme and text size: colours are CSS classes, text is text, and a screen reader finds
+title and description. Everything that comes from outside is escaped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup, escape
+
+_WIDTH = 720
+"""User units of every drawing; the page scales it to the column."""
+
+_BAR_HEIGHT = 22
+_BAR_GAP = 8
+_LABEL_WIDTH = 152
+_VALUE_WIDTH = 132
+
+_PLOT_HEIGHT = 240
+_MARGIN_LEFT, _MARGIN_RIGHT, _MARGIN_TOP, _MARGIN_BOTTOM = 56, 16, 12, 40
+_TICKS = 5
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One horizontal bar.
+
+    Args:
+        label: Left of the bar.
+        value: Its length, at least 0.
+        text: Right of the bar: the value as people read it.
+        kind: CSS class that colours it, such as ``dense`` or ``sparse``.
+        upper: A thin line up to here, such as the 95th percentile.
+    """
+
+    label: str
+    value: float
+    text: str
+    kind: str
+    upper: float | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart.
+
+    Args:
+        label: In the legend.
+        points: ``(x, y)`` in data units, by rising x.
+        kind: CSS class that colours it.
+    """
+
+    label: str
+    points: Sequence[tuple[float, float]]
+    kind: str
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """A chart of one or more lines.
+
+    Args:
+        title: What it shows, for readers who do not see it.
+        x_label: Below the horizontal axis.
+        y_label: Above the vertical axis.
+        series: The lines.
+        shaded: A range of x with its name, such as the epochs trained with quantization.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    series: Sequence[Series]
+    shaded: tuple[float, float, str] | None = field(default=None)
+
+
+def bars(title: str, rows: Sequence[Bar]) -> Markup:
+    """Draws horizontal bars from zero, all on one scale.
+
+    Args:
+        title: What they show, for readers who do not see them.
+        rows: From top to bottom.
+    """
+    longest = max((max(row.value, row.upper or 0.0) for row in rows), default=0.0) or 1.0
+    room = _WIDTH - _LABEL_WIDTH - _VALUE_WIDTH
+    height = len(rows) * (_BAR_HEIGHT + _BAR_GAP)
+    parts = []
+    for index, row in enumerate(rows):
+        top = index * (_BAR_HEIGHT + _BAR_GAP) + _BAR_GAP / 2
+        middle = top + _BAR_HEIGHT / 2
+        length = max(1.0, room * row.value / longest)
+        end = _LABEL_WIDTH + max(length, room * (row.upper or 0.0) / longest)
+        parts.append(
+            Markup(
+                '<text class="label" x="{}" y="{}" text-anchor="end">{}</text>'
+                '<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="3"/>'
+            ).format(
+                _LABEL_WIDTH - 10, _n(middle + 4.5), row.label,
+                row.kind, _LABEL_WIDTH, _n(top), _n(length), _BAR_HEIGHT,
+            )
+        )  # fmt: skip
+        if row.upper is not None:
+            parts.append(_whisker(_LABEL_WIDTH + length, end, middle))
+        parts.append(
+            Markup('<text class="value" x="{}" y="{}">{}</text>').format(
+                _n(end + 8), _n(middle + 4.5), row.text
+            )
+        )
+    description = "; ".join(f"{row.label}: {row.text}" for row in rows)
+    return _svg(title, description, height, parts)
+
+
+def columns(title: str, rows: Sequence[tuple[str, float]], kind: str) -> Markup:
+    """Draws one thin column a row on a scale from 0 to 100 per cent.
+
+    Args:
+        title: What they show.
+        rows: Name, shown on pointing at the column, and share from 0 to 1.
+        kind: CSS class that colours them.
+    """
+    height = 180
+    plot = height - _MARGIN_TOP - 20
+    width = _WIDTH - _MARGIN_LEFT - _MARGIN_RIGHT
+    parts = [
+        _tick(height - 20 - plot * share, f"{round(100 * share)} %")
+        for share in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]
+    slot = width / max(len(rows), 1)
+    for index, (name, share) in enumerate(rows):
+        tall = plot * share
+        parts.append(
+            Markup(
+                '<rect class="{}" x="{}" y="{}" width="{}" height="{}">'
+                "<title>{}: {:.1f} %</title></rect>"
+            ).format(
+                kind, _n(_MARGIN_LEFT + index * slot + slot * 0.1), _n(height - 20 - tall),
+                _n(slot * 0.8), _n(tall), name, 100 * share,
+            )
+        )  # fmt: skip
+    shares = [share for _, share in rows] or [0.0]
+    description = (
+        f"{len(rows)} layers, from {100 * min(shares):.1f} to {100 * max(shares):.1f} per cent"
+    )
+    return _svg(title, description, height, parts)
+
+
+def lines(chart: LineChart) -> Markup:
+    """Draws a line chart with axes, grid and legend."""
+    points = [point for series in chart.series for point in series.points]
+    x_ticks = nice_ticks(min(x for x, _ in points), max(x for x, _ in points))
+    y_ticks = nice_ticks(min(y for _, y in points), max(y for _, y in points))
+    frame = _Frame(x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1])
+    parts = []
+    if chart.shaded is not None:
+        parts.append(_shade(frame, *chart.shaded))
+    parts += [_tick(frame.y(value), _short(value, y_ticks)) for value in y_ticks]
+    parts += [_x_tick(frame.x(value), _short(value, x_ticks)) for value in x_ticks]
+    parts.append(
+        Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(
+            _n((_MARGIN_LEFT + _WIDTH - _MARGIN_RIGHT) / 2), _PLOT_HEIGHT - 4, chart.x_label
+        )
+    )
+    parts += [_line(frame, series) for series in chart.series]
+    ends = (
+        f"{series.label}: {chart.y_label} from {series.points[0][1]:.4g} to "
+        f"{series.points[-1][1]:.4g}"
+        for series in chart.series
+    )
+    return _svg(chart.title, "; ".join(ends), _PLOT_HEIGHT, parts)
+
+
+def nice_ticks(low: float, high: float) -> list[float]:
+    """Returns round values that enclose a range, about ``_TICKS`` of them.
+
+    Args:
+        low: The smallest value; finite.
+        high: The largest value; a range of no width is widened.
+    """
+    if high - low < 1e-9 * max(1.0, abs(high)):
+        low, high = low - 0.5, high + 0.5
+    rough = (high - low) / _TICKS
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    step = magnitude * next(f for f in (1, 2, 2.5, 5, 10) if f * magnitude >= rough * 0.999)
+    first = math.floor(low / step + 1e-9)
+    last = math.ceil(high / step - 1e-9)
+    return [step * index for index in range(first, last + 1)]
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Maps data units to the plot's user units."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+    def x(self, value: float) -> float:
+        share = (value - self.x_low) / (self.x_high - self.x_low)
+        return _MARGIN_LEFT + share * (_WIDTH - _MARGIN_LEFT - _MARGIN_RIGHT)
+
+    def y(self, value: float) -> float:
+        share = (value - self.y_low) / (self.y_high - self.y_low)
+        return _PLOT_HEIGHT - _MARGIN_BOTTOM - share * (_PLOT_HEIGHT - _MARGIN_TOP - _MARGIN_BOTTOM)
+
+
+def _line(frame: _Frame, series: Series) -> Markup:
+    path = " ".join(f"{_n(frame.x(x))},{_n(frame.y(y))}" for x, y in series.points)
+    dots = Markup("").join(
+        Markup('<circle class="{0}" cx="{1}" cy="{2}" r="3"><title>{3}: {4:.4g}</title></circle>')
+        .format(series.kind, _n(frame.x(x)), _n(frame.y(y)), series.label, y)
+        for x, y in (series.points if len(series.points) <= _DOTS_UP_TO else series.points[-1:])
+    )  # fmt: skip
+    return Markup('<polyline class="{}" points="{}"/>').format(series.kind, path) + dots
+
+
+_DOTS_UP_TO = 30
+"""Points of a line; of a longer one only the last is marked."""
+
+
+def _shade(frame: _Frame, start: float, end: float, label: str) -> Markup:
+    return Markup(
+        '<rect class="shade" x="{}" y="{}" width="{}" height="{}"/>'
+        '<text class="axis" x="{}" y="{}">{}</text>'
+    ).format(
+        _n(frame.x(start)), _MARGIN_TOP, _n(max(2.0, frame.x(end) - frame.x(start))),
+        _PLOT_HEIGHT - _MARGIN_TOP - _MARGIN_BOTTOM,
+        _n(frame.x(start) + 6), _PLOT_HEIGHT - _MARGIN_BOTTOM - 8, label,
+    )  # fmt: skip
+
+
+def _whisker(start: float, end: float, middle: float) -> Markup:
+    return Markup('<path class="whisker" d="M{0} {2}H{1}M{1} {3}V{4}"/>').format(
+        _n(start), _n(end), _n(middle), _n(middle - 5), _n(middle + 5)
+    )
+
+
+def _tick(y: float, text: str) -> Markup:
+    return Markup(
+        '<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>'
+        '<text class="axis" x="{}" y="{}" text-anchor="end">{}</text>'
+    ).format(_MARGIN_LEFT, _n(y), _WIDTH - _MARGIN_RIGHT, _n(y), _MARGIN_LEFT - 8, _n(y + 4), text)
+
+
+def _x_tick(x: float, text: str) -> Markup:
+    return Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(
+        _n(x), _PLOT_HEIGHT - _MARGIN_BOTTOM + 18, text
+    )
+
+
+def _short(value: float, ticks: Sequence[float]) -> str:
+    """Returns a tick's text with the digits that its step needs."""
+    step = ticks[1] - ticks[0]
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    # A step such as 0.25 needs one digit more than its magnitude says.
+    digits += not math.isclose(step * 10**digits, round(step * 10**digits))
+    return f"{value:.{digits}f}"
+
+
+def _n(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _svg(title: str, description: str, height: float, parts: Sequence[Markup]) -> Markup:
+    return Markup(
+        '<svg class="chart" role="img" viewBox="0 0 {0} {1}" aria-label="{2}. {3}">{4}</svg>'
+    ).format(_WIDTH, _n(height), escape(title), escape(description), Markup("").join(parts))

@@ -1,0 +1,124 @@
+"""What the report says in words and large figures, worked out of the records; pure.
+
+Nothing here flatters: a figure that is unknown stays unknown, and what INT8 and what sparsity
+brought are told apart on every engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparse_transfer_api.records import Plan
+from sparse_transfer_api.results import EngineResult, Results
+from sparse_transfer_runner.packaging.evaluation import Evaluation
+
+from .wording import SPACE, TIMES, megabytes, percent, ratio, times
+
+NOTICEABLE = 0.05
+"""Relative difference of two latencies below which a reader is told that they are alike."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One of the large figures at the top."""
+
+    label: str
+    value: str
+    detail: str
+
+
+def shipped_name(plan: Plan, results: Results) -> str:
+    """Returns what the shipped model is, such as ``sparse INT8``."""
+    return f"{'sparse' if results.sparsity > 0 else 'dense'} {'INT8' if plan.quantize else 'fp32'}"
+
+
+def cards(results: Results) -> list[Card]:
+    """Returns the figures that a reader wants first."""
+    metric, headline = results.metric, results.headline
+    interval = metric.interval
+    spread = (
+        f"95{SPACE}% interval {percent(interval.low)} to {percent(interval.high)}"
+        if interval is not None
+        else "no interval"
+    )
+    where = f"{headline.engine}, batch {headline.batch}"
+    if headline.sequence is not None:
+        where += f", {headline.sequence}{SPACE}tokens"
+    return [
+        Card("Accuracy kept", percent(results.recovery), f"recovery of {metric.name}; {spread}"),
+        Card("Speed-up", times(headline.speedup), f"against the dense model on {where}"),
+        Card(
+            "Size",
+            megabytes(results.compressed_size_bytes),
+            f"compressed; dense {megabytes(results.dense_compressed_size_bytes)}",
+        ),
+        Card("Sparsity", percent(results.sparsity), "of the shipped file's prunable weights"),
+    ]
+
+
+def summary(plan: Plan, results: Results) -> str:
+    """Returns the outcome in a few sentences."""
+    metric, headline = results.metric, results.headline
+    against = (
+        "; there is no dense baseline to compare with"
+        if metric.baseline is None
+        else f", against {ratio(metric.baseline)} of the dense baseline"
+    )
+    text = (
+        f"The {shipped_name(plan, results)} model reaches {metric.name} {ratio(metric.value)} on "
+        f"{metric.samples} rows of {metric.split}{against}."
+    )
+    if headline.speedup is not None:
+        text += (
+            f" On {headline.engine} it is {_faster(headline.speedup, 'the dense model')} at the "
+            f"engine's defaults; against the engine forced to fp32 it is "
+            f"{times(headline.speedup_vs_fp32)}, against the dense model in INT8 "
+            f"{times(headline.speedup_vs_dense_int8)}."
+        )
+    return text
+
+
+def concerns(plan: Plan, results: Results, evaluation: Evaluation) -> list[str]:
+    """Returns everything that a reader must not overlook, each sentence once."""
+    found = []
+    if results.recovery is None:
+        found.append(
+            "Recovery is unknown: there is no baseline, or it is no better than always giving the "
+            "same answer."
+        )
+    found += [f"{engine.name}: {note}" for engine in results.engines for note in engine.notes]
+    found += [
+        f"{file.path}: {note}" for file in evaluation.files if file.shipped for note in file.notes
+    ]
+    found += [*evaluation.notes, *plan.warnings]
+    return list(dict.fromkeys(found))
+
+
+def what_brought_it(engine: EngineResult) -> str:
+    """Returns in words what INT8 and what sparsity brought on an engine.
+
+    The speed-up over the dense model at its defaults is the product of two measured factors:
+    dense over dense INT8, and dense INT8 over the shipped file.
+    """
+    total = _faster(engine.speedup, "the dense model")
+    int8 = engine.dense_int8_latency_ms
+    if int8 is None:
+        return f"the shipped file is {total}. No dense INT8 file was measured to tell causes apart."
+    by_int8 = engine.dense_latency_ms / int8
+    by_sparsity = int8 / engine.latency_ms
+    parts = f"{by_int8:.2f}{TIMES} by INT8, {by_sparsity:.2f}{TIMES} by sparsity on top of it"
+    if by_sparsity < 1 - NOTICEABLE:
+        remark = " Sparsity costs time here: the dense INT8 file is the faster one."
+    elif by_sparsity <= 1 + NOTICEABLE:
+        remark = " Sparsity brings no time here, only size."
+    else:
+        remark = ""
+    return f"the shipped file is {total}: {parts}.{remark}"
+
+
+def _faster(speedup: float, than: str) -> str:
+    if speedup < 1 - NOTICEABLE:
+        return f"slower than {than}, at {times(speedup)} its speed"
+    if speedup <= 1 + NOTICEABLE:
+        return f"about as fast as {than} ({times(speedup)})"
+    return f"{times(speedup)} as fast as {than}"

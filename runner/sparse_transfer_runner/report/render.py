@@ -1,0 +1,89 @@
+"""Puts the report's parts into its template.
+
+The file needs no network and no script: style and drawings are inside it, and its own policy
+forbids loading anything. All text from outside (labels, paths, notes) is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from sparse_transfer_api.records import Manifest, Plan
+from sparse_transfer_api.results import Results
+from sparse_transfer_runner.packaging.evaluation import Evaluation, HistoryPoint
+
+from . import drawings, findings, wording
+
+_TEMPLATE = "report.html.j2"
+_STYLE = "report.css"
+
+
+def render_report(
+    *,
+    plan: Plan,
+    results: Results,
+    evaluation: Evaluation,
+    history: Sequence[HistoryPoint],
+    manifest: Manifest,
+) -> str:
+    """Returns the report as one self-contained HTML page.
+
+    Args:
+        plan: What prepare decided.
+        results: The outcome.
+        evaluation: Everything that package measured.
+        history: Learning curves of the baseline and of the transfer; may be empty.
+        manifest: Shown whole; its provenance names the experiment and the machine.
+    """
+    environment = _environment()
+    style = environment.loader.get_source(environment, _STYLE)[0] if environment.loader else ""
+    return environment.get_template(_TEMPLATE).render(
+        name=_experiment_name(manifest.provenance),
+        plan=plan,
+        results=results,
+        evaluation=evaluation,
+        manifest=manifest,
+        manifest_json=manifest.to_json().decode(),
+        shipped=findings.shipped_name(plan, results),
+        cards=findings.cards(results),
+        summary=findings.summary(plan, results),
+        concerns=findings.concerns(plan, results, evaluation),
+        accuracy=drawings.accuracy_figures(results, evaluation),
+        sizes=drawings.size_drawing(results),
+        engines=drawings.engine_figures(plan, results, evaluation),
+        layers=drawings.layers_drawing(evaluation),
+        curves=drawings.learning_curves(history, results.metric.name),
+        role_names=wording.ROLE_NAMES,
+        style=Markup(style),
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(__package__ or __name__),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        ratio=wording.ratio,
+        percent=wording.percent,
+        times=wording.times,
+        ms=wording.milliseconds,
+        megabytes=wording.megabytes,
+        number=wording.number,
+    )
+    return environment
+
+
+def _experiment_name(provenance: Mapping[str, Any]) -> str:
+    """Returns the experiment's name from its document in the provenance, where it is there."""
+    experiment = provenance.get("experiment")
+    metadata = experiment.get("metadata") if isinstance(experiment, Mapping) else None
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    return str(name) if name else "experiment"
