@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+
 from sparse_transfer_api.contract import MANIFEST
 from sparse_transfer_api.errors import AccessError, InputError, OutputVanished, Transient
 from sparse_transfer_api.records import FileEntry, Manifest

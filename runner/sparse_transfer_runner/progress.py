@@ -56,9 +56,22 @@ class Reporter:
         self._start += share
 
     def step(
-        self, step: int, *, epoch: float | None = None, metrics: dict[str, float] | None = None
+        self,
+        step: int,
+        *,
+        total: int | None = None,
+        epoch: float | None = None,
+        metrics: dict[str, float] | None = None,
     ) -> None:
-        """Reports that ``step`` steps of the current activity are done."""
+        """Reports that ``step`` steps of the current activity are done.
+
+        Args:
+            step: Finished steps.
+            total: Steps of the activity, where that is known only now.
+            epoch: The recipe's clock.
+            metrics: Latest figures by name.
+        """
+        self._total = total or self._total
         self._send(step, epoch=epoch, metrics=metrics)
 
     def each(self, items: Iterable[T]) -> Iterator[T]:

@@ -12,7 +12,6 @@ from sparse_transfer_api.errors import Stopped
 from sparse_transfer_api.records import Plan
 from sparse_transfer_api.results import Artifact, Results
 from sparse_transfer_api.spec import SparseTransferExperiment, SparseTransferSpec
-
 from sparse_transfer_runner.output import StageFolder
 from sparse_transfer_runner.progress import Reporter
 
@@ -45,9 +44,7 @@ class StageContext:
 
     def plan(self) -> Plan:
         """Reads what prepare decided."""
-        return Plan.model_validate_json(
-            (self.earlier[Stage.PREPARE].path / PLAN).read_bytes()
-        )
+        return Plan.model_validate_json((self.earlier[Stage.PREPARE].path / PLAN).read_bytes())
 
     def raise_if_stopped(self) -> None:
         """Ends the stage when it was asked to stop.

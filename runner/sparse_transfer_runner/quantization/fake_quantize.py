@@ -1,0 +1,187 @@
+"""INT8 in training: weights and activations are rounded as the shipped file will round them.
+
+The scheme is the one that CPU engines run fast: weights symmetric int8 per output channel,
+activations asymmetric uint8 per tensor. Gradients pass straight through inside the range (Jacob
+et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference", 2018). Parameters stay where they are, so masks keep working, and a checkpoint from
+before quantization still fits after.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from sparse_transfer_api.base import Part, Record
+
+WEIGHT_LEVELS = 127
+"""Weights use -127..127: symmetric, so that zero is exact and negation is free."""
+ACTIVATION_LEVELS = 255
+_MOMENTUM = 0.05  # of the running range; about the last 20 steps decide
+_SMALLEST_SCALE = 1e-8
+
+
+class ActivationScale(Part):
+    """How one module's input is quantized: ``q = clamp(round(x / scale) + zero_point, 0, 255)``."""
+
+    input_scale: float
+    input_zero_point: int
+
+
+class QuantizationRecord(Record):
+    """``quantization.json``: the learned activation scales by module name."""
+
+    scheme: str = "int8: weights symmetric per output channel, activations uint8 per tensor"
+    modules: dict[str, ActivationScale]
+
+
+def weight_scales(weight: Tensor) -> Tensor:
+    """Returns the scale of each output channel, ``[out]``, of a weight ``[out, ...]``."""
+    largest = weight.detach().abs().flatten(1).amax(dim=1)
+    return (largest / WEIGHT_LEVELS).clamp(min=_SMALLEST_SCALE)
+
+
+def fake_quantize_weight(weight: Tensor) -> Tensor:
+    """Rounds a weight ``[out, ...]`` to int8 per output channel and back."""
+    scales = weight_scales(weight)
+    zero_points = torch.zeros_like(scales, dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(
+        weight, scales, zero_points, 0, -WEIGHT_LEVELS, WEIGHT_LEVELS
+    )
+
+
+@dataclass
+class _Range:
+    """The running range of one module's input."""
+
+    low: Tensor
+    high: Tensor
+    seen: bool = False
+
+    def observe(self, low: Tensor, high: Tensor) -> None:
+        if self.seen:
+            self.low.lerp_(low, _MOMENTUM)
+            self.high.lerp_(high, _MOMENTUM)
+        else:
+            self.low.copy_(low)
+            self.high.copy_(high)
+            self.seen = True
+
+    def parameters(self) -> tuple[Tensor, Tensor]:
+        """Returns scale and zero point; zero is always representable exactly."""
+        low, high = self.low.clamp(max=0), self.high.clamp(min=0)
+        scale = ((high - low) / ACTIVATION_LEVELS).clamp(min=_SMALLEST_SCALE)
+        return scale, (-low / scale).round().clamp(0, ACTIVATION_LEVELS).to(torch.int32)
+
+
+@dataclass
+class _SharedInput:
+    """The last quantized input: query, key and value read one tensor, which is rounded once."""
+
+    source: weakref.ref[Tensor] | None = None
+    bounds: tuple[Tensor, Tensor] | None = None
+    rounded: Tensor | None = None
+
+
+class FakeQuantizer:
+    """Attaches INT8 rounding to Linear modules, and takes it off again.
+
+    Args:
+        modules: Linear modules by name.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Linear]) -> None:
+        self.observing = True
+        self._modules = dict(modules)
+        self._ranges = {
+            name: _Range(module.weight.new_zeros(()), module.weight.new_zeros(()))
+            for name, module in self._modules.items()
+        }
+        self._shared = _SharedInput()
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self) -> None:
+        """Starts rounding; ranges are observed while a module trains and ``observing`` is set."""
+        for name, module in self._modules.items():
+            self._handles.append(
+                module.register_forward_pre_hook(
+                    lambda module, inputs, seen=self._ranges[name]: self._round_input(
+                        module, inputs, seen
+                    )
+                )
+            )
+            module.forward = _QuantizedForward(module)  # type: ignore[method-assign]
+
+    def detach(self) -> None:
+        """Stops rounding and leaves plain fp32 modules."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        for module in self._modules.values():
+            module.__dict__.pop("forward", None)
+        self._shared = _SharedInput()
+
+    def record(self) -> QuantizationRecord:
+        """Returns the learned scales."""
+        scales = {name: observed.parameters() for name, observed in self._ranges.items()}
+        return QuantizationRecord(
+            modules={
+                name: ActivationScale(input_scale=float(scale), input_zero_point=int(zero_point))
+                for name, (scale, zero_point) in scales.items()
+            }
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a checkpoint needs."""
+        return {
+            "observing": self.observing,
+            "ranges": {
+                name: (observed.low.clone(), observed.high.clone(), observed.seen)
+                for name, observed in self._ranges.items()
+            },
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores ``state_dict``'s content."""
+        self.observing = state["observing"]
+        for name, (low, high, seen) in state["ranges"].items():
+            observed = self._ranges[name]
+            observed.low.copy_(low)
+            observed.high.copy_(high)
+            observed.seen = seen
+
+    def _round_input(
+        self, module: nn.Module, inputs: tuple[Tensor, ...], observed: _Range
+    ) -> tuple[Tensor, ...]:
+        values = inputs[0]
+        shared = self._shared
+        if shared.source is None or shared.source() is not values:
+            self._shared = shared = _SharedInput(weakref.ref(values))
+        if self.observing and module.training:
+            if shared.bounds is None:
+                low, high = values.detach().aminmax()
+                shared.bounds = low.float(), high.float()
+            observed.observe(*shared.bounds)
+        if shared.rounded is None:
+            scale, zero_point = observed.parameters()
+            shared.rounded = torch.fake_quantize_per_tensor_affine(
+                values, scale, zero_point, 0, ACTIVATION_LEVELS
+            )
+        return (shared.rounded, *inputs[1:])
+
+
+@dataclass(frozen=True)
+class _QuantizedForward:
+    """A Linear's forward with its weight rounded."""
+
+    module: nn.Linear = field(repr=False)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return F.linear(values, fake_quantize_weight(self.module.weight), self.module.bias)

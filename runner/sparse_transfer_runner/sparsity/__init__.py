@@ -1,0 +1,1 @@
+"""Which weights may be zero, keeping them zero, and choosing them."""

@@ -1,0 +1,109 @@
+"""The mask: taken once, saved, applied after every optimizer step, checked, never re-derived.
+
+A mask belongs to a tensor, not to a name, so that wrappers that rename modules cannot detach it.
+It is kept in the weights' own type: one fused multiplication over all weights is an order of
+magnitude faster than masking by booleans (``benchmarks/training_step``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from sparse_transfer_api.errors import InputError
+
+from .prunable import zeros_in
+
+
+class MaskBroken(RuntimeError):
+    """A weight that the mask holds at zero is not zero: a defect of the program."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Masks of a model's weights.
+
+    Args:
+        weights: The masked parameters, by their name when the masks were taken.
+        kept: For each, a tensor of its shape, type and device: 1 where kept, 0 where held at zero.
+    """
+
+    weights: Mapping[str, nn.Parameter]
+    kept: Mapping[str, Tensor]
+
+    @classmethod
+    def take(cls, weights: Mapping[str, nn.Parameter]) -> Masks:
+        """Takes the masks from the zeros of the starting weights."""
+        return cls(
+            weights,
+            {name: (weight.detach() != 0).to(weight.dtype) for name, weight in weights.items()},
+        )
+
+    @classmethod
+    def load(cls, path: Path, weights: Mapping[str, nn.Parameter]) -> Masks:
+        """Reads saved masks for the same weights.
+
+        Raises:
+            InputError: The file is damaged, or belongs to another model.
+        """
+        try:
+            saved = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path}: the saved mask cannot be read ({error})") from error
+        shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+        if {name: tuple(mask.shape) for name, mask in saved.items()} != shapes:
+            raise InputError(f"{path}: the saved mask belongs to another model")
+        return cls(weights, {name: saved[name].to(weight) for name, weight in weights.items()})
+
+    def save(self, path: Path) -> None:
+        """Writes the masks as uint8 tensors by parameter name, 1 where kept."""
+        save_file({name: mask.to(torch.uint8).cpu() for name, mask in self.kept.items()}, path)
+
+    @property
+    def total(self) -> int:
+        """Prunable weights."""
+        return sum(mask.numel() for mask in self.kept.values())
+
+    @property
+    def masked(self) -> int:
+        """Weights held at zero."""
+        return zeros_in(self.kept.values())
+
+    @property
+    def sparsity(self) -> float:
+        """Masked / prunable."""
+        return self.masked / self.total if self.total else 0.0
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Sets every masked weight to zero, in one fused pass."""
+        if self.weights:
+            torch._foreach_mul_(list(self.weights.values()), list(self.kept.values()))
+
+    def attach(self, optimizer: Optimizer) -> RemovableHandle:
+        """Applies the masks now, and after every step of the optimizer from here on."""
+        self.apply()
+        return optimizer.register_step_post_hook(lambda *_: self.apply())
+
+    @torch.no_grad()
+    def check(self) -> None:
+        """Makes sure that every masked weight is exactly zero.
+
+        Raises:
+            MaskBroken: Names the weights and counts the positions.
+        """
+        revived = {
+            name: count
+            for name, weight in self.weights.items()
+            if (count := int(torch.count_nonzero(weight * (1 - self.kept[name]))))
+        }
+        if revived:
+            raise MaskBroken(f"masked weights are not zero: {revived}")

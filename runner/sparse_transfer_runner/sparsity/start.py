@@ -1,0 +1,50 @@
+"""The least-squares start: the dense teacher's knowledge, put on the foundation's mask.
+
+The foundation brings the mask, the teacher (the same architecture, fine-tuned from the same parent)
+the weights: each layer's kept weights become those that reproduce the teacher's outputs best on the
+training data. Embeddings, norms and head are the teacher's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .blockwise import Inputs, reconstruct
+from .masks import Masks
+from .solve import LayerProblem, least_squares_on_mask
+
+
+@torch.no_grad()
+def start_from_teacher(
+    model: nn.Module,
+    teacher: nn.Module,
+    masks: Masks,
+    batches: Sequence[Inputs],
+    on_block: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Replaces the model's weights in place; its masks keep.
+
+    Args:
+        model: The masked foundation with its head.
+        teacher: Dense, of the same architecture.
+        masks: The foundation's.
+        batches: Training inputs to solve on; a few hundred rows suffice.
+        on_block: Called with the number of finished blocks and of all.
+    """
+    kept = {id(weight): masks.kept[name] for name, weight in masks.weights.items()}
+    masked = set(kept)
+    own = dict(model.named_parameters())
+    for name, parameter in teacher.named_parameters():
+        if id(own[name]) not in masked:
+            own[name].copy_(parameter)
+
+    def solve(_: str, problem: LayerProblem, layer: nn.Linear) -> Tensor:
+        mask = kept[id(layer.weight)].bool()
+        free = mask.new_ones(len(mask), problem.free_columns)
+        return least_squares_on_mask(problem, torch.cat([mask, free], dim=1))
+
+    reconstruct(model, teacher, batches, solve, on_block)
+    masks.apply()

@@ -1,0 +1,160 @@
+"""Runs one stage: its folder found by its key, a recorded result returned, a new one recorded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sparse_transfer_api.contract import MANIFEST, PLAN, TEACHER_FOLDER, Stage
+from sparse_transfer_api.errors import InputError, OutputVanished
+from sparse_transfer_api.keys import stage_key
+from sparse_transfer_api.records import Manifest, Plan, StageResult
+from sparse_transfer_api.spec import SparseTransferExperiment
+from sparse_transfer_runner.output import StageFolder, explained
+from sparse_transfer_runner.progress import Reporter
+from sparse_transfer_runner.provenance import provenance
+
+from .context import StageContext, StageOutcome
+
+_ORDER = (Stage.PREPARE, Stage.TRAIN, Stage.PACKAGE)
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One run of one stage.
+
+    Args:
+        experiment: Relative addresses are already absolute.
+        stage: Which one.
+        reporter: Receives progress.
+        stop: Set when the stage has to stop soon.
+        expected_key: The key that the caller computed; None to trust the own one.
+        recorded_only: Return a recorded result or fail, without working.
+    """
+
+    experiment: SparseTransferExperiment
+    stage: Stage
+    reporter: Reporter
+    stop: threading.Event
+    expected_key: str | None = None
+    recorded_only: bool = False
+
+    def execute(self) -> StageResult:
+        """Runs the stage, or returns what is recorded of it.
+
+        Raises:
+            SparseTransferError: Of the class that fits; nothing recorded is lost.
+        """
+        key, earlier = self._locate()
+        if self.expected_key not in (None, key):
+            raise OutputVanished(
+                f"{self.stage} was asked for under key {self.expected_key}, but what is recorded "
+                f"of the stages before gives {key}; run them again"
+            )
+        folder = self._folder(self.stage, key)
+        recorded = folder.verified()
+        if recorded is not None and recorded.result is not None:
+            return recorded.result.model_copy(update={"recorded": True})
+        if self.recorded_only:
+            raise OutputVanished(f"{folder.path}: no recorded result of {self.stage}")
+        return self._work(folder, earlier)
+
+    def _work(self, folder: StageFolder, earlier: Mapping[str, StageFolder]) -> StageResult:
+        attempt = folder.claim()
+        context = StageContext(self.experiment, folder, earlier, self.reporter, self.stop, attempt)
+        started = datetime.now(UTC)
+        with explained(folder.path):
+            outcome = _implementation(self.stage)(context)
+        folder.require_attempt(attempt)
+        result = StageResult(
+            stage=self.stage,
+            key=folder.key,
+            outcome="Succeeded",
+            reason="Completed",
+            message=outcome.message,
+            manifest_uri=(folder.path / MANIFEST).as_uri(),
+            digests=dict(outcome.digests),
+            headline=dict(outcome.headline),
+        )
+        folder.complete(self._manifest(folder, outcome, result, started))
+        return result
+
+    def _manifest(
+        self, folder: StageFolder, outcome: StageOutcome, result: StageResult, started: datetime
+    ) -> Manifest:
+        created = datetime.now(UTC)
+        return Manifest(
+            stage=self.stage,
+            key=folder.key,
+            created=created,
+            files=[],
+            result=result,
+            results=outcome.results,
+            artifacts=list(outcome.artifacts),
+            provenance={
+                **provenance(),
+                "experiment": self.experiment.to_json_dict(),
+                "seconds": round((created - started).total_seconds(), 1),
+                **outcome.provenance,
+            },
+            licences=dict(outcome.licences),
+        )
+
+    def _locate(self) -> tuple[str, dict[str, StageFolder]]:
+        """Returns the stage's key and the verified folders of the stages before it."""
+        earlier: dict[str, StageFolder] = {}
+        key = stage_key(self.experiment.spec, Stage.PREPARE, None, {})
+        for stage in _ORDER:
+            if stage == self.stage:
+                break
+            folder = self._folder(stage, key)
+            manifest = folder.required()
+            earlier[stage] = folder
+            digests = manifest.result.digests if manifest.result else {}
+            key = stage_key(self.experiment.spec, _ORDER[_ORDER.index(stage) + 1], key, digests)
+        if self.stage == Stage.PACKAGE:
+            self._add_teacher(earlier)
+        return key, earlier
+
+    def _add_teacher(self, earlier: dict[str, StageFolder]) -> None:
+        plan = Plan.model_validate_json((earlier[Stage.PREPARE].path / PLAN).read_bytes())
+        if plan.teacher_key is not None:
+            teacher = self._folder(TEACHER_FOLDER, plan.teacher_key)
+            teacher.required()
+            earlier[TEACHER_FOLDER] = teacher
+
+    def _folder(self, stage: str, key: str) -> StageFolder:
+        root = output_root(self.experiment)
+        return StageFolder(root / f"{stage}-{key}", str(stage), key)
+
+
+def output_root(experiment: SparseTransferExperiment) -> Path:
+    """Returns the folder of the experiment's stages: ``OUTPUT/NAMESPACE/NAME``.
+
+    Raises:
+        InputError: The output place is missing, or of a kind that is not supported here.
+    """
+    uri = experiment.spec.output.uri
+    if uri is None:
+        raise InputError(
+            "spec.output.uri: missing; say where the results go, such as file://./runs"
+        )
+    parts = urlsplit(uri)
+    if parts.scheme != "file" or parts.netloc or not parts.path.startswith("/"):
+        raise InputError(
+            f"spec.output.uri: {uri} is not an absolute file:// address; results can be written "
+            "to a folder of this machine"
+        )
+    metadata = experiment.metadata
+    return Path(unquote(parts.path)) / metadata.namespace / metadata.name
+
+
+def _implementation(stage: Stage) -> Callable[[StageContext], StageOutcome]:
+    module = import_module(f"{__package__}.{stage}")
+    run: Callable[[StageContext], StageOutcome] = module.run
+    return run

@@ -1,0 +1,52 @@
+"""Train: the dense baseline first, then the transfer that follows it on the foundation's mask."""
+
+from __future__ import annotations
+
+import shutil
+
+from sparse_transfer_api.errors import InputError
+from sparse_transfer_runner.output import StageFolder
+from sparse_transfer_runner.training.baseline import train_baseline
+from sparse_transfer_runner.training.task import Task
+from sparse_transfer_runner.training.transfer import Shares, transfer, transfer_digests
+
+from .context import StageContext, StageOutcome
+
+
+def run(context: StageContext) -> StageOutcome:
+    """Trains what the plan says; resumes from checkpoints, and reuses a finished baseline."""
+    task = Task.load(context)
+    plan = task.plan
+    product_is_baseline = plan.level == 0
+    shares = Shares.of(
+        plan.baseline.epochs if plan.baseline else 0.0,
+        0.0 if product_is_baseline else plan.training.epochs,
+    )
+    baseline = train_baseline(task, shares.baseline) if plan.baseline else None
+    if product_is_baseline:
+        return _ship(task, baseline)
+    metrics = transfer(task, baseline, shares)
+    metric = task.use_case.primary_metric(plan)
+    return StageOutcome(
+        message=f"{metric} {metrics[metric]:.4f} on {plan.evaluation_split}",
+        digests=transfer_digests(context.folder),
+        headline={metric: metrics[metric]},
+        licences=plan.licences,
+    )
+
+
+def _ship(task: Task, baseline: StageFolder | None) -> StageOutcome:
+    """At level 0 the baseline is the product: its files are the stage's."""
+    if baseline is None:
+        raise InputError("level 0 ships the dense baseline, but spec.baseline.mode is None")
+    target = task.context.folder.path
+    for source in baseline.path.iterdir():
+        if source.is_dir() and source.name == "model":
+            shutil.copytree(source, target / source.name, dirs_exist_ok=True)
+        elif source.is_file() and source.name != "manifest.json":
+            shutil.copy2(source, target / source.name)
+    return StageOutcome(
+        message="the dense baseline is the product",
+        digests=transfer_digests(task.context.folder),
+        licences=task.plan.licences,
+    )

@@ -1,0 +1,1 @@
+"""The training loop, what joins it, and what it leaves behind."""

@@ -1,0 +1,192 @@
+"""What a recipe does to a training run, behind one narrow protocol.
+
+The native backend keeps constant masks, quantizes in training and distils. A second one can hand
+the whole run to another library's modifiers without the loop noticing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sparse_transfer_runner.quantization.fake_quantize import FakeQuantizer, QuantizationRecord
+from sparse_transfer_runner.recipes import Recipe
+from sparse_transfer_runner.sparsity.masks import Masks
+
+from .distillation import LayerOutputs, hidden_state_errors, logit_loss, task_loss
+
+Inputs = Mapping[str, Tensor]
+
+
+class Backend(Protocol):
+    """Joins a recipe to the training loop."""
+
+    quantizing: bool
+    """Whether the current step rounds to INT8; then the loop computes in fp32."""
+
+    def begin(self, optimizer: Optimizer) -> None:
+        """Called once, before the first step or the restored one."""
+
+    def enter(self, epoch: float) -> None:
+        """Called before each step with the recipe's clock."""
+
+    def loss(self, inputs: Inputs, targets: Tensor, rows: Tensor) -> Tensor:
+        """Runs the model on the given rows of the data; returns the step's loss, a scalar."""
+
+    def check(self) -> None:
+        """Makes sure that what has to hold holds; called at every evaluation."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a checkpoint needs beyond model and optimizer."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores ``state_dict``'s content; called after ``begin``."""
+
+
+class Teacher:
+    """A dense model that the student follows.
+
+    Args:
+        model: In evaluation mode; its forward is never differentiated.
+        precision: Returns the context in which it runs.
+        logits: Its logits for every training row, ``[rows, labels]``, where they were computed
+            before: without dropout they never change, and one pass over the data is cheaper than
+            one in every epoch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        precision: Callable[[], AbstractContextManager[Any]],
+        logits: Tensor | None = None,
+    ) -> None:
+        self._model = model
+        self._precision = precision
+        self._logits = logits
+
+    def logits(self, inputs: Inputs, rows: Tensor) -> Tensor:
+        """Returns the logits of the given training rows."""
+        if self._logits is not None:
+            return self._logits[rows]
+        return self.outputs(inputs).logits
+
+    def outputs(self, inputs: Inputs) -> Any:
+        """Returns the outputs for a batch."""
+        with torch.no_grad(), self._precision():
+            return self._model(**inputs)
+
+    def layers(self, patterns: Iterable[str]) -> LayerOutputs:
+        """Starts recording the outputs of its named layers."""
+        return LayerOutputs(self._model, patterns)
+
+
+class NativeBackend:
+    """Constant masks, quantization-aware training and distillation, as the recipe says.
+
+    Args:
+        model: The student.
+        recipe: Parsed.
+        problem_type: The plan's.
+        masks: Held from the recipe's pruning start on; None where nothing is pruned.
+        quantizable: Linear modules by name that quantization rounds.
+        teacher: Followed where the recipe distils; None leaves the labels alone.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        problem_type: str,
+        *,
+        masks: Masks | None = None,
+        quantizable: Mapping[str, nn.Linear] | None = None,
+        teacher: Teacher | None = None,
+    ) -> None:
+        self.quantizing = False
+        self._model = model
+        self._recipe = recipe
+        self._problem_type = problem_type
+        self._masks = masks
+        self._quantizer = FakeQuantizer(quantizable or {})
+        self._teacher = teacher
+        self._epoch = 0.0
+        self._layers: tuple[LayerOutputs, LayerOutputs] | None = None
+        if teacher is not None and recipe.hidden_distillation is not None:
+            layers = recipe.hidden_distillation.layers
+            self._layers = LayerOutputs(model, layers), teacher.layers(layers)
+
+    def begin(self, optimizer: Optimizer) -> None:
+        """Attaches the masks to the optimizer."""
+        if self._masks is not None:
+            self._masks.attach(optimizer)
+
+    def enter(self, epoch: float) -> None:
+        """Starts quantization and stops its observers when the clock says so."""
+        self._epoch = epoch
+        if not self.quantizing and self._recipe.quantizes_at(epoch):
+            self._start_quantizing()
+        self._quantizer.observing = self._recipe.observes_at(epoch)
+
+    def loss(self, inputs: Inputs, targets: Tensor, rows: Tensor) -> Tensor:
+        """Returns labels' loss, or its mixture with the teacher's, plus the hidden states'."""
+        outputs = self._model(**inputs)
+        loss = task_loss(outputs.logits.float(), targets, self._problem_type)
+        if self._teacher is None:
+            return loss
+        hidden = self._recipe.distils_hidden_at(self._epoch)
+        wanted = self._teacher.outputs(inputs) if hidden else None
+        if self._recipe.distils_at(self._epoch):
+            logits = wanted.logits if wanted else self._teacher.logits(inputs, rows)
+            loss = self._mixed(loss, outputs.logits.float(), logits.float())
+        return loss + self._hidden_loss(inputs) if hidden else loss
+
+    def _mixed(self, loss: Tensor, logits: Tensor, wanted: Tensor) -> Tensor:
+        soft = self._recipe.distillation
+        assert soft is not None
+        followed = logit_loss(logits, wanted, soft.temperature, self._problem_type)
+        return (1 - soft.hardness) * loss + soft.hardness * followed
+
+    def _hidden_loss(self, inputs: Inputs) -> Tensor:
+        hidden = self._recipe.hidden_distillation
+        assert hidden is not None and self._layers is not None
+        own, wanted = self._layers
+        errors = hidden_state_errors(
+            own.latest,
+            wanted.latest,
+            inputs["attention_mask"].bool(),
+            normalize=hidden.normalize,
+            epsilon=hidden.epsilon,
+        )
+        return hidden.gain * errors.sum()
+
+    def check(self) -> None:
+        """Makes sure that no masked weight came back."""
+        if self._masks is not None:
+            self._masks.check()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the quantizer's state."""
+        return {"quantizing": self.quantizing, "quantizer": self._quantizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resumes in the phase that the checkpoint was written in."""
+        if state["quantizing"]:
+            self._start_quantizing()
+        self._quantizer.load_state_dict(state["quantizer"])
+
+    def finish(self) -> QuantizationRecord | None:
+        """Leaves a plain fp32 model; returns the learned scales where the recipe quantized."""
+        if not self.quantizing:
+            return None
+        self._quantizer.detach()
+        self.quantizing = False
+        return self._quantizer.record()
+
+    def _start_quantizing(self) -> None:
+        self._quantizer.attach()
+        self.quantizing = True

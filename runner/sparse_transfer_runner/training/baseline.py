@@ -1,0 +1,66 @@
+"""The dense baseline: what recovery is measured against, and with teacher mode Auto the teacher.
+
+It is an output of its own: every level of the same task on the same data shares it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sparse_transfer_api.contract import TEACHER_FOLDER
+from sparse_transfer_api.records import Manifest
+from sparse_transfer_runner.output import StageFolder
+from sparse_transfer_runner.provenance import provenance
+from sparse_transfer_runner.recipes import parse_recipe
+from sparse_transfer_runner.storage import fetch
+
+from .backend import NativeBackend
+from .loop import device
+from .outputs import write_evaluation, write_model
+from .task import Task
+
+
+def train_baseline(task: Task, share: float) -> StageFolder:
+    """Trains the dense counterpart, or finds it trained.
+
+    Args:
+        task: Its plan has a baseline.
+        share: Of the stage's time, for the progress.
+
+    Returns:
+        Its complete folder.
+    """
+    key = task.plan.teacher_key
+    assert key is not None
+    root = task.context.folder.path.parent
+    folder = StageFolder(root / f"{TEACHER_FOLDER}-{key}", TEACHER_FOLDER, key)
+    if folder.verified() is not None:
+        with task.context.reporter.activity("baseline (recorded)", share):
+            return folder
+    attempt = folder.claim()
+    _train(task, folder, share)
+    folder.require_attempt(attempt)
+    folder.complete(
+        Manifest(
+            stage=TEACHER_FOLDER,
+            key=key,
+            created=datetime.now(UTC),
+            files=[],
+            provenance=provenance(),
+        )
+    )
+    return folder
+
+
+def _train(task: Task, folder: StageFolder, share: float) -> None:
+    plan, settings = task.plan, task.plan.baseline
+    assert plan.dense is not None and settings is not None
+    model = task.use_case.build(fetch(plan.dense.uri), plan).to(device())
+    recipe = parse_recipe(settings.recipe)
+    backend = NativeBackend(model, recipe, plan.problem_type)
+    training = task.training("baseline", model, settings, recipe, backend, folder)
+    with task.context.reporter.activity("baseline", share, training.total_steps):
+        history = training.fit()
+        write_evaluation(task, folder, model, history)
+        write_model(task, folder, model)
+    training.checkpoints.clear()

@@ -1,0 +1,107 @@
+"""Losses that let a sparse student follow its dense teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PROBLEM_SINGLE = "single_label_classification"
+PROBLEM_MULTI = "multi_label_classification"
+PROBLEM_REGRESSION = "regression"
+
+
+def task_loss(logits: Tensor, targets: Tensor, problem_type: str) -> Tensor:
+    """Returns the loss against the labels, a scalar.
+
+    Args:
+        logits: ``[rows, labels]``.
+        targets: int64 ``[rows]`` (single-label), float ``[rows, labels]`` (multi-label), float
+            ``[rows]`` (regression).
+        problem_type: The plan's.
+    """
+    if problem_type == PROBLEM_SINGLE:
+        return F.cross_entropy(logits, targets)
+    if problem_type == PROBLEM_MULTI:
+        return F.binary_cross_entropy_with_logits(logits, targets)
+    return F.mse_loss(logits.squeeze(-1), targets)
+
+
+def logit_loss(student: Tensor, teacher: Tensor, temperature: float, problem_type: str) -> Tensor:
+    """Returns the loss against the teacher's logits, both ``[rows, labels]``.
+
+    Hinton et al., "Distilling the Knowledge in a Neural Network" (2015): KL divergence of the
+    softened distributions, times the squared temperature so that gradients keep their size. For
+    several labels the same with one Bernoulli a label; for regression the squared difference.
+    """
+    if problem_type == PROBLEM_REGRESSION:
+        return F.mse_loss(student, teacher)
+    scale = temperature**2
+    if problem_type == PROBLEM_MULTI:
+        soft = torch.sigmoid(teacher / temperature)
+        cross = F.binary_cross_entropy_with_logits(student / temperature, soft)
+        entropy = F.binary_cross_entropy(soft, soft)
+        return scale * (cross - entropy)
+    return scale * F.kl_div(
+        F.log_softmax(student / temperature, dim=-1),
+        F.log_softmax(teacher / temperature, dim=-1),
+        reduction="batchmean",
+        log_target=True,
+    )
+
+
+def hidden_state_errors(
+    student: Sequence[Tensor],
+    teacher: Sequence[Tensor],
+    valid: Tensor,
+    *,
+    normalize: bool = True,
+    epsilon: float = 1e-6,
+) -> Tensor:
+    """Returns the mean squared error of each layer's hidden states, ``[layers]``.
+
+    Args:
+        student: ``[batch, tokens, width]`` per layer.
+        teacher: The same.
+        valid: Boolean ``[batch, tokens]``: tokens that are not padding.
+        normalize: Divide each by the teacher's mean square (plus ``epsilon``), so that layers
+            count alike; as SparseML's PerLayerDistillationModifier does.
+        epsilon: Keeps the quotient finite.
+    """
+    rows = valid.unsqueeze(-1)
+    count = rows.sum() * teacher[0].shape[-1]
+    errors = []
+    for own, wanted in zip(student, teacher, strict=True):
+        own, wanted = own.float() * rows, wanted.float() * rows
+        error = (own - wanted).square().sum() / count
+        errors.append(error / (wanted.square().sum() / count + epsilon) if normalize else error)
+    return torch.stack(errors)
+
+
+class LayerOutputs:
+    """Records what the named layers of a model put out in its latest forward pass.
+
+    Args:
+        model: Watched from here on.
+        layers: Patterns of module names.
+
+    Raises:
+        InputError: No module has such a name.
+    """
+
+    def __init__(self, model: nn.Module, layers: Iterable[str]) -> None:
+        self.latest: list[Tensor] = []
+        watched = [module for name, module in model.named_modules() if matches(layers, name)]
+        if not watched:
+            raise InputError(
+                f"recipe: student_layer_names {list(layers)} match no module of "
+                f"{type(model).__name__}"
+            )
+        model.register_forward_pre_hook(lambda *_: self.latest.clear())
+        for module in watched:
+            module.register_forward_hook(self._note)
+
+    def _note(self, _: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        self.latest.append(output[0] if isinstance(output, tuple) else output)

@@ -1,0 +1,47 @@
+"""The model's outputs for a whole split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sparse_transfer_runner.use_cases.protocol import EncodedSplit
+
+from .batches import sorted_by_length
+from .loop import lengths_of, precision_context, to_tensors
+
+BATCH = 64
+"""Rows of an evaluation batch; their order does not matter to the outputs."""
+
+
+def logits_of(
+    model: nn.Module,
+    data: EncodedSplit,
+    *,
+    precision: str = "fp32",
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> NDArray[np.float32]:
+    """Returns the logits of every row, ``[rows, labels]``, in the split's order.
+
+    Args:
+        model: Put into evaluation mode.
+        data: The rows.
+        precision: Of the arithmetic.
+        on_batch: Called with the number of finished batches.
+    """
+    model.eval()
+    outputs: NDArray[np.float32] | None = None
+    batches = sorted_by_length(lengths_of(data), BATCH)
+    with torch.inference_mode(), precision_context(precision):
+        for done, rows in enumerate(batches, start=1):
+            logits = model(**to_tensors(data.collate(rows))).logits.float().cpu().numpy()
+            if outputs is None:
+                outputs = np.zeros((len(data), logits.shape[-1]), dtype=np.float32)
+            outputs[rows] = logits
+            on_batch(done)
+    assert outputs is not None, "a checked split has rows"
+    return outputs

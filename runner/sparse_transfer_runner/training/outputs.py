@@ -1,0 +1,51 @@
+"""What a finished training run leaves in its folder, for package and for the user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+
+from sparse_transfer_runner.output import StageFolder, write_json
+from sparse_transfer_runner.packaging.evaluation import HistoryPoint
+
+from .inference import logits_of
+from .task import Task
+
+MODEL = "model"
+MASKS = "masks.safetensors"
+QUANTIZATION = "quantization.json"
+HISTORY = "history.json"
+METRICS = "evaluation.json"
+
+
+def predictions_file(split: str) -> str:
+    """Returns the name of the file with a split's logits and targets."""
+    return f"predictions-{split}.npz"
+
+
+def write_evaluation(
+    task: Task, folder: StageFolder, model: nn.Module, history: Sequence[HistoryPoint]
+) -> dict[str, float]:
+    """Scores the model as it computes now, and writes predictions, metrics and learning curve.
+
+    Returns:
+        Every metric on the evaluation split.
+    """
+    split, rows = task.plan.evaluation_split, task.evaluation
+    folder.path.mkdir(parents=True, exist_ok=True)
+    logits = logits_of(model, rows, on_batch=task.stop_check())
+    metrics = task.use_case.metrics(logits, rows.targets, task.plan)
+    np.savez(folder.path / predictions_file(split), logits=logits, targets=rows.targets)
+    write_json(folder.path / METRICS, {"schemaVersion": 1, "split": split, "metrics": metrics})
+    points = [point.model_dump(mode="json", by_alias=True, exclude_none=True) for point in history]
+    write_json(folder.path / HISTORY, points)
+    return metrics
+
+
+def write_model(task: Task, folder: StageFolder, model: nn.Module) -> None:
+    """Writes the model, free of rounding, with its preprocessor."""
+    target = folder.path / MODEL
+    task.use_case.save(model, target)
+    task.preprocessor.save(target)

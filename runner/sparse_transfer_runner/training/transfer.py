@@ -1,0 +1,195 @@
+"""The transfer: the foundation's mask, the teacher's knowledge, the user's data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sparse_transfer_api.errors import InputError
+from sparse_transfer_runner.output import StageFolder, digest_of_tree, sha256_of, write_atomically
+from sparse_transfer_runner.recipes import Recipe, matches, parse_recipe
+from sparse_transfer_runner.sparsity.masks import Masks
+from sparse_transfer_runner.sparsity.prunable import prunable_weights
+from sparse_transfer_runner.sparsity.start import start_from_teacher
+from sparse_transfer_runner.storage import fetch
+
+from .backend import NativeBackend, Teacher
+from .batches import length_bucketed
+from .checkpoint import Checkpoints
+from .inference import logits_of
+from .loop import device, lengths_of, precision_context, to_tensors
+from .outputs import MASKS, MODEL, QUANTIZATION, write_evaluation, write_model
+from .task import Task
+
+_START_ROWS = 512
+"""Rows of the least-squares start; more change the result by less than the seed does."""
+_START_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How the train stage's time is divided, 0 to 1, for the progress.
+
+    Estimated in passes over the data: a forward pass costs a third of a training step.
+    """
+
+    baseline: float
+    start: float
+    teacher: float
+    transfer: float
+
+    @classmethod
+    def of(cls, baseline_epochs: float, epochs: float) -> Shares:
+        """Returns the shares for the given budgets."""
+        passes = (baseline_epochs + 0.2, 0.4, 0.3, epochs + 0.4)
+        return cls(*(each / sum(passes) for each in passes))
+
+
+def transfer(task: Task, baseline: StageFolder | None, shares: Shares) -> dict[str, float]:
+    """Trains the product and writes it into the stage's folder.
+
+    Args:
+        task: The experiment's task.
+        baseline: The trained dense counterpart, where there is one.
+        shares: For the progress.
+
+    Returns:
+        Every metric on the evaluation split, as the quantized model computes.
+    """
+    plan, folder, reporter = task.plan, task.context.folder, task.context.reporter
+    model = task.use_case.build(fetch(plan.model.uri), plan).to(device())
+    recipe = parse_recipe(plan.training.recipe)
+    masks = _masks(model, recipe, folder)
+    teacher = _teacher_model(task, baseline)
+    resumed = Checkpoints(folder.checkpoints).newest() is not None
+    with reporter.activity("least-squares start", shares.start):
+        if teacher is not None and plan.shares_parent and not resumed:
+            _start(task, model, teacher, masks)
+    with reporter.activity("teacher", shares.teacher):
+        followed = _followed(task, teacher, recipe)
+    if followed is not None:
+        _without_dropout(model)
+    backend = NativeBackend(
+        model,
+        recipe,
+        plan.problem_type,
+        masks=masks,
+        quantizable=_quantizable(model, recipe) if plan.quantize else {},
+        teacher=followed,
+    )
+    training = task.training("transfer", model, plan.training, recipe, backend, folder)
+    with reporter.activity("transfer", shares.transfer, training.total_steps):
+        history = training.fit()
+        metrics = write_evaluation(task, folder, model, history)
+    quantization = backend.finish()
+    if quantization is not None:
+        write_atomically(folder.path / QUANTIZATION, quantization.to_json())
+    write_model(task, folder, model)
+    training.checkpoints.clear()
+    return metrics
+
+
+def _without_dropout(model: nn.Module) -> None:
+    """Switches dropout off: a student that follows a teacher learns better, and faster, without.
+
+    The teacher's outputs are the regularizer; noise in the student only blurs what it follows.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+
+
+def transfer_digests(folder: StageFolder) -> dict[str, str]:
+    """Returns what package's key depends on."""
+    files = (folder.path / name for name in (MASKS, QUANTIZATION))
+    return {
+        "weights": digest_of_tree(folder.path / MODEL),
+        **{path.stem: sha256_of(path) for path in files if path.is_file()},
+    }
+
+
+def _masks(model: nn.Module, recipe: Recipe, folder: StageFolder) -> Masks | None:
+    """Returns the masks: the saved ones on a resume, else those of the foundation's zeros."""
+    if recipe.pruning is None:
+        return None
+    weights = {
+        name: weight
+        for name, weight in prunable_weights(model).items()
+        if matches(recipe.pruning.params, name)
+    }
+    if not weights:
+        raise InputError(
+            f"recipe: the pruning modifier's params {list(recipe.pruning.params)} match no "
+            "prunable weight of the model"
+        )
+    path = folder.path / MASKS
+    if path.is_file():
+        return Masks.load(path, weights)
+    masks = Masks.take(weights)
+    masks.save(path)
+    return masks
+
+
+def _teacher_model(task: Task, baseline: StageFolder | None) -> nn.Module | None:
+    mode = task.context.spec.teacher.mode
+    if mode == "None":
+        return None
+    if task.plan.teacher_uri is not None:
+        source = fetch(task.plan.teacher_uri)
+    elif baseline is not None:
+        source = baseline.path / MODEL
+    else:
+        return None
+    return task.use_case.build(source, task.plan).to(device()).eval()
+
+
+def _start(task: Task, model: nn.Module, teacher: nn.Module, masks: Masks | None) -> None:
+    """Starts from the teacher's weights: as they are, or solved for on the mask."""
+    if masks is None:
+        model.load_state_dict(teacher.state_dict())
+        return
+    reporter = task.context.reporter
+
+    def on_block(done: int, total: int) -> None:
+        reporter.step(done, total=total)
+        task.context.raise_if_stopped()
+
+    start_from_teacher(model, teacher, masks, _start_batches(task), on_block)
+
+
+def _start_batches(task: Task) -> Sequence[Mapping[str, Tensor]]:
+    lengths = lengths_of(task.train)
+    batches = length_bucketed(lengths, _START_BATCH, seed=task.plan.training.seed, epoch=0)[
+        : max(1, _START_ROWS // _START_BATCH)
+    ]
+    return [to_tensors(task.train.collate(rows)) for rows in batches]
+
+
+def _followed(task: Task, teacher: nn.Module | None, recipe: Recipe) -> Teacher | None:
+    """Returns the teacher to follow, its logits computed before where nothing else is needed."""
+    if teacher is None or (recipe.distillation is None and recipe.hidden_distillation is None):
+        return None
+    precision = task.plan.training.precision
+    logits = None
+    if recipe.hidden_distillation is None:
+        logits = torch.as_tensor(
+            logits_of(teacher, task.train, precision=precision, on_batch=task.stop_check()),
+            device=device(),
+        )
+    return Teacher(teacher, lambda: precision_context(precision), logits)
+
+
+def _quantizable(model: nn.Module, recipe: Recipe) -> dict[str, nn.Linear]:
+    if recipe.quantization is None:
+        return {}
+    names = (name.removesuffix(".weight") for name in prunable_weights(model))
+    modules = {name: model.get_submodule(name) for name in names}
+    return {
+        name: module
+        for name, module in modules.items()
+        if isinstance(module, nn.Linear)
+        and recipe.quantization.quantizes(name, type(module).__name__)
+    }
