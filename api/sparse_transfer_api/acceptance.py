@@ -10,14 +10,23 @@ def judge(acceptance: Acceptance, results: Results) -> list[str]:
     """Returns one sentence for each criterion that the recorded results miss.
 
     A criterion whose figure is unknown is missed: nobody has shown that it is reached.
+
+    Args:
+        acceptance: The user's criteria; those that are None are not judged.
+        results: As the package stage recorded them, ratios to 4 digits.
     """
     criteria = (
         ("recovery", results.recovery, acceptance.min_recovery),
-        ("speed-up", results.headline.speedup, acceptance.min_speedup),
+        ("speed-up at the headline", results.headline.speedup, acceptance.min_speedup),
     )
     return [
-        f"{name} {'is unknown' if value is None else f'{value:g} is below'} "
-        f"{'but should reach ' if value is None else ''}{wanted:g}"
+        _missed(name, value, wanted)
         for name, value, wanted in criteria
         if wanted is not None and (value is None or value < wanted)
     ]
+
+
+def _missed(name: str, value: float | None, wanted: float) -> str:
+    if value is None:
+        return f"{name} is unknown; at least {wanted:g} is required"
+    return f"{name} is {value:g}; at least {wanted:g} is required"

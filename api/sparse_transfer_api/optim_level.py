@@ -40,13 +40,16 @@ class Band:
         return f"{self.size}{'Sparse' if self.sparse else ''}{treatment}"
 
 
-_DENSE = Band(Size.LARGEST, sparse=False, quantize=False)
-_BELOW: tuple[tuple[float, Band], ...] = (
+DENSE_BAND = Band(Size.LARGEST, sparse=False, quantize=False)
+"""Of level 0 alone."""
+BANDS_BELOW: tuple[tuple[float, Band], ...] = (
     (0.25, Band(Size.LARGEST, sparse=False, quantize=True)),
     (0.5, Band(Size.LARGEST, sparse=True, quantize=True)),
     (0.75, Band(Size.MEDIUM, sparse=True, quantize=True)),
 )
-_TOP = Band(Size.SMALLEST, sparse=True, quantize=True)
+"""Each with the level that it ends before."""
+LAST_BAND = Band(Size.SMALLEST, sparse=True, quantize=True)
+"""Up to and with level 1."""
 
 
 def band_of(level: float) -> Band:
@@ -61,8 +64,8 @@ def band_of(level: float) -> Band:
     if not 0 <= level <= 1:
         raise InputError(f"optim level {level} is not between 0 and 1")
     if level == 0:
-        return _DENSE
-    return next((band for end, band in _BELOW if level < end), _TOP)
+        return DENSE_BAND
+    return next((band for end, band in BANDS_BELOW if level < end), LAST_BAND)
 
 
 def parse_level(text: str) -> float:

@@ -10,8 +10,8 @@ from .base import Part, Ratio
 class Interval(Part):
     """A two-sided 95 % interval from a paired bootstrap over the evaluation rows."""
 
-    low: Ratio
-    high: Ratio
+    low: Ratio = Field(description="Its lower end.")
+    high: Ratio = Field(description="Its upper end.")
 
 
 class MetricResult(Part):
@@ -28,23 +28,29 @@ class MetricResult(Part):
 class Headline(Part):
     """The one measured point that feeds printer column, acceptance and metric."""
 
-    engine: str
-    batch: int
-    sequence: int | None = None
-    speedup: Ratio | None = None
-    speedup_vs_fp32: Ratio | None = None
-    speedup_vs_dense_int8: Ratio | None = None
+    engine: str = Field(description="The engine.")
+    batch: int = Field(description="Samples at once.")
+    sequence: int | None = Field(None, description="Tokens; text only.")
+    speedup: Ratio | None = Field(
+        None, description="Latency of the dense fp32 model, engine at its defaults, / this file's."
+    )
+    speedup_vs_fp32: Ratio | None = Field(
+        None, description="The same with the engine forced to fp32 arithmetic."
+    )
+    speedup_vs_dense_int8: Ratio | None = Field(
+        None, description="Relative to the fastest dense INT8 file within tolerance."
+    )
 
 
 class EngineResult(Part):
     """One engine at one measured point; latencies are medians in milliseconds."""
 
     name: str = Field(description="Engine and form, such as onnxruntime.")
-    version: str
+    version: str = Field(description="Of the engine.")
     isa: str = Field(description="Instruction set that the figures hold for.")
-    threads: int
-    batch: int
-    sequence: int | None = None
+    threads: int = Field(description="Threads of the engine.")
+    batch: int = Field(description="Samples at once.")
+    sequence: int | None = Field(None, description="Tokens; text only.")
     dense_latency_ms: float = Field(description="Dense fp32 source model, engine at its defaults.")
     dense_fp32_latency_ms: float | None = Field(
         None, description="The same file, engine forced to fp32 arithmetic."
@@ -53,12 +59,14 @@ class EngineResult(Part):
         None, description="Fastest dense INT8 file whose metric is within tolerance."
     )
     latency_ms: float = Field(description="The shipped file.")
-    latency_p95_ms: float | None = None
-    speedup: Ratio
-    speedup_vs_fp32: Ratio | None = None
-    speedup_vs_dense_int8: Ratio | None = None
+    latency_p95_ms: float | None = Field(None, description="Its 95th percentile.")
+    speedup: Ratio = Field(description="denseLatencyMs / latencyMs.")
+    speedup_vs_fp32: Ratio | None = Field(None, description="denseFp32LatencyMs / latencyMs.")
+    speedup_vs_dense_int8: Ratio | None = Field(None, description="denseInt8LatencyMs / latencyMs.")
     metric: Ratio | None = Field(None, description="Primary metric of the shipped file here.")
-    dense_int8_metric: Ratio | None = None
+    dense_int8_metric: Ratio | None = Field(
+        None, description="Primary metric of the dense INT8 file here."
+    )
     notes: list[str] = Field(
         default_factory=list, description="Said where an engine gets slower or loses accuracy."
     )
@@ -68,32 +76,34 @@ class Recommended(Part):
     """The file to deploy; the dense INT8 one where sparsity does not pay on the engine."""
 
     file: str = Field(description="Path inside the package stage's folder.")
-    engine: str
-    reason: str
+    engine: str = Field(description="The engine to run it on.")
+    reason: str = Field(description="Why this one.")
 
 
 class Results(Part):
     """The outcome of an experiment, under the status's own field names."""
 
-    metric: MetricResult
+    metric: MetricResult = Field(description="Of the shipped headline file.")
     recovery: Ratio | None = Field(
         None, description="metric.value / metric.baseline; null without a useful baseline."
     )
     sparsity: Ratio = Field(description="Masked / prunable weights, counted in the shipped file.")
     zero_share: Ratio = Field(description="Zeros / all weights of the shipped file.")
-    size_bytes: int
+    size_bytes: int = Field(description="Of the shipped model file.")
     compressed_size_bytes: int = Field(description="gzip -9 of the shipped model file.")
-    dense_size_bytes: int
-    dense_compressed_size_bytes: int | None = None
-    headline: Headline
-    recommended: Recommended
-    engines: list[EngineResult] = Field(default_factory=list)
+    dense_size_bytes: int = Field(description="Of the dense fp32 model file.")
+    dense_compressed_size_bytes: int | None = Field(None, description="gzip -9 of that file.")
+    headline: Headline = Field(description="The one point that stands for the experiment.")
+    recommended: Recommended = Field(description="The file to deploy.")
+    engines: list[EngineResult] = Field(
+        default_factory=list, description="Every engine at every measured point."
+    )
 
 
 class Artifact(Part):
     """A file or folder that the user takes away."""
 
-    name: str
-    uri: str
-    sha256: str | None = None
-    size_bytes: int | None = None
+    name: str = Field(description="What it is.")
+    uri: str = Field(description="Where it is.")
+    sha256: str | None = Field(None, description="Of the file.")
+    size_bytes: int | None = Field(None, description="Of the file, or of all in the folder.")

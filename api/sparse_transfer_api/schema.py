@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -16,7 +17,7 @@ def inlined(model: type[BaseModel]) -> Schema:
     """Returns a model's JSON schema with every reference replaced by what it refers to.
 
     An optional field's schema is that of its value: absence is the only null. The models must not
-    be recursive. The result is shared: do not change it.
+    be recursive. Default values are kept under ``default``. The result is shared: do not change it.
     """
     schema = model.model_json_schema(by_alias=True)
     return _resolved(schema, schema.get("$defs", {}))
@@ -28,7 +29,7 @@ def _resolved(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema
         merged.update(part)
     found: Schema = {}
     for key, value in merged.items():
-        if key in ("$defs", "title", "default", "propertyNames"):
+        if key in ("$defs", "title", "propertyNames"):
             continue
         if key == "properties":
             found[key] = {name: _resolved(child, definitions) for name, child in value.items()}
@@ -57,3 +58,13 @@ def _parts(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[Mapp
     if len(choices) > 1:
         raise ValueError(f"a type for each field is needed, there are {len(choices)} in {node}")
     return [_resolved(part, definitions) for part in referred] + [own]
+
+
+def description_with_default(node: Mapping[str, Any]) -> str:
+    """Returns a field's description, which ends with its default value where it has one."""
+    text = str(node.get("description", ""))
+    default = node.get("default")
+    if default is None or default == []:
+        return text
+    shown = default if isinstance(default, str) else json.dumps(default)
+    return f"{text} Default: {shown}.".strip()

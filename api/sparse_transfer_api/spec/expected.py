@@ -54,11 +54,12 @@ def describe(node: Schema) -> str:
         return listed(node["enum"])
     kind = node.get("type")
     if kind == "array":
-        return f"a list of {_between(node, 'Items')}, each {describe(node['items'])}"
+        return f"a list{_between(node, 'Items')}, each {describe(node['items'])}"
     if kind == "object":
         return _describe_mapping(node)
     if kind == "string":
-        return f"text of {_between(node, 'Length')} characters"
+        bounds = _between(node, "Length")
+        return "a time" if "format" in node else f"text{bounds}{' characters' if bounds else ''}"
     if kind == "boolean":
         return "true or false"
     number = "a whole number" if kind == "integer" else "a number"
@@ -82,8 +83,8 @@ def _fields(names: Mapping[str, Any]) -> str:
 def _between(node: Schema, what: str) -> str:
     low, high = node.get(f"min{what}", 0), node.get(f"max{what}")
     if high is None:
-        return f"at least {low}"
-    return f"{low} to {high}" if low else f"at most {high}"
+        return ""
+    return f" of {low} to {high}" if low else f" of at most {high}"
 
 
 def _hint(value: Any, node: Schema) -> str:

@@ -54,7 +54,7 @@ class SparseTransferSpec(Block):
     """What the user wants; only useCase and data are required."""
 
     use_case: UseCase = Field(
-        description="The task: " + ", ".join(UseCaseName) + ", or an alias such as sentiment, qa "
+        description="The task, such as nlp-text_classification, or an alias, such as sentiment, qa "
         "or ner. Case does not count; -, _ and space are alike.",
         json_schema_extra=PREPARE,
     )

@@ -76,7 +76,7 @@ def _no_gpu(stage: str) -> Rule:
     return Rule(
         at=at,
         fields=(at,),
-        message="asks for a GPU; expected that in train's resources only",
+        message="GPUs are asked for in train's resources, nowhere else",
         cel=f"(!has(self.requests) || self.requests.all(name, {free})) "
         f"&& (!has(self.limits) || self.limits.all(name, {free}))",
         holds=lambda spec: not _asks_for_gpu(getattr(spec.stages, stage).resources),
@@ -112,14 +112,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         at="spec.teacher",
         fields=("spec.teacher.uri", "spec.teacher.mode"),
-        message="expected with mode Given, and only there",
+        message="mode Given needs uri, and no other mode takes it",
         cel="(has(self.mode) && self.mode == 'Given') == has(self.uri)",
         holds=lambda spec: (spec.teacher.mode == "Given") == (spec.teacher.uri is not None),
     ),
     Rule(
         at="spec.baseline",
         fields=("spec.baseline.value", "spec.baseline.mode"),
-        message="expected with mode Given, and only there",
+        message="mode Given needs value, and no other mode takes it",
         cel="(has(self.mode) && self.mode == 'Given') == has(self.value)",
         holds=lambda spec: (spec.baseline.mode == "Given") == (spec.baseline.value is not None),
     ),
@@ -133,14 +133,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         at="spec.model",
         fields=("spec.model.revision", "spec.model.uri"),
-        message="expected only together with uri",
+        message="revision needs uri",
         cel="!has(self.revision) || has(self.uri)",
         holds=lambda spec: spec.model.revision is None or spec.model.uri is not None,
     ),
     Rule(
         at="spec",
         fields=("spec.acceptance.minRecovery", "spec.baseline.mode"),
-        message="needs a baseline; expected baseline.mode Auto or Given, or no minRecovery",
+        message="minRecovery needs a baseline: expected baseline.mode Auto or Given",
         cel="!(has(self.acceptance) && has(self.acceptance.minRecovery) && has(self.baseline) "
         "&& has(self.baseline.mode) && self.baseline.mode == 'None')",
         holds=lambda spec: spec.acceptance.min_recovery is None or spec.baseline.mode != "None",
@@ -148,7 +148,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         at="spec",
         fields=("spec.search.minRecovery", "spec.baseline.mode"),
-        message="needs a baseline; expected baseline.mode Auto or Given, or no minRecovery",
+        message="minRecovery needs a baseline: expected baseline.mode Auto or Given",
         cel="!(has(self.search) && has(self.search.minRecovery) && has(self.baseline) "
         "&& has(self.baseline.mode) && self.baseline.mode == 'None')",
         holds=lambda spec: spec.search.min_recovery is None or spec.baseline.mode != "None",
@@ -156,7 +156,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         at="spec.search",
         fields=("spec.search.levels", "spec.search.minRecovery", "spec.search.objective"),
-        message="expected the levels to try, such as [0.3, 0.6]",
+        message="a search needs levels to try, such as [0.3, 0.6]",
         cel="(has(self.levels) && self.levels.size() > 0) "
         "|| !(has(self.minRecovery) || has(self.objective) && self.objective != 'Fastest')",
         holds=lambda spec: (
@@ -167,14 +167,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         at="spec.training",
         fields=("spec.training.nodes",),
-        message="expected 1; training on several machines is not supported",
+        message="expected 1: training on several machines is not supported",
         cel="!has(self.nodes) || self.nodes <= 1",
         holds=lambda spec: spec.training.nodes == 1,
     ),
     Rule(
         at="spec",
         fields=("spec.training.imageSize", "spec.useCase"),
-        message="expected with image use cases only",
+        message="imageSize is expected with image use cases only",
         cel=f"!has(self.training) || !has(self.training.imageSize) || {_IMAGE_USE_CASE}",
         holds=lambda spec: spec.training.image_size is None or _image(spec),
     ),
@@ -186,7 +186,7 @@ RULES: tuple[Rule, ...] = (
             "spec.benchmark.headline.sequence",
             "spec.useCase",
         ),
-        message="expected with text use cases only, as are benchmark's sequence lengths",
+        message="sequence lengths are expected with text use cases only",
         cel=f"!{_IMAGE_USE_CASE} || !(has(self.training) && has(self.training.maxSequenceLength) "
         "|| has(self.benchmark) && (has(self.benchmark.sequenceLengths) "
         "&& self.benchmark.sequenceLengths.size() > 0 "

@@ -118,10 +118,14 @@ class Training(Block):
     """Settings of training; they go before the recipe's own, for the baseline too."""
 
     epochs: Annotated[Number, Field(ge=0.01, le=1000)] | None = Field(
-        None, description="Default: the recipe's.", json_schema_extra=BUDGET
+        None,
+        description="Passes over the training data. Default: the recipe's.",
+        json_schema_extra=BUDGET,
     )
     learning_rate: Annotated[Number, Field(ge=1e-9, le=10)] | None = Field(
-        None, description="Default: the recipe's.", json_schema_extra=BUDGET
+        None,
+        description="At its highest point. Default: the recipe's.",
+        json_schema_extra=BUDGET,
     )
     batch_size: Annotated[int, Strict(), Field(ge=1, le=65536)] | None = Field(
         None,
