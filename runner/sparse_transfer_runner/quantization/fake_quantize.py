@@ -117,7 +117,7 @@ class FakeQuantizer:
                     )
                 )
             )
-            module.forward = _QuantizedForward(module)  # type: ignore[method-assign]
+            module.forward = _QuantizedForward(module)  # type: ignore[method-assign, assignment]
 
     def detach(self) -> None:
         """Stops rounding and leaves plain fp32 modules."""

@@ -25,8 +25,8 @@ from .prunable import prunable_weights
 from .solve import LayerProblem
 
 Inputs = Mapping[str, Tensor]
-Solve = Callable[[str, LayerProblem, nn.Linear], Tensor]
-"""Name of the weight, its problem (the bias as last column) and the layer -> ``[out, in + 1]``."""
+Solve = Callable[[LayerProblem, nn.Linear], Tensor]
+"""A layer's problem, its bias as the last column, and the layer -> new ``[out, in (+ 1)]``."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def reconstruct(
     wanted = [_call_of(reference, wanted_blocks[0], batch) for batch in batches]
     for index, (block, wanted_block) in enumerate(zip(blocks, wanted_blocks, strict=True)):
         for group in _groups(block, calls[0]):
-            _solve_group(index, group, (block, wanted_block), (calls, wanted), solve)
+            _solve_group(group, (block, wanted_block), (calls, wanted), solve)
         calls = [call.through(block) for call in calls]
         wanted = [call.through(wanted_block) for call in wanted]
         on_block(index + 1, len(blocks))
@@ -153,9 +153,7 @@ def _inputs_of(
     modules: Mapping[str, nn.Module], note: Callable[[str, Tensor], None]
 ) -> Iterator[None]:
     handles = [
-        module.register_forward_pre_hook(
-            lambda _, inputs, name=name: note(name, inputs[0])  # type: ignore[misc]
-        )
+        module.register_forward_pre_hook(lambda _, inputs, name=name: note(name, inputs[0]))
         for name, module in modules.items()
     ]
     try:
@@ -184,13 +182,12 @@ def _with_one(rows: Tensor) -> Tensor:
 
 
 def _solve_group(
-    index: int,
     group: Sequence[str],
     blocks: tuple[nn.Module, nn.Module],
     calls: tuple[Sequence[_Call], Sequence[_Call]],
     solve: Solve,
 ) -> None:
-    first: nn.Linear = blocks[0].get_submodule(group[0])  # type: ignore[assignment]
+    first = _linear(blocks[0], group[0])
     size = first.in_features + 1
     statistics = _Statistics(*(first.weight.new_zeros(size, size) for _ in range(2)))
     # One layer speaks for its group: all of them read the same tensor.
@@ -201,12 +198,17 @@ def _solve_group(
         )
         statistics.add(*(tensor[call.valid] for tensor in rows))
     for name in group:
-        layer, dense = (block.get_submodule(name) for block in blocks)
-        problem = _problem_of(dense, statistics)
-        solved = solve(f"{index}.{name}.weight", problem, layer)
+        layer, dense = (_linear(block, name) for block in blocks)
+        solved = solve(_problem_of(dense, statistics), layer)
         layer.weight.copy_(solved[:, : layer.in_features])
         if layer.bias is not None:
             layer.bias.copy_(solved[:, -1])
+
+
+def _linear(block: nn.Module, name: str) -> nn.Linear:
+    layer = block.get_submodule(name)
+    assert isinstance(layer, nn.Linear), "groups are made of Linears"
+    return layer
 
 
 def _problem_of(dense: nn.Linear, statistics: _Statistics) -> LayerProblem:

@@ -31,11 +31,15 @@ def is_prunable_name(name: str, dimensions: int) -> bool:
 
 def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """Returns the prunable weights of a model by parameter name, in the order of its modules."""
-    return {
-        f"{name}.weight": module.weight
+    layers = {
+        f"{name}.weight": module
         for name, module in model.named_modules()
         if isinstance(module, _PRUNABLE_LAYERS)
-        and is_prunable_name(f"{name}.weight", module.weight.dim())
+    }
+    return {
+        name: layer.weight
+        for name, layer in layers.items()
+        if isinstance(layer.weight, nn.Parameter) and is_prunable_name(name, layer.weight.dim())
     }
 
 

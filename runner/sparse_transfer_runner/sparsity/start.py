@@ -41,7 +41,7 @@ def start_from_teacher(
         if id(own[name]) not in masked:
             own[name].copy_(parameter)
 
-    def solve(_: str, problem: LayerProblem, layer: nn.Linear) -> Tensor:
+    def solve(problem: LayerProblem, layer: nn.Linear) -> Tensor:
         mask = kept[id(layer.weight)].bool()
         free = mask.new_ones(len(mask), problem.free_columns)
         return least_squares_on_mask(problem, torch.cat([mask, free], dim=1))

@@ -48,7 +48,7 @@ class Checkpoints:
             try:
                 state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
             except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
-                _LOG.warning("%s: skipped, cannot be read (%s)", path, str(error).splitlines()[0])
+                _LOG.warning("%s: skipped, cannot be read (%s)", path, type(error).__name__)
                 continue
             return state
         return None

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from sparse_transfer_api.errors import InputError
+from sparse_transfer_runner.recipes import matches
 
 PROBLEM_SINGLE = "single_label_classification"
 PROBLEM_MULTI = "multi_label_classification"

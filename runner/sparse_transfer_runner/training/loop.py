@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ _POINTS = 100
 """Points of a learning curve, whatever the number of steps."""
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-Phase = str
+Phase = Literal["baseline", "transfer"]
 Evaluate = Callable[[], dict[str, float]]
 
 
@@ -102,6 +102,7 @@ class TrainingRun:
     evaluate: Evaluate
     history: list[HistoryPoint] = field(default_factory=list)
     _batches: tuple[int, list[list[int]]] | None = field(default=None, init=False, repr=False)
+    _losses: list[Tensor] = field(default_factory=list, init=False, repr=False)
 
     @cached_property
     def lengths(self) -> list[int]:
@@ -134,12 +135,11 @@ class TrainingRun:
         self.backend.begin(optimizer)
         done = self._restore(optimizer)
         saved_at = time.monotonic()
-        losses: list[Tensor] = []
         self.model.train()
         while done < self.total_steps:
-            losses.append(self._step(done, optimizer, scaler))
+            self._losses.append(self._step(done, optimizer, scaler))
             done += 1
-            self._note(done, losses)
+            self._note(done)
             if self.stop.is_set():
                 self._save(done, optimizer)
                 raise Stopped(
@@ -186,15 +186,15 @@ class TrainingRun:
             self._batches = (epoch, batches)
         return self._batches[1]
 
-    def _note(self, done: int, losses: list[Tensor]) -> None:
+    def _note(self, done: int) -> None:
         epoch = done / self.steps_per_epoch
         ends_epoch = done % self.steps_per_epoch == 0 or done == self.total_steps
         if ends_epoch or done % max(1, self.total_steps // _POINTS) == 0:
-            loss = float(torch.stack(losses).mean())
-            losses.clear()
+            loss = float(torch.stack(self._losses).mean())
+            self._losses.clear()
             self.history.append(
                 HistoryPoint(
-                    phase=self.phase,  # type: ignore[arg-type]
+                    phase=self.phase,
                     step=done,
                     epoch=round(epoch, 4),
                     loss=loss,
@@ -237,6 +237,7 @@ class TrainingRun:
                 "optimizer": optimizer.state_dict(),
                 "backend": self.backend.state_dict(),
                 "random": torch.get_rng_state(),
+                "losses": self._losses,
                 "history": [point.model_dump_json() for point in self.history],
             },
         )
@@ -249,6 +250,7 @@ class TrainingRun:
         optimizer.load_state_dict(state["optimizer"])
         self.backend.load_state_dict(state["backend"])
         torch.set_rng_state(state["random"])
+        self._losses[:] = state["losses"]
         self.history[:] = [HistoryPoint.model_validate_json(text) for text in state["history"]]
         step: int = state["step"]
         return step

@@ -19,7 +19,7 @@ from sparse_transfer_runner.use_cases.protocol import EncodedSplit, Preprocessor
 from .backend import Backend
 from .checkpoint import Checkpoints
 from .inference import logits_of
-from .loop import TrainingRun
+from .loop import Phase, TrainingRun
 
 _CHECKPOINT_INTERVAL_SECONDS = 600.0
 
@@ -61,7 +61,7 @@ class Task:
 
     def training(
         self,
-        phase: str,
+        phase: Phase,
         model: nn.Module,
         settings: TrainingSettings,
         recipe: Recipe,

@@ -156,7 +156,7 @@ def make_foundation(options: UpstreamOptions, reporter: Reporter) -> Foundation:
     return foundation
 
 
-def _load(source: Path) -> tuple[nn.Module, Any]:
+def _load(source: Path) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
     try:
@@ -180,7 +180,7 @@ def _prune(
     options: UpstreamOptions,
     reporter: Reporter,
 ) -> None:
-    def by_error(_: str, problem: LayerProblem, __: nn.Linear) -> Tensor:
+    def by_error(problem: LayerProblem, _: nn.Linear) -> Tensor:
         return prune(problem, options.sparsity)
 
     if options.method == "magnitude":
@@ -194,7 +194,7 @@ def _prune(
     )
 
 
-def _write(output: Path, model: nn.Module, tokenizer: Any, foundation: Foundation) -> None:
+def _write(output: Path, model: Any, tokenizer: Any, foundation: Foundation) -> None:
     """Writes the folder under a temporary name first, so that it is complete or absent."""
     partial = output.with_name(f".{output.name}.partial")
     with explained(output):

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tests.runner.tiny_models import WORDS, random_batch, tiny_classifier
+from torch import nn
+from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+from sparse_transfer_api.errors import InputError
+from sparse_transfer_runner.sparsity.blockwise import encoder_blocks, reconstruct
+from sparse_transfer_runner.sparsity.masks import Masks
+from sparse_transfer_runner.sparsity.prunable import prunable_weights
+from sparse_transfer_runner.sparsity.solve import magnitude_mask, prune
+from sparse_transfer_runner.sparsity.start import start_from_teacher
+
+BATCHES = [random_batch(seed) for seed in range(8)]
+
+
+def difference(model: nn.Module, reference: nn.Module) -> float:
+    with torch.no_grad():
+        batch = random_batch(99)
+        wanted = reference(**batch, output_hidden_states=True).hidden_states[-1]
+        got = model(**batch, output_hidden_states=True).hidden_states[-1]
+        return float((got - wanted).square().mean())
+
+
+def tiny_distilbert() -> nn.Module:
+    torch.manual_seed(0)
+    return DistilBertForSequenceClassification(
+        DistilBertConfig(vocab_size=len(WORDS), dim=16, n_layers=2, n_heads=2, hidden_dim=32)
+    ).eval()
+
+
+@pytest.mark.parametrize("build", [tiny_classifier, tiny_distilbert])
+def test_every_block_is_pruned_to_the_asked_sparsity(build: object) -> None:
+    reference = build()  # type: ignore[operator]
+    model = copy.deepcopy(reference)
+    blocks: list[int] = []
+    reconstruct(
+        model,
+        reference,
+        BATCHES,
+        lambda problem, _: prune(problem, 0.5),
+        lambda done, _: blocks.append(done),
+    )
+    assert blocks == [1, 2]
+    for weight in prunable_weights(encoder_blocks(model)).values():
+        assert float((weight == 0).float().mean()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_an_unpruned_reconstruction_changes_nothing() -> None:
+    reference = tiny_classifier()
+    model = copy.deepcopy(reference)
+    reconstruct(model, reference, BATCHES, lambda problem, _: problem.start)
+    assert difference(model, reference) < 1e-10
+
+
+def test_the_least_squares_start_is_nearer_to_the_teacher_than_its_masked_weights() -> None:
+    teacher = tiny_classifier(seed=1)
+    foundation = tiny_classifier(seed=1)
+    with torch.no_grad():
+        for weight in prunable_weights(foundation).values():
+            weight.mul_(magnitude_mask(weight, 0.6))
+    masked = copy.deepcopy(foundation)
+    masks = Masks.take(prunable_weights(foundation))
+    start_from_teacher(foundation, teacher, masks, BATCHES)
+    masks.check()
+    assert difference(foundation, teacher) < difference(masked, teacher)
+    assert torch.equal(foundation.classifier.weight, teacher.classifier.weight)  # type: ignore[arg-type,union-attr]
+
+
+def test_a_model_without_blocks_is_refused_with_what_is_needed() -> None:
+    with pytest.raises(InputError, match="no stack of encoder blocks"):
+        encoder_blocks(nn.Sequential(nn.Linear(2, 2)))

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.runner.tiny_models import random_batch, tiny_classifier
+from torch import nn
+
+from sparse_transfer_api.errors import InputError
+from sparse_transfer_runner.sparsity.masks import MaskBroken, Masks
+from sparse_transfer_runner.sparsity.prunable import prunable_weights, sparsity_of
+from sparse_transfer_runner.sparsity.solve import magnitude_mask
+
+
+def sparse_classifier(sparsity: float = 0.5) -> nn.Module:
+    model = tiny_classifier()
+    with torch.no_grad():
+        for weight in prunable_weights(model).values():
+            weight.mul_(magnitude_mask(weight, sparsity))
+    return model
+
+
+def train_a_little(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 5) -> None:
+    for step in range(steps):
+        loss = model(**random_batch(step)).logits.square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def test_embeddings_pooler_and_head_are_not_prunable() -> None:
+    names = set(prunable_weights(tiny_classifier()))
+    assert len(names) == 12
+    assert all(name.startswith("bert.encoder.layer.") for name in names)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+def test_zeros_stay_zero_through_training(optimizer: type[torch.optim.Optimizer]) -> None:
+    model = sparse_classifier()
+    masks = Masks.take(prunable_weights(model))
+    before = {name: weight.detach().clone() for name, weight in masks.weights.items()}
+    working = optimizer(model.parameters(), lr=0.1, weight_decay=0.1)  # type: ignore[call-arg]
+    masks.attach(working)
+    train_a_little(model, working)
+    masks.check()
+    assert sparsity_of(masks.weights) == pytest.approx(0.5)
+    assert all(not torch.equal(weight, before[name]) for name, weight in masks.weights.items())
+
+
+def test_a_weight_that_trains_to_zero_is_not_pruned_for_ever(tmp_path: Path) -> None:
+    model = sparse_classifier()
+    masks = Masks.take(prunable_weights(model))
+    masks.save(tmp_path / "masks.safetensors")
+    name, weight = next(iter(masks.weights.items()))
+    alive = masks.kept[name].nonzero()[0]
+    with torch.no_grad():
+        weight[tuple(alive)] = 0.0
+    resumed = Masks.load(tmp_path / "masks.safetensors", prunable_weights(model))
+    assert resumed.kept[name][tuple(alive)] == 1
+    assert resumed.masked == masks.masked
+
+
+def test_masks_hold_when_a_wrapper_renames_the_modules() -> None:
+    model = sparse_classifier()
+    masks = Masks.take(prunable_weights(model))
+    wrapped = nn.ModuleDict({"inner": model})
+    working = torch.optim.AdamW(wrapped.parameters(), lr=0.05)
+    masks.attach(working)
+    train_a_little(model, working)
+    masks.check()
+
+
+def test_a_revived_weight_is_noticed() -> None:
+    model = sparse_classifier()
+    masks = Masks.take(prunable_weights(model))
+    name, weight = next(iter(masks.weights.items()))
+    dead = (masks.kept[name] == 0).nonzero()[0]
+    with torch.no_grad():
+        weight[tuple(dead)] = 1e-12
+    with pytest.raises(MaskBroken, match=name):
+        masks.check()
+
+
+def test_masks_of_another_model_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    Masks.take(prunable_weights(sparse_classifier())).save(path)
+    smaller = nn.Sequential(nn.Linear(3, 3))
+    with pytest.raises(InputError, match="another model"):
+        Masks.load(path, prunable_weights(smaller))
+
+
+def test_a_truncated_mask_file_is_an_input_error(tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    masks = Masks.take(prunable_weights(sparse_classifier()))
+    masks.save(path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="cannot be read"):
+        Masks.load(path, masks.weights)
