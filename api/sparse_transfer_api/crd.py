@@ -97,11 +97,16 @@ def resource_schema() -> Schema:
             "kind": {"type": "string"},
             "metadata": {"type": "object", "properties": {"name": name}},
             "spec": structural(SparseTransferSpec),
-            "status": _with_status_bounds(structural(SparseTransferStatus)),
+            "status": status_schema(),
         },
     }
     _put_rules(schema, [*CLUSTER_RULES, *RULES])
     return schema
+
+
+def status_schema() -> Schema:
+    """Returns the structural schema of the status, everything in it bounded."""
+    return _with_status_bounds(structural(SparseTransferStatus))
 
 
 def structural(model: type[BaseModel]) -> Schema:

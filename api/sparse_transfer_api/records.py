@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from .base import Part, Ratio, Record
 from .contract import MAX_STAGE_RESULT_BYTES, Stage
 from .results import Artifact, Results
+
+
+def _encodable(text: str) -> str:
+    """Returns a text that UTF-8 can hold: file names may bring bytes that it cannot."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class ModelSource(Part):
@@ -60,8 +65,13 @@ class Plan(Record):
         description="Where choices are made: val when test exists, else a tenth held out of train."
     )
     data_digest: str
+    inputs: list[str] = Field(
+        default_factory=lambda: ["input_ids", "attention_mask"],
+        description="Names of the model's inputs, as a use case's batches have them.",
+    )
     max_sequence_length: int | None = None
     truncated_share: Ratio | None = None
+    max_eval_samples: int | None = None
     model: ModelSource = Field(description="The foundation (at levels below 0.25 the dense model).")
     dense: ModelSource | None = Field(None, description="The dense counterpart: the baseline.")
     teacher_uri: str | None = Field(None, description="A given teacher; it only distils.")
@@ -85,7 +95,7 @@ class StageResult(Record):
     key: str
     outcome: Literal["Succeeded", "Failed", "Stopped"]
     reason: str = Field(description="CamelCase, such as Completed or InvalidInput.")
-    message: str = ""
+    message: Annotated[str, BeforeValidator(_encodable)] = ""
     exit_code: int = 0
     manifest_uri: str | None = None
     digests: dict[str, str] = Field(default_factory=dict)
@@ -95,16 +105,30 @@ class StageResult(Record):
     recorded: bool = Field(False, description="True when nothing was run: the result was there.")
 
     def to_termination_message(self) -> bytes:
-        """Returns the result in at most ``MAX_STAGE_RESULT_BYTES``; a long message is cut."""
-        body = self.model_dump_json(by_alias=True, exclude_none=True).encode()
-        excess = len(body) - MAX_STAGE_RESULT_BYTES
-        if excess <= 0:
-            return body
-        # JSON escapes one character to at most six bytes; cutting by bytes' worth of characters
-        # and measuring again ends after a few rounds.
-        keep = max(0, len(self.message) - excess - 1)
-        shorter = self.message[:keep] + "…" if keep else ""
-        return self.model_copy(update={"message": shorter}).to_termination_message()
+        """Returns the result in at most ``MAX_STAGE_RESULT_BYTES``.
+
+        A long message is cut; should that not do, headline and then digests are left out, which the
+        manifest has as well.
+        """
+        shortened = self
+        while True:
+            body = shortened.model_dump_json(by_alias=True, exclude_none=True).encode()
+            excess = len(body) - MAX_STAGE_RESULT_BYTES
+            if excess <= 0:
+                return body
+            shortened = shortened._shorter(excess)
+
+    def _shorter(self, excess: int) -> StageResult:
+        """Returns the result with less in it: at least one character or one block."""
+        if self.message:
+            # A character takes one to six bytes in JSON, so that a few rounds will do.
+            kept = self.message[: max(0, len(self.message) - excess - len("…".encode()))]
+            return self.model_copy(update={"message": f"{kept}…" if kept else ""})
+        if self.headline:
+            return self.model_copy(update={"headline": {}})
+        if self.digests:
+            return self.model_copy(update={"digests": {}})
+        raise ValueError(f"{self.stage}: reason or manifest URI is too long for a stage result")
 
 
 class FileEntry(Part):

@@ -63,6 +63,8 @@ class _Plainer:
 
     def plain(self, value: Any, path: Path) -> Any:
         self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise _TooLargeError
         if isinstance(value, str | bool | int | float) or value is None:
             return value
         if not isinstance(value, Mapping | list):
@@ -71,8 +73,6 @@ class _Plainer:
             return self._refuse(path, "found a reference to something that it is part of")
         if len(path) >= MAX_DEPTH:
             return self._refuse(path, f"found more than {MAX_DEPTH} levels of nesting")
-        if self.nodes > MAX_NODES:
-            raise _TooLargeError
         self.above.append(id(value))
         try:
             if isinstance(value, list):

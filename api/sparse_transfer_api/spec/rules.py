@@ -208,13 +208,6 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
-        at="spec.export",
-        fields=("spec.export.targets",),
-        message="expected every engine once",
-        cel="!has(self.targets) || self.targets.all(t, self.targets.exists_one(o, o == t))",
-        holds=lambda spec: len(set(spec.export.targets)) == len(spec.export.targets),
-    ),
-    Rule(
         at="spec.storage.cache",
         fields=("spec.storage.cache.hostPath", "spec.storage.cache.claim"),
         message="expected either claim or hostPath, not both",
@@ -238,6 +231,12 @@ CLUSTER_RULES: tuple[Rule, ...] = (
         fields=("spec.useCase",),
         message=f"unknown use case; expected {listed(UseCaseName)}, or an alias of one",
         cel=f"self.useCase.matches('(?i)^ *({_any_name(ALL_NAMES)}) *$')",
+    ),
+    Rule(
+        at="spec.export",
+        fields=("spec.export.targets",),
+        message="expected every engine once",
+        cel="!has(self.targets) || self.targets.all(t, self.targets.exists_one(o, o == t))",
     ),
     _schemes("spec.data.uri", DATA_SCHEMES),
     _schemes("spec.model.uri", MODEL_SCHEMES),
