@@ -34,6 +34,8 @@ finds every mistake at once.
 after them run again, and nothing else does. `teacher` is the dense baseline, which the train stage
 trains where no earlier run has done so. Fields at their default enter no key.
 
+Each use case has an example in `examples/USE_CASE/experiment.yaml`.
+
 The status is written by the operator; its ratios are numbers, rounded to 4 digits.
 """
 

@@ -35,6 +35,11 @@ KEPT: dict[str, dict[str, Any]] = {
     "a recipe's address": {"spec.recipe.uri": "s3://recipes/own.yaml"},
     "a recipe in place": {"spec.recipe.inline": "pruning_modifiers: []"},
     "a model's revision": {"spec.model": {"uri": "hf://me/model", "revision": "v1"}},
+    "level 0 with its baseline": {"spec.optimLevel": 0, "spec.baseline.mode": "Auto"},
+    "a level above 0 without a baseline": {
+        "spec.optimLevel": 0.001,
+        "spec.baseline.mode": "None",
+    },
     "a search": {"spec.search": {"levels": [0.3, 0.6], "minRecovery": 0.97}},
     "a search of its default kind without levels": {"spec.search.objective": "Fastest"},
     "one node": {"spec.training.nodes": 1},
@@ -85,6 +90,14 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
             "spec.search": {"levels": [0.5], "minRecovery": 0.97},
         },
         "spec.search.minRecovery",
+    ),
+    "level 0 without a baseline": (
+        {"spec.optimLevel": 0, "spec.baseline.mode": "None"},
+        "spec.baseline.mode",
+    ),
+    "level 0 with a baseline that is known": (
+        {"spec.optimLevel": 0.0, "spec.baseline": {"mode": "Given", "value": 0.9}},
+        "spec.baseline.mode",
     ),
     "a search without levels": ({"spec.search.minRecovery": 0.97}, "spec.search.levels"),
     "an objective without levels": (

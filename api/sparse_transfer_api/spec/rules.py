@@ -154,6 +154,14 @@ RULES: tuple[Rule, ...] = (
         holds=lambda spec: spec.search.min_recovery is None or spec.baseline.mode != "None",
     ),
     Rule(
+        at="spec",
+        fields=("spec.baseline.mode", "spec.optimLevel"),
+        message="at level 0 the baseline is the product: expected mode Auto",
+        cel="!has(self.optimLevel) || self.optimLevel > 0.0 || !has(self.baseline) "
+        "|| !has(self.baseline.mode) || self.baseline.mode == 'Auto'",
+        holds=lambda spec: spec.optim_level > 0 or spec.baseline.mode == "Auto",
+    ),
+    Rule(
         at="spec.search",
         fields=("spec.search.levels", "spec.search.minRecovery", "spec.search.objective"),
         message="a search needs levels to try, such as [0.3, 0.6]",
