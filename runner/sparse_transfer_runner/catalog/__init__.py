@@ -1,1 +1,1 @@
-"""Which foundation models exist, and how names resolve to them."""
+"""Which foundation models exist, how names resolve to them, and whether they are sound."""

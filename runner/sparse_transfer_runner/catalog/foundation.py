@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field
+
 from sparse_transfer_api.base import Part, Ratio, Record
 
 FOUNDATION_FILE = "foundation.json"
@@ -18,7 +19,7 @@ class Parent(Part):
 
 
 class Foundation(Record):
-    """``foundation.json`` in a foundation model's folder, written by ``sparse-transfer upstream``."""
+    """``foundation.json`` in a foundation's folder, written by ``sparse-transfer upstream``."""
 
     name: str
     family: str = Field(description="text or image.")
