@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
 from sparse_transfer_api.records import Plan, SplitInfo
 
 if TYPE_CHECKING:
-    from sparse_transfer_api.spec import SparseTransferSpec
     from torch import nn
+
+    from sparse_transfer_api.spec import SparseTransferSpec
+    from sparse_transfer_runner.catalog.hugging_face import CheckedModel
 
 Batch = dict[str, NDArray[Any]]
 """Model inputs by name, batch first; the same names go to torch and to every engine."""
@@ -44,7 +47,7 @@ class DataSummary:
 
 
 class Preprocessor(Protocol):
-    """Turns raw inputs into model inputs; travels with the model (a tokenizer, image transforms)."""
+    """Turns raw inputs into a model's, with which it travels: a tokenizer, image transforms."""
 
     def save(self, folder: Path) -> None:
         """Writes its files into a model folder."""
@@ -74,6 +77,8 @@ class UseCase(Protocol):
     """Canonical name, such as ``nlp-sentiment_analysis``."""
     family: str
     """``text`` or ``image``: which catalogue entries and default recipes fit."""
+    default_batch_size: int
+    """Rows of an optimizer step where the experiment states none."""
 
     def inspect(self, data: Path, spec: SparseTransferSpec) -> DataSummary:
         """Checks all of the data in constant memory.
@@ -82,19 +87,47 @@ class UseCase(Protocol):
             InputError: With every problem found (bounded), each with file and line.
         """
 
+    def check(self, model: Path, *, trusted: bool) -> CheckedModel:
+        """Checks that a model folder is whole, healthy and safe to load; measures its sparsity.
+
+        Raises:
+            InputError: It is not; or it would execute code.
+        """
+
     def preprocessor(self, model: Path) -> Preprocessor:
         """Loads the preprocessor from a model folder."""
 
+    def same_inputs(self, first: Preprocessor, second: Preprocessor) -> bool:
+        """Whether both make the same of every input: a teacher must see what its student sees."""
+
+    def input_names(self, summary: DataSummary, preprocessor: Preprocessor) -> list[str]:
+        """Returns the names of the model's inputs, as batches will have them."""
+
     def natural_length(
-        self, data: Path, summary: DataSummary, preprocessor: Preprocessor
+        self,
+        data: Path,
+        summary: DataSummary,
+        preprocessor: Preprocessor,
+        asked: int | None = None,
     ) -> tuple[int, float] | None:
-        """Returns the sequence length by the design's rule, and the share of rows it truncates.
+        """Returns the sequence length, as asked or by the design's rule, and the truncated share.
 
         None where inputs have no length.
+
+        Raises:
+            InputError: More is asked for than the model can take.
         """
 
     def load(self, data: Path, plan: Plan, split: str, preprocessor: Preprocessor) -> EncodedSplit:
-        """Reads and encodes one split; ``maxTrainSamples`` and ``maxEvalSamples`` are applied."""
+        """Reads and encodes one split.
+
+        Args:
+            data: The data's folder.
+            plan: What prepare decided; its limits of samples are applied.
+            split: ``train``, ``val``, ``test``; or ``choice``, the rows on which choices are made:
+                val where there is a test split, else rows held out of train.
+            preprocessor: The student's.
+        """
 
     def build(self, model: Path, plan: Plan) -> nn.Module:
         """Loads the model safely and gives it a head for the plan's labels.
@@ -104,15 +137,25 @@ class UseCase(Protocol):
         ``logits`` ``[batch, labels]``.
         """
 
+    def has_head(self, model: Path, labels: Sequence[str], problem_type: str) -> bool:
+        """Whether a model folder already answers with these labels, so that ``build`` keeps it."""
+
+    def activation_bytes(self, model: Path, batch: int, sequence: int | None) -> int:
+        """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Writes a model so that ``build`` reads it back, into a new folder."""
+
     def is_head(self, parameter: str) -> bool:
         """Whether the named parameter belongs to the head rather than to the foundation."""
 
-    def primary_metric(self, plan: Plan) -> str:
-        """Returns the name of the primary metric; higher is better."""
+    def metric_names(self, problem_type: str) -> Sequence[str]:
+        """Returns the metrics that can be the primary one, the default first; higher is better."""
 
-    def metrics(
-        self, logits: NDArray[Any], targets: NDArray[Any], plan: Plan
-    ) -> dict[str, float]:
+    def primary_metric(self, plan: Plan) -> str:
+        """Returns the name of the default primary metric."""
+
+    def metrics(self, logits: NDArray[Any], targets: NDArray[Any], plan: Plan) -> dict[str, float]:
         """Returns every metric by name for float32 logits ``[rows, labels]``."""
 
     def example_inputs(self, plan: Plan, batch: int, sequence: int | None) -> Batch:

@@ -1,0 +1,33 @@
+"""Use cases by their canonical names; adding one is a module and a line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.use_cases import UseCaseName, resolve_use_case
+
+from .protocol import UseCase
+
+_USE_CASES = {
+    UseCaseName.NLP_TEXT_CLASSIFICATION: ("text_classification", "TextClassification"),
+    UseCaseName.NLP_SENTIMENT_ANALYSIS: ("text_classification", "TextClassification"),
+}
+"""Canonical name to module and class; the class is called with the name."""
+
+
+def use_case(name: str) -> UseCase:
+    """Returns a use case by its canonical name or an alias.
+
+    Raises:
+        InputError: The name is unknown, or the use case cannot be run yet.
+    """
+    canonical = resolve_use_case(name)
+    entry = _USE_CASES.get(canonical)
+    if entry is None:
+        raise InputError(
+            f"{canonical}: this version cannot run it (it runs {', '.join(_USE_CASES)})"
+        )
+    module, kind = entry
+    return cast(UseCase, getattr(import_module(f"{__name__}.{module}"), kind)(canonical))

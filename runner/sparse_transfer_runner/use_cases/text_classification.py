@@ -1,0 +1,202 @@
+"""Text classification and sentiment analysis: a text or a pair; one label, several, or a score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparse_transfer_api.records import Plan, SplitInfo
+from sparse_transfer_runner.catalog.hugging_face import CheckedModel, check_text_model
+from sparse_transfer_runner.data.labels import name_of
+from sparse_transfer_runner.data.selection import selected_rows
+from sparse_transfer_runner.data.text_check import check_text
+from sparse_transfer_runner.data.text_rows import TextRows, read_text_rows
+
+from . import metrics, text_model
+from .protocol import Batch, DataSummary, Preprocessor
+from .text_inputs import (
+    ATTENTION_MASK,
+    INPUT_IDS,
+    TOKEN_TYPE_IDS,
+    EncodedText,
+    TextPreprocessor,
+    encoded_text,
+    sequence_length,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sparse_transfer_api.spec import SparseTransferSpec
+
+_LENGTH_ROWS = 50_000
+"""Rows from which the sequence length is taken, evenly spaced; more would hardly change it."""
+
+_DEFAULT_LENGTH = 128
+"""Tokens, where nothing says how long sequences are."""
+
+_PLACEHOLDERS = (5, 20)
+"""Example inputs use these tokens: every vocabulary has them, and none of them is special."""
+
+
+class TextClassification:
+    """The use case behind ``nlp-text_classification`` and ``nlp-sentiment_analysis``.
+
+    Args:
+        name: Canonical name.
+    """
+
+    family = "text"
+    default_batch_size = 32
+
+    def __init__(self, name: str) -> None:
+        self.name = str(name)
+
+    def inspect(self, data: Path, spec: SparseTransferSpec) -> DataSummary:
+        """Checks all of the data in constant memory; see ``data.text_check``."""
+        checked = check_text(data, spec.data)
+        columns = checked.columns
+        return DataSummary(
+            problem_type=checked.rule.problem_type,
+            columns={"text": columns.text, "label": (columns.label,)},
+            labels=checked.rule.names or (columns.label,),
+            splits=[
+                SplitInfo(
+                    name=cast(Any, name),
+                    file=split.path.relative_to(data).as_posix(),
+                    samples=split.rows,
+                    digest=split.digest,
+                )
+                for name, split in checked.splits.items()
+            ],
+            digest=checked.digest,
+            warnings=checked.warnings,
+        )
+
+    def check(self, model: Path, *, trusted: bool) -> CheckedModel:
+        """Checks a model folder; see ``catalog.hugging_face``."""
+        return check_text_model(model, trusted=trusted)
+
+    def preprocessor(self, model: Path) -> TextPreprocessor:
+        """Loads the tokenizer of a model folder."""
+        return TextPreprocessor.load(model)
+
+    def same_inputs(self, first: Preprocessor, second: Preprocessor) -> bool:
+        """Whether both tokenizers turn every text into the same tokens."""
+        return _tokenizer(first).same_as(_tokenizer(second))
+
+    def input_names(self, summary: DataSummary, preprocessor: Preprocessor) -> list[str]:
+        """Returns the model's inputs; token types only where there are two texts to tell apart."""
+        names = [INPUT_IDS, ATTENTION_MASK]
+        if len(summary.columns["text"]) > 1 and _tokenizer(preprocessor).knows_pairs:
+            names.append(TOKEN_TYPE_IDS)
+        return names
+
+    def natural_length(
+        self,
+        data: Path,
+        summary: DataSummary,
+        preprocessor: Preprocessor,
+        asked: int | None = None,
+    ) -> tuple[int, float]:
+        """Returns the sequence length by the design's rule, and the share of rows it truncates."""
+        tokenizer = _tokenizer(preprocessor)
+        train = next(split for split in summary.splits if split.name == "train")
+        step = max(1, train.samples // _LENGTH_ROWS)
+        lengths = [
+            len(row)
+            for rows in read_text_rows(
+                data / train.file,
+                summary.columns["text"],
+                summary.columns["label"][0],
+                np.arange(0, train.samples, step),
+            )
+            for row in tokenizer.encode(rows.texts, None)[INPUT_IDS]
+        ]
+        return sequence_length(np.asarray(lengths), tokenizer.max_length, asked)
+
+    def load(self, data: Path, plan: Plan, split: str, preprocessor: Preprocessor) -> EncodedText:
+        """Reads and encodes a split: ``train``, ``val``, ``test`` or ``choice``."""
+        tokenizer = _tokenizer(preprocessor)
+        info, rows = selected_rows(plan, split)
+        label = plan.columns["label"][0]
+        length = plan.max_sequence_length or tokenizer.max_length
+        chunks = read_text_rows(
+            data / info.file, plan.columns["text"], label, rows, digest=info.digest
+        )
+
+        def encoded() -> Iterator[tuple[Mapping[str, Any], NDArray[Any]]]:
+            for chunk in chunks:
+                yield tokenizer.encode(chunk.texts, length), _targets(chunk, plan)
+
+        padding = tokenizer.tokenizer.pad_token_id or 0
+        return encoded_text(encoded(), padding, pairs=TOKEN_TYPE_IDS in plan.inputs)
+
+    def build(self, model: Path, plan: Plan) -> nn.Module:
+        """Loads a model with a head for the plan's labels."""
+        return text_model.build_classifier(
+            model, plan.labels, plan.problem_type, plan.training.seed
+        )
+
+    def has_head(self, model: Path, labels: Sequence[str], problem_type: str) -> bool:
+        """Whether a model folder already answers with these labels."""
+        return text_model.has_head(model, labels, problem_type)
+
+    def activation_bytes(self, model: Path, batch: int, sequence: int | None) -> int:
+        """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
+        return text_model.activation_bytes(model, batch * (sequence or _DEFAULT_LENGTH))
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Writes a model so that ``build`` reads it back."""
+        text_model.save_classifier(model, folder)
+
+    def is_head(self, parameter: str) -> bool:
+        """Whether a parameter belongs to the head."""
+        return text_model.is_head(parameter)
+
+    def metric_names(self, problem_type: str) -> Sequence[str]:
+        """Returns the metrics that can be the primary one, the default first."""
+        return metrics.NAMES[problem_type]
+
+    def primary_metric(self, plan: Plan) -> str:
+        """Returns the default primary metric."""
+        return metrics.NAMES[plan.problem_type][0]
+
+    def metrics(self, logits: NDArray[Any], targets: NDArray[Any], plan: Plan) -> dict[str, float]:
+        """Returns every metric by name."""
+        return metrics.score(plan.problem_type, logits, targets)
+
+    def example_inputs(self, plan: Plan, batch: int, sequence: int | None) -> Batch:
+        """Returns full rows of arbitrary tokens, the same at every call."""
+        width = sequence or plan.max_sequence_length or _DEFAULT_LENGTH
+        random = np.random.default_rng(0)
+        inputs = {
+            INPUT_IDS: random.integers(*_PLACEHOLDERS, (batch, width), dtype=np.int64),
+            ATTENTION_MASK: np.ones((batch, width), dtype=np.int64),
+            TOKEN_TYPE_IDS: np.zeros((batch, width), dtype=np.int64),
+        }
+        return {name: inputs[name] for name in plan.inputs}
+
+
+def _tokenizer(preprocessor: Preprocessor) -> TextPreprocessor:
+    if not isinstance(preprocessor, TextPreprocessor):
+        raise TypeError(f"a text use case needs a TextPreprocessor, not {type(preprocessor)}")
+    return preprocessor
+
+
+def _targets(rows: TextRows, plan: Plan) -> NDArray[Any]:
+    """Returns labels as the model's targets, in the shape that the problem type asks for."""
+    if plan.problem_type == metrics.REGRESSION:
+        return np.asarray(rows.labels, dtype=np.float32)
+    index = {name: position for position, name in enumerate(plan.labels)}
+    if plan.problem_type == metrics.SINGLE_LABEL:
+        return np.asarray([index[name_of(label)] for label in rows.labels], dtype=np.int64)
+    targets = np.zeros((len(rows.labels), len(index)), dtype=np.float32)
+    for row, label in enumerate(rows.labels):
+        for item in label if isinstance(label, list) else [label]:
+            targets[row, index[name_of(item)]] = 1.0
+    return targets
