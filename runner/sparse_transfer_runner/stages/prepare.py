@@ -1,0 +1,322 @@
+"""Prepare: everything that can be wrong is found here, in seconds, before a GPU is taken.
+
+Resolves use case, level, data, model, recipe and settings; writes what it decided as ``plan.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from sparse_transfer_api.contract import PLAN
+from sparse_transfer_api.errors import InputError, Problem
+from sparse_transfer_api.keys import teacher_key
+from sparse_transfer_api.optim_level import Band, band_of
+from sparse_transfer_api.records import Plan, TrainingSettings
+from sparse_transfer_api.spec import BaselineMode, SparseTransferSpec, TeacherMode, Trust
+from sparse_transfer_runner.catalog.reading import load_catalog
+from sparse_transfer_runner.catalog.resolution import resolve_address
+from sparse_transfer_runner.data.selection import training_rows
+from sparse_transfer_runner.output import write_atomically
+from sparse_transfer_runner.recipes import Recipe
+from sparse_transfer_runner.storage import fetch
+from sparse_transfer_runner.use_cases import use_case
+from sparse_transfer_runner.use_cases.metrics import resolve_metric
+from sparse_transfer_runner.use_cases.protocol import DataSummary, Preprocessor, UseCase
+
+from .context import StageContext, StageOutcome
+from .foundation import CheckedFoundation, check_model
+from .memory import training_bytes
+from .settings import (
+    dense_recipe,
+    refuse_recipe_at_level_zero,
+    resolved_precision,
+    settings_of,
+    steps,
+    transfer_recipe,
+)
+
+__all__ = ["check_data", "check_model", "make_plan", "run"]
+
+_MUCH_TRUNCATED = 0.05
+Checked = TypeVar("Checked")
+
+
+def run(context: StageContext) -> StageOutcome:
+    """Checks everything, decides, and writes ``plan.json``.
+
+    Raises:
+        InputError: With everything that is wrong with data and model.
+        AccessError: Something is missing or may not be read.
+    """
+    spec, reporter = context.spec, context.reporter
+    with reporter.activity("data", 0.4):
+        data, wrong_data = _attempt(lambda: check_data(spec))
+    with reporter.activity("model", 0.4):
+        model, wrong_model = _attempt(lambda: check_model(spec))
+    if data is None or model is None:
+        raise _together({"data": wrong_data, "model": wrong_model})
+    context.raise_if_stopped()
+    with reporter.activity("plan", 0.2):
+        plan = make_plan(spec, data, model)
+        write_atomically(context.folder.path / PLAN, plan.to_json())
+    return _outcome(plan)
+
+
+def check_data(spec: SparseTransferSpec) -> DataSummary:
+    """Checks the data of an experiment; needs neither its model nor a hub.
+
+    Raises:
+        InputError: With every problem found, each with file and line.
+        AccessError: The data is not where it should be.
+    """
+    return use_case(spec.use_case).inspect(fetch(spec.data.uri), spec)
+
+
+def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundation) -> Plan:
+    """Decides everything else, from data and model without errors.
+
+    Raises:
+        InputError: Settings do not fit the data, the model or each other.
+        AccessError: Recipe or teacher are not where they should be.
+    """
+    use, band = use_case(spec.use_case), band_of(spec.optim_level)
+    resolve_metric(spec.evaluation.metric, use.metric_names(data.problem_type))
+    preprocessor = use.preprocessor(model.folder)
+    length, truncated = use.natural_length(
+        fetch(spec.data.uri), data, preprocessor, spec.training.max_sequence_length
+    ) or (None, None)
+    has_test = any(split.name == "test" for split in data.splits)
+    runs = _runs(spec, use, band, model)
+    teacher_uri = _given_teacher(spec, use, data, preprocessor)
+    plan = Plan(
+        use_case=use.name,
+        level=spec.optim_level,
+        band=band.name,
+        problem_type=data.problem_type,
+        columns={role: list(names) for role, names in data.columns.items()},
+        labels=list(data.labels),
+        splits=list(data.splits),
+        evaluation_split="test" if has_test else "val",
+        choice_split="val" if has_test else "train",
+        data_digest=data.digest,
+        inputs=use.input_names(data, preprocessor),
+        max_sequence_length=length,
+        truncated_share=truncated,
+        max_eval_samples=spec.data.max_eval_samples,
+        model=model.source,
+        dense=model.dense,
+        teacher_uri=teacher_uri,
+        shares_parent=model.shares_parent and runs.baseline is not None and teacher_uri is None,
+        quantize=runs.quantize,
+        training=runs.training,
+        baseline=runs.baseline,
+        total_steps=0,
+        expected_memory_bytes=0,
+        licences={
+            name: source.licence
+            for name, source in (("foundation", model.source), ("dense", model.dense))
+            if source is not None and source.licence is not None
+        },
+        warnings=[
+            *data.warnings,
+            *model.warnings,
+            *runs.warnings,
+            *_more_warnings(spec, runs, truncated),
+        ],
+    )
+    _require_known_recovery(spec, plan)
+    _require_same_inputs(use, preprocessor, model)
+    return plan.model_copy(
+        update={
+            "teacher_key": _teacher_key(plan),
+            "total_steps": _total_steps(plan),
+            "expected_memory_bytes": training_bytes(plan, use, model.folder),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """The training runs of an experiment."""
+
+    training: TrainingSettings
+    baseline: TrainingSettings | None
+    quantize: bool
+    warnings: tuple[str, ...]
+
+
+def _runs(spec: SparseTransferSpec, use: UseCase, band: Band, model: CheckedFoundation) -> _Runs:
+    batch = spec.training.batch_size or use.default_batch_size
+    precision = resolved_precision(spec.training.precision)
+
+    def settings(recipe: Recipe) -> TrainingSettings:
+        return settings_of(recipe, spec, batch_size=batch, precision=precision)
+
+    baseline = settings(dense_recipe(spec, use.family)) if model.dense else None
+    if spec.optim_level == 0:
+        refuse_recipe_at_level_zero(spec)
+        if baseline is None:
+            raise AssertionError("at level 0 the model is its own dense counterpart")
+        return _Runs(baseline, baseline, quantize=False, warnings=())
+    recipe = transfer_recipe(
+        spec,
+        use.family,
+        sparse=model.sparse,
+        quantize=band.quantize,
+        catalogued=model.recipe,
+    )
+    warnings = list(recipe.notes)
+    if band.quantize and recipe.quantization is None:
+        warnings.append("the recipe has no QuantizationModifier: the product is not INT8")
+    return _Runs(
+        settings(recipe),
+        baseline if spec.baseline.mode == BaselineMode.AUTO else None,
+        quantize=recipe.quantization is not None,
+        warnings=tuple(warnings),
+    )
+
+
+def _given_teacher(
+    spec: SparseTransferSpec, use: UseCase, data: DataSummary, student: Preprocessor
+) -> str | None:
+    """Returns the address of a given teacher, after checking that it can teach this student."""
+    if spec.teacher.mode != TeacherMode.GIVEN or spec.teacher.uri is None:
+        return None
+    uri = resolve_address(spec.teacher.uri, load_catalog())
+    folder = fetch(uri)
+    use.check(folder, trusted=spec.model.trust == Trust.PICKLE)
+    if not use.same_inputs(student, use.preprocessor(folder)):
+        raise InputError(
+            f"{uri}: has another tokenizer than the student, so that it would see other inputs; "
+            "give a teacher with the student's, or set spec.teacher.mode: Auto"
+        )
+    if not use.has_head(folder, data.labels, data.problem_type):
+        raise InputError(
+            f"{uri}: was not trained for this task: its head has not the data's labels "
+            f"({', '.join(data.labels[:10])}) in this order; expected a model that was"
+        )
+    return uri
+
+
+def _require_same_inputs(
+    use: UseCase, preprocessor: Preprocessor, model: CheckedFoundation
+) -> None:
+    if model.dense_folder in (None, model.folder) or model.dense is None:
+        return
+    if not use.same_inputs(preprocessor, use.preprocessor(_existing(model.dense_folder))):
+        raise InputError(
+            f"{model.dense.uri}: the dense counterpart has another tokenizer than the foundation, "
+            "so that they cannot be compared; correct it, or set spec.baseline.mode: None"
+        )
+
+
+def _existing(folder: Path | None) -> Path:
+    if folder is None:
+        raise AssertionError("a checked model has a folder")
+    return folder
+
+
+def _require_known_recovery(spec: SparseTransferSpec, plan: Plan) -> None:
+    if plan.baseline is not None or spec.baseline.mode == BaselineMode.GIVEN:
+        return
+    wanted = {
+        "spec.acceptance.minRecovery": spec.acceptance.min_recovery,
+        "spec.search.minRecovery": spec.search.min_recovery,
+    }
+    problems = [
+        Problem(
+            field,
+            f"{value:g} cannot be judged: {plan.model.uri} has no dense counterpart; remove it, "
+            "state the dense value with spec.baseline.mode: Given, or give a model that "
+            "'sparse-transfer upstream' made",
+        )
+        for field, value in wanted.items()
+        if value is not None
+    ]
+    if problems:
+        raise InputError("recovery stays unknown, but is asked for", problems)
+
+
+def _more_warnings(spec: SparseTransferSpec, runs: _Runs, truncated: float | None) -> list[str]:
+    found = []
+    if truncated is not None and truncated > _MUCH_TRUNCATED:
+        found.append(
+            f"{truncated:.1%} of the training texts are cut to spec.training.maxSequenceLength"
+        )
+    if spec.teacher.mode == TeacherMode.AUTO and runs.baseline is None:
+        found.append("there is no baseline to teach: the transfer learns from the labels alone")
+    return found
+
+
+def _teacher_key(plan: Plan) -> str | None:
+    if plan.baseline is None or plan.dense is None:
+        return None
+    return teacher_key(
+        dense_digest=plan.dense.digest,
+        data_digest=plan.data_digest,
+        use_case=plan.use_case,
+        settings=plan.baseline,
+        inputs={
+            "columns": plan.columns,
+            "problemType": plan.problem_type,
+            "maxSequenceLength": plan.max_sequence_length,
+            "maxEvalSamples": plan.max_eval_samples,
+        },
+    )
+
+
+def _total_steps(plan: Plan) -> int:
+    """Returns the optimizer steps of the whole train stage, the baseline's counted."""
+    train = next(split for split in plan.splits if split.name == "train")
+    rows = len(training_rows(train.samples, held_out=plan.choice_split == "train"))
+    rows = min(rows, plan.training.max_train_samples or rows)
+    transfer = steps(plan.training, rows) if plan.level > 0 else 0
+    return transfer + (steps(plan.baseline, rows) if plan.baseline else 0)
+
+
+def _attempt(check: Callable[[], Checked]) -> tuple[Checked | None, InputError | None]:
+    try:
+        return check(), None
+    except InputError as error:
+        return None, error
+
+
+def _together(errors: dict[str, InputError | None]) -> InputError:
+    """Returns one error with the problems of all checks."""
+    found = {what: error for what, error in errors.items() if error is not None}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    problems: list[Problem] = []
+    for what, error in found.items():
+        problems += error.problems or [Problem(what, str(error))]
+    return InputError(f"{' and '.join(found)} cannot be used", problems)
+
+
+def _outcome(plan: Plan) -> StageOutcome:
+    samples = {split.name: split.samples for split in plan.splits}
+    recipes = f"{plan.training.recipe}\0{plan.baseline.recipe if plan.baseline else ''}"
+    digests = {
+        "model": plan.model.digest,
+        "data": plan.data_digest,
+        "recipe": hashlib.sha256(recipes.encode()).hexdigest(),
+    }
+    if plan.dense is not None:
+        digests["dense"] = plan.dense.digest
+    return StageOutcome(
+        message=(
+            f"{plan.band}: {plan.model.uri} (sparsity {plan.model.sparsity:.2f}), "
+            f"{samples['train']} training rows, {len(plan.labels)} labels, "
+            f"{plan.total_steps} steps"
+        ),
+        digests=digests,
+        headline={
+            "trainSamples": samples["train"],
+            "sparsity": plan.model.sparsity,
+            "totalSteps": plan.total_steps,
+        },
+        licences=plan.licences,
+    )

@@ -1,0 +1,141 @@
+"""Resolving everything that decides a training run: no setting is left to a default.
+
+Precedence: ``spec.training`` > ``spec.recipe.args`` > the recipe. The recipe is the user's, else
+the catalogue's for the foundation, else the packaged one for the treatment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.records import TrainingSettings
+from sparse_transfer_api.spec import Precision, SparseTransferSpec
+from sparse_transfer_runner.recipes import (
+    Recipe,
+    baseline_recipe,
+    default_recipe,
+    parse_recipe,
+)
+from sparse_transfer_runner.storage import fetch
+
+
+def transfer_recipe(
+    spec: SparseTransferSpec, family: str, *, sparse: bool, quantize: bool, catalogued: str | None
+) -> Recipe:
+    """Returns the recipe of the transfer.
+
+    Args:
+        spec: The user's spec.
+        family: ``text`` or ``image``.
+        sparse: The foundation has zeros to be kept.
+        quantize: The level asks for INT8.
+        catalogued: Address of the catalogue's recipe for the foundation.
+
+    Raises:
+        InputError: The recipe cannot be read or used, or drops the zeros it should keep.
+        AccessError: It is not where it should be.
+    """
+    text, source = _recipe_text(spec, catalogued)
+    if text is None:
+        text = default_recipe(family, sparse=sparse, quantize=quantize)
+    recipe = parse_recipe(text, spec.recipe.args, _overrides(spec), source)
+    if sparse and recipe.pruning is None:
+        raise InputError(
+            f"{source}: keeps no zeros, so that the sparse foundation would become dense; add a "
+            "ConstantPruningModifier with params __ALL_PRUNABLE__, or leave spec.recipe out"
+        )
+    return recipe
+
+
+def dense_recipe(spec: SparseTransferSpec, family: str) -> Recipe:
+    """Returns the recipe of the dense baseline: packaged, with the settings of ``spec.training``.
+
+    Raises:
+        InputError: A setting does not fit it.
+    """
+    return parse_recipe(baseline_recipe(family), {}, _overrides(spec), "the baseline's recipe")
+
+
+def refuse_recipe_at_level_zero(spec: SparseTransferSpec) -> None:
+    """Refuses a recipe where the product is the dense baseline, which every level shares.
+
+    Raises:
+        InputError: There is one.
+    """
+    if spec.recipe.uri or spec.recipe.inline or spec.recipe.args:
+        raise InputError(
+            "spec.recipe: has no effect at level 0, where the dense baseline is the product; "
+            "remove it, or choose a level above 0 (spec.training works at every level)"
+        )
+
+
+def settings_of(
+    recipe: Recipe, spec: SparseTransferSpec, *, batch_size: int, precision: str
+) -> TrainingSettings:
+    """Returns the settings of one training run.
+
+    Args:
+        recipe: Resolved.
+        spec: The user's spec.
+        batch_size: Rows of an optimizer step.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+    """
+    return TrainingSettings.model_validate(
+        {
+            "epochs": recipe.epochs,
+            "learning_rate": peak_learning_rate(recipe),
+            "batch_size": batch_size,
+            "seed": spec.training.seed,
+            "precision": precision,
+            "max_train_samples": spec.data.max_train_samples,
+            "recipe": recipe.text,
+        }
+    )
+
+
+def peak_learning_rate(recipe: Recipe) -> float:
+    """Returns the highest learning rate; schedules reach it where one of their parts ends."""
+    ends = {edge for m in recipe.modifiers for edge in (m.start_epoch, m.end_epoch)}
+    return max(recipe.learning_rate_at(min(max(end, 0.0), recipe.epochs)) for end in ends)
+
+
+def resolved_precision(asked: Precision) -> str:
+    """Returns the arithmetic of training: as asked, else bf16 where this machine is fast at it."""
+    if asked != Precision.AUTO:
+        return asked.lower()
+    import torch
+
+    from sparse_transfer_runner.engines.cpu import multiplies_bf16
+
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if multiplies_bf16() else "fp32"
+
+
+def steps(settings: TrainingSettings, rows: int) -> int:
+    """Returns the optimizer steps of a run over so many training rows."""
+    return max(1, round(settings.epochs * math.ceil(rows / settings.batch_size)))
+
+
+def _overrides(spec: SparseTransferSpec) -> Mapping[str, float | None]:
+    return {"epochs": spec.training.epochs, "learning_rate": spec.training.learning_rate}
+
+
+def _recipe_text(spec: SparseTransferSpec, catalogued: str | None) -> tuple[str | None, str]:
+    if spec.recipe.inline is not None:
+        return spec.recipe.inline, "spec.recipe.inline"
+    uri = spec.recipe.uri or catalogued
+    if uri is None:
+        return None, "the default recipe"
+    if uri.startswith("zoo:"):
+        raise InputError(
+            f"{uri}: recipes of the SparseZoo can no longer be fetched; give the recipe's text in "
+            "spec.recipe.inline, a file in spec.recipe.uri, or leave spec.recipe out"
+        )
+    path = fetch(uri)
+    try:
+        return path.read_text("utf-8"), uri
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise InputError(f"{uri}: not a recipe file (expected YAML in UTF-8)") from error
