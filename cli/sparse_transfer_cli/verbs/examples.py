@@ -1,0 +1,98 @@
+"""``examples``: packaged data, written in the formats that experiments read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from sparse_transfer_api.errors import AccessError, UsageError
+from sparse_transfer_api.suggest import did_you_mean
+from sparse_transfer_cli.console import stdout
+from sparse_transfer_cli.example_data import (
+    LICENCE,
+    PACKAGE,
+    as_rows,
+    labelled_splits,
+    packaged_reviews,
+    unlabelled_sentences,
+)
+from sparse_transfer_cli.requirements import require
+
+FileFormat = Literal["csv", "json", "jsonl"]
+Row = Mapping[str, str]
+
+SETS = {
+    "film-reviews": "Rotten Tomatoes sentences with a sentiment: train, val and test",
+    "film-sentences": "IMDB sentences without labels, for 'sparse-transfer upstream'",
+}
+
+
+def list_sets() -> None:
+    """Prints the sets' names and what is in them."""
+    for name, content in SETS.items():
+        stdout().print(f"{name:<16} {content}", highlight=False, soft_wrap=True)
+
+
+def extract(
+    name: str, output: Path, *, file_format: FileFormat | None, rows: int | None, seed: int
+) -> None:
+    """Writes a set into a folder, one file a split.
+
+    Args:
+        name: One of ``SETS``.
+        output: The folder; created when missing, files of the same name are replaced.
+        file_format: Default: csv for labelled data, jsonl for sentences.
+        rows: At most so many rows of each file; all when None.
+        seed: Of the choice and the order of rows.
+
+    Raises:
+        UsageError: No such set, or the package that holds it is not installed.
+        AccessError: The folder cannot be written to.
+    """
+    if name not in SETS:
+        raise UsageError(
+            f"there is no example {name!r}; there are {', '.join(SETS)}{did_you_mean(name, SETS)}"
+        )
+    require((PACKAGE,), "examples")
+    reviews = list(packaged_reviews())
+    if name == "film-reviews":
+        splits = {
+            split: list(as_rows(chosen[:rows]))
+            for split, chosen in labelled_splits(reviews, seed).items()
+        }
+        _write_all(splits, output, file_format or "csv")
+    else:
+        sentences = unlabelled_sentences(reviews, seed)[:rows]
+        _write_all(
+            {"sentences": [{"text": text} for text in sentences]}, output, file_format or "jsonl"
+        )
+    stdout().print(f"licence: {LICENCE}", highlight=False, soft_wrap=True)
+
+
+def _write_all(splits: Mapping[str, list[Row]], output: Path, file_format: FileFormat) -> None:
+    for split, rows in splits.items():
+        path = output / f"{split}.{file_format}"
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            path.write_text(_encoded(rows, file_format), encoding="utf-8", newline="")
+        except OSError as error:
+            raise AccessError(
+                f"{path}: cannot be written ({error.strerror}); choose another --output"
+            ) from error
+        stdout().print(f"{path}: {len(rows)} rows", highlight=False, soft_wrap=True)
+
+
+def _encoded(rows: Iterable[Row], file_format: FileFormat) -> str:
+    """Returns a file's text; the guide's ``json`` is one object a line too."""
+    if file_format != "csv":
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = io.StringIO(newline="")
+    rows = list(rows)
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
