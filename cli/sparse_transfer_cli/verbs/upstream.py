@@ -1,0 +1,82 @@
+"""``upstream``: a sparse foundation model where none is published."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.optim_level import Size
+from sparse_transfer_cli.console import stderr, stdout
+from sparse_transfer_cli.display import (
+    JsonLinesDisplay,
+    ProgressStyle,
+    activity_display,
+    document,
+    shows_bars,
+)
+from sparse_transfer_cli.experiment_file import file_uri
+from sparse_transfer_cli.requirements import require_runner
+from sparse_transfer_cli.summary import percent
+
+
+@dataclass(frozen=True)
+class UpstreamArguments:
+    """The arguments as typed; the runner's ``UpstreamOptions`` says what each means."""
+
+    model: str
+    data: Path
+    output: Path
+    name: str | None
+    licence: str | None
+    sparsity: float
+    method: str
+    pattern: str
+    calibration_rows: int
+    recovery_steps: int
+    batch_size: int
+    max_length: int
+    seed: int
+
+
+def make(
+    arguments: UpstreamArguments, *, catalog: Path | None, size: Size, style: ProgressStyle
+) -> None:
+    """Makes the foundation, says how good it is, and adds it to a catalogue when one is given.
+
+    Args:
+        arguments: As typed.
+        catalog: The user's own catalogue; it is created when missing.
+        size: Which size of its family it is taken for in that catalogue.
+        style: How progress is shown.
+    """
+    require_runner()
+    # The libraries' own bars would run through ours.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    from sparse_transfer_runner.catalog.reading import load_catalog
+    from sparse_transfer_runner.catalog.resolution import resolve_address
+    from sparse_transfer_runner.progress import Reporter
+    from sparse_transfer_runner.upstream import UpstreamOptions, make_foundation
+
+    model = resolve_address(file_uri(arguments.model, Path.cwd()), load_catalog())
+    options = UpstreamOptions(**{**asdict(arguments), "model": model})
+    console = stdout()
+    bar = shows_bars(style, console)
+    with activity_display("Upstream", console, bar=bar) as sink:
+        # No stage of an experiment; the reporter wants one, and the display leaves it out.
+        foundation = make_foundation(options, Reporter(Stage.PREPARE, sink))
+    if not bar:
+        JsonLinesDisplay().line("foundation", path=str(options.output), **document(foundation))
+    lines = [
+        f"{foundation.name}: {foundation.architecture}, {percent(foundation.sparsity)} sparse "
+        f"({foundation.method}, {foundation.pattern})",
+        *(f"  {name} {value:g}" for name, value in foundation.quality.items()),
+        f"written to {arguments.output}",
+    ]
+    report = console if bar else stderr()
+    report.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    if catalog is not None:
+        from sparse_transfer_cli.verbs.catalog import add_model
+
+        add_model(arguments.output, catalog, size, report)

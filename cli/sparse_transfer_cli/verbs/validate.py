@@ -1,0 +1,91 @@
+"""``validate``: what a run would find wrong, found before it costs time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sparse_transfer_api.errors import SparseTransferError
+from sparse_transfer_api.optim_level import band_of
+from sparse_transfer_api.spec import SparseTransferSpec
+from sparse_transfer_cli.console import stderr, stdout
+from sparse_transfer_cli.experiment_file import read_experiment
+from sparse_transfer_cli.requirements import require, require_runner
+from sparse_transfer_cli.summary import percent
+
+
+def validate_file(path: Path, *, data: bool, model: bool, catalog: Path | None) -> None:
+    """Checks an experiment file, and says what it stands for.
+
+    Data and model are checked as prepare does, each without the other: where both are wrong, both
+    are explained.
+
+    Args:
+        path: The YAML file.
+        data: Check the data too.
+        model: Check the model too.
+        catalog: The user's own catalogue instead of the one in force.
+
+    Raises:
+        SparseTransferError: Of the first check that failed.
+    """
+    experiment = read_experiment(path)
+    spec = experiment.spec
+    band = band_of(spec.optim_level)
+    _say(f"{path}: valid; {experiment.metadata.name}, {spec.use_case}, {band.name}")
+    if spec.output.uri is not None:
+        _say(f"results go to {spec.output.uri}")
+    checks: list[Callable[[], None]] = []
+    if data:
+        checks.append(lambda: _check_data(spec))
+    if model:
+        checks.append(lambda: _check_model(spec, catalog))
+    errors = [error for check in checks if (error := _attempt(check)) is not None]
+    for error in errors[1:]:
+        stderr().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+    if errors:
+        raise errors[0]
+
+
+def _check_data(spec: SparseTransferSpec) -> None:
+    require(("numpy", "orjson"), "runner")
+    from sparse_transfer_runner.stages.prepare import check_data
+
+    found = check_data(spec)
+    labels = f"{len(found.labels)} labels: " if len(found.labels) > 1 else ""
+    _say(f"data: {found.problem_type}, {labels}{', '.join(found.labels)}")
+    for role, columns in found.columns.items():
+        _say(f"  {role} in {', '.join(columns)}")
+    for split in found.splits:
+        _say(f"  {split.name}: {split.samples} rows ({split.file})")
+    for warning in found.warnings:
+        _say(f"  note: {warning}")
+
+
+def _check_model(spec: SparseTransferSpec, catalog: Path | None) -> None:
+    require_runner()
+    from sparse_transfer_runner.catalog.reading import load_catalog
+    from sparse_transfer_runner.stages.prepare import check_model
+
+    found = check_model(spec, load_catalog(catalog))
+    source = found.source
+    _say(
+        f"model: {source.uri}, {source.architecture}, {source.parameters} parameters, "
+        f"{percent(source.sparsity)} sparse"
+    )
+    if found.dense is not None:
+        _say(f"  dense counterpart: {found.dense.uri}")
+    for warning in found.warnings:
+        _say(f"  note: {warning}")
+
+
+def _attempt(check: Callable[[], None]) -> SparseTransferError | None:
+    try:
+        check()
+    except SparseTransferError as error:
+        return error
+    return None
+
+
+def _say(line: str) -> None:
+    stdout().print(line, markup=False, highlight=False, soft_wrap=True)

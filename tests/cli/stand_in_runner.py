@@ -1,0 +1,169 @@
+"""Stands in for the runner where a test is about the executor: same contract, no work.
+
+It is run as a process. ``STAND_IN`` holds JSON: what each stage does on each of its runs, by stage,
+as a list of words: ``done`` (the default), ``wait`` (until SIGTERM, leaving a checkpoint, after
+which the next run is done), ``crash``, ``silent`` (exit code 0 without a result), ``kill`` (itself)
+or an exit code of the contract.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from sparse_transfer_api.contract import (
+    ENV_EXPERIMENT,
+    ENV_TERMINATION_LOG,
+    MANIFEST,
+    ExitCode,
+    Stage,
+)
+from sparse_transfer_api.records import Manifest, Progress, StageResult
+from sparse_transfer_api.results import (
+    EngineResult,
+    Headline,
+    Interval,
+    MetricResult,
+    Recommended,
+    Results,
+)
+
+
+def main() -> None:
+    stage = Stage(sys.argv[1])
+    experiment = json.loads(os.environ[ENV_EXPERIMENT])
+    metadata = experiment["metadata"]
+    root = Path(experiment["spec"]["output"]["uri"].removeprefix("file://"))
+    folder = root / metadata.get("namespace", "default") / metadata["name"] / f"{stage}-standin"
+    earlier = [
+        folder.with_name(f"{name}-standin") for name in list(Stage)[: list(Stage).index(stage)]
+    ]
+    say("progress", Progress(stage=stage, activity="working", step=1, total_steps=2, percentage=50))
+    sys.stderr.write(f"{stage} was here\n")
+    if (folder / MANIFEST).exists():
+        finish(StageResult(stage=stage, key="standin", outcome="Succeeded", reason="Completed",
+                           manifest_uri=(folder / MANIFEST).as_uri(), recorded=True))  # fmt: skip
+    for place in earlier:
+        if not (place / MANIFEST).exists():
+            fail(stage, ExitCode.VANISHED, f"{place}: no result here")
+    folder.mkdir(parents=True, exist_ok=True)
+    act(stage, folder, behaviour(stage, folder))
+    manifest = Manifest(
+        stage=stage,
+        key="standin",
+        created=datetime.now(UTC),
+        files=[],
+        results=results() if stage == Stage.PACKAGE else None,
+    )
+    (folder / MANIFEST).write_bytes(manifest.to_json())
+    finish(
+        StageResult(
+            stage=stage,
+            key="standin",
+            outcome="Succeeded",
+            reason="Completed",
+            message=f"{stage} is done",
+            manifest_uri=(folder / MANIFEST).as_uri(),
+        )
+    )
+
+
+def behaviour(stage: Stage, folder: Path) -> str:
+    runs = folder / "runs"
+    number = int(runs.read_text()) if runs.exists() else 0
+    runs.write_text(str(number + 1))
+    words = json.loads(os.environ.get("STAND_IN", "{}")).get(stage.value, [])
+    return str(words[number]) if number < len(words) else "done"
+
+
+def act(stage: Stage, folder: Path, word: str) -> None:
+    if word == "wait":
+        stop = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        say("progress", Progress(stage=stage, activity="waiting"))
+        stop.wait()
+        (folder / "checkpoint").touch()
+        fail(stage, ExitCode.STOPPED, "checkpoint written", outcome="Stopped")
+    if word == "deaf":
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        say("progress", Progress(stage=stage, activity="waiting"))
+        threading.Event().wait()
+    if word == "crash":
+        raise RuntimeError("something broke")
+    if word == "silent":
+        sys.exit(0)
+    if word == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word.isdigit():
+        fail(stage, int(word), "the input is wrong")
+
+
+def fail(stage: Stage, code: int, message: str, outcome: str = "Failed") -> NoReturn:
+    finish(StageResult.model_validate(
+        {"stage": stage, "key": "standin", "outcome": outcome, "reason": "Test",
+         "message": message, "exitCode": code}
+    ))  # fmt: skip
+
+
+def finish(result: StageResult) -> NoReturn:
+    Path(os.environ[ENV_TERMINATION_LOG]).write_bytes(result.to_termination_message())
+    say("result", result)
+    sys.exit(result.exit_code)
+
+
+def say(kind: str, record: Progress | StageResult) -> None:
+    sys.stdout.write(json.dumps({"type": kind, **json.loads(record.to_json())}) + "\n")
+    sys.stdout.flush()
+
+
+def results() -> Results:
+    return Results(
+        metric=MetricResult(
+            name="accuracy",
+            baseline=0.84,
+            value=0.82,
+            samples=3000,
+            split="test",
+            interval=Interval(low=0.965, high=0.99),
+        ),
+        recovery=0.9762,
+        sparsity=0.8,
+        zero_share=0.5,
+        size_bytes=23_000_000,
+        compressed_size_bytes=12_000_000,
+        dense_size_bytes=91_000_000,
+        dense_compressed_size_bytes=83_000_000,
+        headline=Headline(
+            engine="onnxruntime", batch=1, sequence=128, speedup=2.0, speedup_vs_fp32=2.0,
+            speedup_vs_dense_int8=1.01,
+        ),
+        recommended=Recommended(
+            file="deployment/model.onnx", engine="onnxruntime", reason="smallest of the fastest"
+        ),
+        engines=[
+            EngineResult(
+                name="onnxruntime",
+                version="1.26",
+                isa="AVX2",
+                threads=2,
+                batch=1,
+                sequence=128,
+                dense_latency_ms=11.7,
+                latency_ms=5.85,
+                speedup=2.0,
+                speedup_vs_fp32=2.0,
+                speedup_vs_dense_int8=1.01,
+                notes=["sparsity brings no time here"],
+            )
+        ],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The catalogue's verbs: what there is, whether it can be reached, adding one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sparse_transfer_cli.__main__ import invoke
+from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation
+
+
+@pytest.fixture
+def foundation(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    record = Foundation(
+        name="mine",
+        family="text",
+        architecture="BertModel",
+        sparsity=0.8,
+        method="admm",
+        prunable=["encoder.weight"],
+    )
+    (folder / FOUNDATION_FILE).write_bytes(record.to_json())
+    return folder
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert invoke(["catalog", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_list_names_every_model_with_its_sparsity(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "list")
+    assert "bert-base-90" in text
+    assert "90.0 %" in text
+    assert "minilm-l6" in text
+
+
+def test_a_model_that_cannot_be_reached_is_shown_with_the_ways_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = shown(capsys, "show", "bert-base-90")
+    assert yaml.safe_load(text)["size"] == "Medium"
+    assert "# sparse: cannot be reached: hf://" in text
+    assert "spec.model.uri" in text
+
+
+def test_an_added_model_is_the_first_choice_and_is_there(
+    foundation: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = str(tmp_path / "catalog.yaml")
+    added = shown(capsys, "add", str(foundation), "--catalog", catalog, "--size", "medium")
+    assert "mine is now the first choice for text, medium" in added
+    names = [line.split()[0] for line in shown(capsys, "list", "--catalog", catalog).splitlines()
+             if " text " in line]  # fmt: skip
+    assert names[0] == "mine"
+    assert len(names) > 1
+    assert "# sparse: is here, digest" in shown(capsys, "show", "mine", "--catalog", catalog)
+    (foundation / "model.safetensors").write_bytes(b"other weights")
+    assert "not the recorded one" in shown(capsys, "show", "mine", "--catalog", catalog)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["show", "bert-bas-90"], 10, "did you mean bert-base-90"),
+        (["list", "--catalog", "missing.yaml"], 13, "missing.yaml"),
+        (["add", ".", "--catalog", "c.yaml"], 10, FOUNDATION_FILE),
+        (["add", "."], 2, "--catalog"),
+        (["lst"], 2, "Did you mean 'list'?"),
+    ],
+)
+def test_mistakes_are_explained(
+    arguments: list[str],
+    code: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke(["catalog", *arguments]) == code
+    assert words in capsys.readouterr().err
