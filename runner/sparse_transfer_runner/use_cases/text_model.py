@@ -59,15 +59,17 @@ def build_classifier(
     if not _same_task(old, labels, problem_type):
         weights = {name: tensor for name, tensor in weights.items() if not is_head(name)}
     quiet_transformers()
-    model, report = kind.from_pretrained(
-        None,
-        config=config,
-        state_dict=weights,
-        attn_implementation="sdpa" if kind._supports_sdpa else "eager",
-        dtype=torch.float32,
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-    )
+    # transformers draws new weights as well; ours replace them, and nobody else's draws change.
+    with torch.random.fork_rng(devices=[]):
+        model, report = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=weights,
+            attn_implementation="sdpa" if kind._supports_sdpa else "eager",
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
     new = {*report["missing_keys"], *(found[0] for found in report["mismatched_keys"])}
     foreign = sorted(name for name in new if not is_head(name) and "pooler" not in name)
     if foreign:
