@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from sparse_transfer_api.contract import PLAN
@@ -16,20 +15,19 @@ from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_api.keys import teacher_key
 from sparse_transfer_api.optim_level import Band, band_of
 from sparse_transfer_api.records import Plan, TrainingSettings
-from sparse_transfer_api.spec import BaselineMode, SparseTransferSpec, TeacherMode, Trust
-from sparse_transfer_runner.catalog.reading import load_catalog
-from sparse_transfer_runner.catalog.resolution import resolve_address
+from sparse_transfer_api.spec import BaselineMode, SparseTransferSpec, TeacherMode
 from sparse_transfer_runner.data.selection import training_rows
 from sparse_transfer_runner.output import write_atomically
 from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.storage import fetch
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.metrics import resolve_metric
-from sparse_transfer_runner.use_cases.protocol import DataSummary, Preprocessor, UseCase
+from sparse_transfer_runner.use_cases.protocol import DataSummary, UseCase
 
 from .context import StageContext, StageOutcome
 from .foundation import CheckedFoundation, check_model
 from .memory import training_bytes
+from .partners import given_teacher, require_same_inputs
 from .settings import (
     dense_recipe,
     refuse_recipe_at_level_zero,
@@ -91,7 +89,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
     ) or (None, None)
     has_test = any(split.name == "test" for split in data.splits)
     runs = _runs(spec, use, band, model)
-    teacher_uri = _given_teacher(spec, use, data, preprocessor)
+    teacher_uri = given_teacher(spec, use, data, preprocessor)
     plan = Plan(
         use_case=use.name,
         level=spec.optim_level,
@@ -129,7 +127,8 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         ],
     )
     _require_known_recovery(spec, plan)
-    _require_same_inputs(use, preprocessor, model)
+    if plan.baseline is not None:
+        require_same_inputs(use, preprocessor, model)
     return plan.model_copy(
         update={
             "teacher_key": _teacher_key(plan),
@@ -178,46 +177,6 @@ def _runs(spec: SparseTransferSpec, use: UseCase, band: Band, model: CheckedFoun
         quantize=recipe.quantization is not None,
         warnings=tuple(warnings),
     )
-
-
-def _given_teacher(
-    spec: SparseTransferSpec, use: UseCase, data: DataSummary, student: Preprocessor
-) -> str | None:
-    """Returns the address of a given teacher, after checking that it can teach this student."""
-    if spec.teacher.mode != TeacherMode.GIVEN or spec.teacher.uri is None:
-        return None
-    uri = resolve_address(spec.teacher.uri, load_catalog())
-    folder = fetch(uri)
-    use.check(folder, trusted=spec.model.trust == Trust.PICKLE)
-    if not use.same_inputs(student, use.preprocessor(folder)):
-        raise InputError(
-            f"{uri}: has another tokenizer than the student, so that it would see other inputs; "
-            "give a teacher with the student's, or set spec.teacher.mode: Auto"
-        )
-    if not use.has_head(folder, data.labels, data.problem_type):
-        raise InputError(
-            f"{uri}: was not trained for this task: its head has not the data's labels "
-            f"({', '.join(data.labels[:10])}) in this order; expected a model that was"
-        )
-    return uri
-
-
-def _require_same_inputs(
-    use: UseCase, preprocessor: Preprocessor, model: CheckedFoundation
-) -> None:
-    if model.dense_folder in (None, model.folder) or model.dense is None:
-        return
-    if not use.same_inputs(preprocessor, use.preprocessor(_existing(model.dense_folder))):
-        raise InputError(
-            f"{model.dense.uri}: the dense counterpart has another tokenizer than the foundation, "
-            "so that they cannot be compared; correct it, or set spec.baseline.mode: None"
-        )
-
-
-def _existing(folder: Path | None) -> Path:
-    if folder is None:
-        raise AssertionError("a checked model has a folder")
-    return folder
 
 
 def _require_known_recovery(spec: SparseTransferSpec, plan: Plan) -> None:
