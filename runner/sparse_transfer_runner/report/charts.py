@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
@@ -22,7 +22,7 @@ _LABEL_WIDTH = 152
 _VALUE_WIDTH = 132
 
 _PLOT_HEIGHT = 240
-_MARGIN_LEFT, _MARGIN_RIGHT, _MARGIN_TOP, _MARGIN_BOTTOM = 56, 16, 12, 40
+_MARGIN_LEFT, _MARGIN_RIGHT, _MARGIN_TOP, _MARGIN_BOTTOM = 56, 16, 24, 40
 _TICKS = 5
 
 
@@ -70,13 +70,15 @@ class LineChart:
         y_label: Above the vertical axis.
         series: The lines.
         shaded: A range of x with its name, such as the epochs trained with quantization.
+        x_range: What the horizontal axis covers at least; the points' own range when None.
     """
 
     title: str
     x_label: str
     y_label: str
     series: Sequence[Series]
-    shaded: tuple[float, float, str] | None = field(default=None)
+    shaded: tuple[float, float, str] | None = None
+    x_range: tuple[float, float] | None = None
 
 
 def bars(title: str, rows: Sequence[Bar]) -> Markup:
@@ -152,7 +154,8 @@ def columns(title: str, rows: Sequence[tuple[str, float]], kind: str) -> Markup:
 def lines(chart: LineChart) -> Markup:
     """Draws a line chart with axes, grid and legend."""
     points = [point for series in chart.series for point in series.points]
-    x_ticks = nice_ticks(min(x for x, _ in points), max(x for x, _ in points))
+    xs = [x for x, _ in points] + list(chart.x_range or ())
+    x_ticks = nice_ticks(min(xs), max(xs))
     y_ticks = nice_ticks(min(y for _, y in points), max(y for _, y in points))
     frame = _Frame(x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1])
     parts = []
@@ -224,13 +227,17 @@ _DOTS_UP_TO = 30
 
 
 def _shade(frame: _Frame, start: float, end: float, label: str) -> Markup:
+    left, right = frame.x(start), frame.x(end)
+    # The name stands above the plot, where no line crosses it, and ends inside the drawing.
+    at_start = left < _WIDTH * 0.7
     return Markup(
         '<rect class="shade" x="{}" y="{}" width="{}" height="{}"/>'
-        '<text class="axis" x="{}" y="{}">{}</text>'
+        '<text class="axis" x="{}" y="{}" text-anchor="{}">{}</text>'
     ).format(
-        _n(frame.x(start)), _MARGIN_TOP, _n(max(2.0, frame.x(end) - frame.x(start))),
+        _n(left), _MARGIN_TOP, _n(max(2.0, right - left)),
         _PLOT_HEIGHT - _MARGIN_TOP - _MARGIN_BOTTOM,
-        _n(frame.x(start) + 6), _PLOT_HEIGHT - _MARGIN_BOTTOM - 8, label,
+        _n(left if at_start else right), _MARGIN_TOP - 7,
+        "start" if at_start else "end", label,
     )  # fmt: skip
 
 

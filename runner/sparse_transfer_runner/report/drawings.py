@@ -220,14 +220,24 @@ def _curve(
             series.append(charts.Series(label, _averaged(sorted(found)), kind))
     if not series:
         return []
-    chart = charts.LineChart(title, "epoch", y_label, series, _quantizing(history))
+    epochs = (0.0, max(point.epoch for point in history))
+    chart = charts.LineChart(title, "epoch", y_label, series, _quantizing(history), epochs)
     return [Curve(title, charts.lines(chart), [(line.label, line.kind) for line in series])]
 
 
 def _quantizing(history: Sequence[HistoryPoint]) -> tuple[float, float, str] | None:
-    """Returns the epochs trained with quantization simulated."""
-    epochs = [point.epoch for point in history if point.quantizing]
-    return (min(epochs), max(epochs), "training in INT8") if epochs else None
+    """Returns the epochs trained with quantization simulated.
+
+    A point stands for the steps since the one before it.
+    """
+    transfer = sorted(
+        (point for point in history if point.phase == "transfer"), key=lambda point: point.step
+    )
+    first = next((i for i, point in enumerate(transfer) if point.quantizing), None)
+    if first is None:
+        return None
+    start = transfer[first - 1].epoch if first else 0.0
+    return (start, transfer[-1].epoch, "training in INT8")
 
 
 def _averaged(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

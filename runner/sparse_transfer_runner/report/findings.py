@@ -39,6 +39,8 @@ def cards(results: Results) -> list[Card]:
     spread = (
         f"95{SPACE}% interval {percent(interval.low)} to {percent(interval.high)}"
         if interval is not None
+        else "unknown"
+        if results.recovery is None
         else "no interval"
     )
     where = f"{headline.engine}, batch {headline.batch}"

@@ -188,10 +188,10 @@ def _engine(
 def _evaluation() -> Evaluation:
     # Path, engine, role, form, accuracy, megabytes raw and compressed.
     files = [
-        ("dense.onnx", "onnxruntime", "dense-fp32", "none", 0.834, 91, 83.4),
+        ("dense.onnx", "onnxruntime", "dense-fp32", "fp32", 0.834, 91, 83.4),
         ("dense-int8.onnx", "onnxruntime", "dense-int8", "dynamic", 0.8327, 23, 18),
         (_SHIPPED, "onnxruntime", "sparse-int8", "matmul-integer", 0.8227, 23, 12.1),
-        ("dense.onnx", "openvino", "dense-fp32", "none", 0.834, 91, 83.4),
+        ("dense.onnx", "openvino", "dense-fp32", "fp32", 0.834, 91, 83.4),
         ("openvino/dense.xml", "openvino", "dense-int8", "nncf-ptq", 0.8373, 24, 20),
         ("openvino/sparse.xml", "openvino", "sparse-int8", "qdq", 0.8217, 24, 15),
     ]

@@ -81,3 +81,14 @@ def test_columns_carry_each_layer_s_name_and_share() -> None:
     root = ElementTree.fromstring(columns("layers", [("a<b", 0.5), ("c", 1.0)], "sparse"))
     assert [title.text for title in root.iter("title")] == ["a<b: 50.0 %", "c: 100.0 %"]
     assert "from 50.0 to 100.0 per cent" in root.attrib["aria-label"]
+
+
+@pytest.mark.parametrize(("start", "anchor"), [(0.5, "start"), (1.9, "end")])
+def test_the_name_of_a_shaded_range_stays_inside_the_drawing(start: float, anchor: str) -> None:
+    series = [Series("loss", [(0.0, 1.0), (2.0, 0.5)], "dense")]
+    chart = LineChart("t", "epoch", "loss", series, (start, 2.0, "training in INT8"), (0.0, 2.0))
+    root = ElementTree.fromstring(lines(chart))
+    (label,) = (text for text in root.iter("text") if text.text == "training in INT8")
+    assert label.attrib["text-anchor"] == anchor
+    (shade,) = (rect for rect in root.iter("rect") if rect.attrib["class"] == "shade")
+    assert float(shade.attrib["width"]) > 0
