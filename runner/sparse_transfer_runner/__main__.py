@@ -22,14 +22,14 @@ from sparse_transfer_api.contract import (
     ENV_EXPERIMENT,
     ENV_STAGE_KEY,
     ENV_TERMINATION_LOG,
-    MAX_EXPERIMENT_BYTES,
     TERMINATION_LOG,
     ExitCode,
     Stage,
 )
-from sparse_transfer_api.errors import InputError, OutOfMemory, SparseTransferError, UsageError
+from sparse_transfer_api.errors import OutOfMemory, SparseTransferError, UsageError
+from sparse_transfer_api.handover import read_stage_document
 from sparse_transfer_api.records import StageResult
-from sparse_transfer_api.spec import SparseTransferExperiment, parse_experiment
+from sparse_transfer_api.spec import SparseTransferExperiment
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.stages.runtime import StageRun
 
@@ -85,7 +85,7 @@ def experiment_of(environment: Mapping[str, str]) -> SparseTransferExperiment:
     """Reads the experiment from the environment.
 
     Raises:
-        UsageError: It is missing or too large.
+        UsageError: It is missing.
         InputError: It is not a valid experiment.
     """
     text = environment.get(ENV_EXPERIMENT)
@@ -94,13 +94,7 @@ def experiment_of(environment: Mapping[str, str]) -> SparseTransferExperiment:
             f"{ENV_EXPERIMENT} is not set: it holds the experiment as JSON. "
             "On one machine use `sparse-transfer run -f experiment.yaml`"
         )
-    if len(text.encode()) > MAX_EXPERIMENT_BYTES:
-        raise UsageError(f"{ENV_EXPERIMENT} is larger than {MAX_EXPERIMENT_BYTES} bytes")
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{ENV_EXPERIMENT} is not JSON: {error}") from error
-    return parse_experiment(document, ENV_EXPERIMENT)
+    return read_stage_document(text)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

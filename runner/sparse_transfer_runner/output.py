@@ -63,10 +63,10 @@ def explained(path: Path) -> Iterator[None]:
             raise Transient(
                 f"{path}: no space left on the device; free some, or choose another output.uri"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
             raise AccessError(
-                f"{error.filename or path}: cannot be written ({error.strerror}); "
-                "choose an output.uri that this user may write to"
+                f"{error.filename or path}: cannot be used ({error.strerror}); "
+                "choose an output.uri where this user may read and write"
             ) from error
         raise
 
@@ -144,7 +144,8 @@ class StageFolder:
         """
         path = self.path / MANIFEST
         try:
-            return Manifest.model_validate_json(path.read_bytes())
+            with explained(path):
+                return Manifest.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError as error:

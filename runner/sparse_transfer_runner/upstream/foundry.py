@@ -118,8 +118,16 @@ def make_foundation(options: UpstreamOptions, reporter: Reporter) -> Foundation:
     seed_everything(options.seed)
     source = fetch(options.model)
     parent, tokenizer = _load(source)
-    needed = options.calibration_rows + _HELD_OUT_ROWS + options.batch_size
-    sentences = read_sentences(options.data, tokenizer, options.max_length, options.seed, needed)
+    sentences = read_sentences(
+        options.data,
+        tokenizer,
+        max_length=options.max_length,
+        seed=options.seed,
+        needed=options.calibration_rows + options.batch_size + _HELD_OUT_ROWS,
+        useful=options.calibration_rows
+        + options.recovery_steps * options.batch_size
+        + _HELD_OUT_ROWS,
+    )
     held_out, rest = sentences.split(_HELD_OUT_ROWS)
     model = copy.deepcopy(parent)
     share = 0.9 if options.recovery_steps == 0 else 0.25

@@ -15,9 +15,6 @@ from torch import Tensor
 from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_runner.training.batches import length_bucketed, sorted_by_length
 
-_MOST_SENTENCES = 50_000
-"""More do not improve pruning or a short recovery, and cost memory."""
-
 
 @dataclass(frozen=True)
 class Sentences:
@@ -70,7 +67,7 @@ class Sentences:
 
 
 def read_sentences(
-    path: Path, tokenizer: Any, max_length: int, seed: int, needed: int
+    path: Path, tokenizer: Any, *, max_length: int, seed: int, needed: int, useful: int
 ) -> Sentences:
     """Reads, shuffles and tokenizes unlabelled sentences.
 
@@ -80,6 +77,7 @@ def read_sentences(
         max_length: Tokens; longer sentences are cut.
         seed: Of the order.
         needed: The fewest sentences that suffice.
+        useful: The most that will be looked at; a random choice of so many is kept.
 
     Raises:
         InputError: The file is broken, or holds too few sentences.
@@ -106,7 +104,7 @@ def read_sentences(
             "calibration rows"
         )
     random.Random(seed).shuffle(texts)
-    encoded = tokenizer(texts[:_MOST_SENTENCES], truncation=True, max_length=max_length)
+    encoded = tokenizer(texts[: max(needed, useful)], truncation=True, max_length=max_length)
     return Sentences(encoded["input_ids"], tokenizer.pad_token_id or 0)
 
 
