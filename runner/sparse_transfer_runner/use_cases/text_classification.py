@@ -148,7 +148,7 @@ class TextClassification:
 
     def activation_bytes(self, model: Path, batch: int, sequence: int | None) -> int:
         """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
-        return text_model.activation_bytes(model, batch * (sequence or _DEFAULT_LENGTH))
+        return text_model.activation_bytes(model, batch, sequence or _DEFAULT_LENGTH)
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Writes a model so that ``build`` reads it back."""

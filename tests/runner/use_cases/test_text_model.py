@@ -178,7 +178,8 @@ def test_the_real_encoder_is_built_unchanged() -> None:
     assert model.config._attn_implementation == "sdpa"
 
 
-def test_activations_grow_with_the_tokens(folder: Path) -> None:
-    assert activation_bytes(folder, 200) == 2 * activation_bytes(folder, 100)
-    # Two layers, hidden 16, intermediate 32, four bytes a value.
-    assert activation_bytes(folder, 1) == 4 * 2 * (10 * 16 + 2 * 32)
+def test_activations_grow_with_rows_and_faster_with_tokens(folder: Path) -> None:
+    assert activation_bytes(folder, 20, 8) == 2 * activation_bytes(folder, 10, 8)
+    assert activation_bytes(folder, 10, 16) > 2 * activation_bytes(folder, 10, 8)
+    # Two layers, hidden 16, intermediate 32, two heads, four bytes a value.
+    assert activation_bytes(folder, 1, 1) == 4 * 2 * (17 * 16 + 2 * 32 + 3 * 2)
