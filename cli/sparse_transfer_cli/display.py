@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 
 from sparse_transfer_api.base import Record
 from sparse_transfer_api.contract import Stage
@@ -23,6 +24,7 @@ Sink = Callable[[Progress], None]
 
 _METRICS_SHOWN = 3
 _BAR_WIDTH = 24
+_NAME_WIDTH = len("Upstream")
 
 
 class JsonLinesDisplay:
@@ -126,12 +128,18 @@ def shows_bars(style: ProgressStyle, console: Console) -> bool:
 
 
 def _bars(console: Console) -> Bars:
+    # Only the activity may be shortened: without fixed widths a long one would squeeze the bar.
+    name = Column(min_width=_NAME_WIDTH, no_wrap=True)
+    bar = Column(min_width=_BAR_WIDTH, no_wrap=True)
+    share = Column(min_width=len("100%"), no_wrap=True)
+    activity = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     return Bars(
-        TextColumn("{task.description:<8}"),
-        BarColumn(bar_width=_BAR_WIDTH),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[activity]}"),
+        TextColumn("{task.description}", table_column=name),
+        BarColumn(bar_width=_BAR_WIDTH, table_column=bar),
+        TaskProgressColumn(table_column=share),
+        TextColumn("{task.fields[activity]}", table_column=activity),
         console=console,
+        expand=True,
     )
 
 

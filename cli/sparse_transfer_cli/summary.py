@@ -34,10 +34,13 @@ def print_summary(console: Console, results: Results, folder: Path) -> None:
 
 
 def engine_table(engines: Sequence[EngineResult]) -> Table:
-    """Returns the table of measured points."""
+    """Returns the table of measured points, with what they were measured on below it."""
+    places = (f"{e.isa}, {e.threads} thread{'s' if e.threads != 1 else ''}" for e in engines)
+    caption = f"  median latencies; {' and '.join(dict.fromkeys(places))}"
     table = Table(
-        "Median latency", "batch", "length", "dense ms", "shipped ms",
+        "Latency", "batch", "length", "dense ms", "shipped ms",
         "speed-up", "vs fp32", "vs dense INT8", box=SIMPLE_HEAD,
+        caption=caption, caption_justify="left",
     )  # fmt: skip
     for engine in engines:
         table.add_row(*engine_row(engine))
@@ -69,7 +72,7 @@ def outcome_rows(results: Results) -> list[tuple[str, str, str, str]]:
 def engine_row(engine: EngineResult) -> tuple[str, ...]:
     """Returns one measured point: its latencies (median, ms) and the three speed-ups."""
     return (
-        f"{engine.name} {engine.version} ({engine.isa}, {engine.threads} threads)",
+        f"{engine.name} {engine.version}",
         str(engine.batch),
         UNKNOWN if engine.sequence is None else str(engine.sequence),
         f"{engine.dense_latency_ms:.2f}",

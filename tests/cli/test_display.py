@@ -94,6 +94,16 @@ def test_the_terminal_says_whether_a_stage_was_reused(recorded: bool, words: str
     assert "a note [with brackets]" in shown(console)
 
 
+def test_a_long_activity_does_not_squeeze_the_bar() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with terminal_display(console) as display:
+        display.stage_started(Stage.PREPARE)
+        display.progress(progress(stage="prepare", activity="x" * 200, percentage=50))
+    line = next(line for line in shown(console).splitlines() if "50%" in line)
+    assert "Prepare" in line
+    assert "\N{HORIZONTAL ELLIPSIS}" in line
+
+
 def test_work_that_is_no_stage_is_shown_without_one(capsys: pytest.CaptureFixture[str]) -> None:
     with activity_display("Upstream", terminal(), bar=False) as sink:
         sink(progress(percentage=10))

@@ -45,7 +45,7 @@ def printed(results: Results, folder: Path, width: int = 120) -> str:
         "0.9762", "95 % interval 0.9650 to 0.9900",
         "80.0 %",
         "91.0 MB", "23.0 MB", "83.0 MB", "12.0 MB",
-        "onnxruntime 1.26 (AVX2, 2 threads)", "11.70", "5.85", "2.00x", "1.01x",
+        "onnxruntime 1.26", "AVX2, 2 threads", "11.70", "5.85", "2.00x", "1.01x",
         "smallest of the fastest", "sparsity brings no time here",
     ],
 )  # fmt: skip
