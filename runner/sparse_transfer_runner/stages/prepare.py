@@ -81,6 +81,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         InputError: Settings do not fit the data, the model or each other.
         AccessError: Recipe or teacher are not where they should be.
     """
+    _refuse_search(spec)
     use, band = use_case(spec.use_case), band_of(spec.optim_level)
     resolve_metric(spec.evaluation.metric, use.metric_names(data.problem_type))
     preprocessor = use.preprocessor(model.folder)
@@ -177,6 +178,15 @@ def _runs(spec: SparseTransferSpec, use: UseCase, band: Band, model: CheckedFoun
         quantize=recipe.quantization is not None,
         warnings=tuple(warnings),
     )
+
+
+def _refuse_search(spec: SparseTransferSpec) -> None:
+    if spec.search.levels:
+        raise InputError(
+            f"spec.search.levels: {spec.search.levels} cannot be searched by this version; remove "
+            "spec.search and run one experiment a level with spec.optimLevel (they share their "
+            "baseline when they share name and output)"
+        )
 
 
 def _require_known_recovery(spec: SparseTransferSpec, plan: Plan) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -192,12 +194,29 @@ def test_training_goes_before_args_and_args_before_the_recipe(world: World) -> N
     plain = world.plan()
 
     assert (plan.training.epochs, plan.training.learning_rate) == (3.0, 1e-3)
+    assert plain.training.epochs not in (3.0, 5.0)
+
+
+def test_the_baseline_has_the_budget_of_the_transfer_and_its_own_learning_rate(
+    world: World,
+) -> None:
+    settings = {"epochs": 3.0, "learningRate": 1e-3, "batchSize": 16, "seed": 7}
+    plan = world.plan(training=settings)
+    plain = world.plan()
+
     assert plan.baseline is not None
     assert plain.baseline is not None
-    # The baseline has a recipe of its own: training's settings hold for it, args do not.
-    assert plan.baseline.epochs == 3.0
-    assert plan.baseline.learning_rate == plain.baseline.learning_rate
-    assert plain.training.epochs not in (3.0, 5.0)
+    assert (plan.baseline.epochs, plan.baseline.batch_size, plan.baseline.seed) == (3.0, 16, 7)
+    assert plan.training.learning_rate == 1e-3
+    assert plan.baseline.learning_rate == plain.baseline.learning_rate != 1e-3
+
+
+def test_at_level_0_the_learning_rate_is_the_products(world: World) -> None:
+    plan = world.plan(
+        optimLevel=0.0, model={"uri": world.dense.as_uri()}, training={"learningRate": 1e-3}
+    )
+
+    assert plan.training.learning_rate == 1e-3
 
 
 def test_a_variable_that_the_recipe_lacks_is_refused(world: World) -> None:
@@ -452,6 +471,10 @@ def test_an_unreachable_default_names_the_source_and_the_ways_out(world: World) 
         assert part in refusal
 
 
+def test_a_search_is_refused_with_what_to_do_instead(world: World) -> None:
+    assert "one experiment a level" in world.refusal(search={"levels": [0.3, 0.5]})
+
+
 def test_an_unknown_metric_is_refused_before_training(world: World) -> None:
     assert "did you mean accuracy" in world.refusal(evaluation={"metric": "acuracy"})
 
@@ -523,6 +546,21 @@ def test_data_and_model_can_be_checked_alone(world: World) -> None:
     spec = world.context(optimLevel=0.1, model=model).spec
     shutil.rmtree(world.data)
     assert not check_model(spec).sparse
+
+
+def test_data_is_checked_without_the_training_libraries(world: World) -> None:
+    program = (
+        "import sys\n"
+        "from sparse_transfer_api.spec import SparseTransferSpec\n"
+        "from sparse_transfer_runner.stages.prepare import check_data\n"
+        f"document = {{'useCase': 'glue', 'data': {{'uri': {world.data.as_uri()!r}}}}}\n"
+        "check_data(SparseTransferSpec.model_validate(document))\n"
+        "print({'torch', 'transformers', 'sklearn'} & sys.modules.keys())\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
 def test_a_stop_is_honoured(world: World) -> None:
