@@ -91,7 +91,7 @@ def _engine_figure(
             f"{shipped} (shipped)",
             shown.latency_ms,
             milliseconds(shown.latency_ms),
-            "sparse",
+            next(kind for role, kind in ROLE_KINDS.items() if ROLE_NAMES[role] == shipped),
             shown.latency_p95_ms,
         ),
     ]
@@ -101,7 +101,7 @@ def _engine_figure(
         drawing=charts.bars(
             f"Median latency on {shown.name}, {at}", [row for row in rows if row is not None]
         ),
-        sentence=f"At {at}: {what_brought_it(shown)}",
+        sentence=f"At {at}: {what_brought_it(shown, shipped)}",
         points=measured,
     )
 

@@ -71,12 +71,13 @@ def summary(plan: Plan, results: Results) -> str:
         f"{metric.samples} rows of {metric.split}{against}."
     )
     if headline.speedup is not None:
-        text += (
-            f" On {headline.engine} it is {_faster(headline.speedup, 'the dense model')} at the "
-            f"engine's defaults; against the engine forced to fp32 it is "
-            f"{times(headline.speedup_vs_fp32)}, against the dense model in INT8 "
-            f"{times(headline.speedup_vs_dense_int8)}."
+        text += f" On {headline.engine} it is {_faster(headline.speedup, 'the dense model')}"
+        others = (
+            ("the engine forced to fp32", headline.speedup_vs_fp32),
+            ("the dense model in INT8", headline.speedup_vs_dense_int8),
         )
+        compared = [f"{times(value)} against {what}" for what, value in others if value is not None]
+        text += f" ({'; '.join(compared)})." if compared else "."
     return text
 
 
@@ -96,13 +97,21 @@ def concerns(plan: Plan, results: Results, evaluation: Evaluation) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def what_brought_it(engine: EngineResult) -> str:
+def what_brought_it(engine: EngineResult, shipped: str) -> str:
     """Returns in words what INT8 and what sparsity brought on an engine.
 
     The speed-up over the dense model at its defaults is the product of two measured factors:
     dense over dense INT8, and dense INT8 over the shipped file.
+
+    Args:
+        engine: One measured point.
+        shipped: What the shipped model is, as ``shipped_name`` says it.
     """
     total = _faster(engine.speedup, "the dense model")
+    if shipped == "dense fp32":
+        return "the shipped file is the dense model itself; nothing was optimized."
+    if shipped == "dense INT8":
+        return f"the shipped file is {total}, by INT8 alone: the model is dense."
     int8 = engine.dense_int8_latency_ms
     if int8 is None:
         return f"the shipped file is {total}. No dense INT8 file was measured to tell causes apart."

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from sparse_transfer_api.results import EngineResult
-from sparse_transfer_runner.report.findings import cards, concerns, shipped_name, what_brought_it
+from sparse_transfer_runner.report.findings import (
+    cards,
+    concerns,
+    shipped_name,
+    summary,
+    what_brought_it,
+)
 from sparse_transfer_runner.report.wording import TIMES, UNKNOWN
 
 
@@ -41,7 +47,24 @@ def test_what_int8_and_what_sparsity_brought_is_told_apart(
         latency_ms=shipped,
         speedup=dense / shipped,
     )
-    assert expected in what_brought_it(engine)
+    assert expected in what_brought_it(engine, "sparse INT8")
+
+
+@pytest.mark.parametrize(
+    ("shipped", "words"),
+    [("dense INT8", "by INT8 alone"), ("dense fp32", "is the dense model itself")],
+)
+def test_sparsity_gets_no_credit_where_nothing_is_sparse(
+    records: Any, shipped: str, words: str
+) -> None:
+    assert words in what_brought_it(records.results.engines[0], shipped)
+
+
+def test_a_comparison_that_was_not_made_is_not_mentioned(records: Any) -> None:
+    update = {"speedup_vs_dense_int8": None}
+    headline = records.results.headline.model_copy(update=update)
+    text = summary(records.plan, records.results.model_copy(update={"headline": headline}))
+    assert text.endswith(f"(2.05{TIMES} against the engine forced to fp32).")
 
 
 @pytest.mark.parametrize(

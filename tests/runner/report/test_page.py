@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -172,3 +173,26 @@ def test_an_experiment_without_baseline_history_and_layers_is_reported_too(recor
 
 def test_the_same_records_give_the_same_page(records: Any) -> None:
     assert render_report(**vars(records)) == render_report(**vars(records))
+
+
+@pytest.mark.parametrize("quantize", [True, False])
+def test_a_dense_product_is_reported_as_one(records: Any, quantize: bool) -> None:
+    headline = records.results.headline.model_copy(update={"speedup_vs_dense_int8": None})
+    update = {"dense_int8_latency_ms": None, "speedup_vs_dense_int8": None}
+    page = page_of(
+        replace(
+            records,
+            plan=records.plan.model_copy(update={"quantize": quantize, "level": 0.1}),
+            results=records.results.model_copy(
+                update={
+                    "sparsity": 0.0,
+                    "headline": headline,
+                    "engines": [e.model_copy(update=update) for e in records.results.engines],
+                }
+            ),
+            evaluation=records.evaluation.model_copy(update={"layers": []}),
+        )
+    )
+    name = "dense INT8" if quantize else "dense fp32"
+    assert f"The {name} model reaches" in page.plain
+    assert f"{name} (shipped)" in page.plain
