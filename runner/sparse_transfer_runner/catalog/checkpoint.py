@@ -18,14 +18,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from sparse_transfer_api.errors import AccessError, InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SAFETENSORS = "huggingface-safetensors"
 PICKLE = "huggingface-pytorch"
@@ -156,6 +156,8 @@ def _start_of(path: Path) -> bytes:
 
 
 def _safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
     _start_of(path)
     try:
         with safe_open(path, "pt") as file:
@@ -166,6 +168,8 @@ def _safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
 
 
 def _pickled(path: Path, trusted: bool) -> Mapping[str, Tensor]:
+    import torch
+
     start = _start_of(path)
     if not start.startswith((_ZIP, _PICKLE)):
         raise InputError(f"{path}: no PyTorch checkpoint (it begins with {start[:12]!r})")
@@ -189,6 +193,8 @@ def _pickled(path: Path, trusted: bool) -> Mapping[str, Tensor]:
 
 def _refused_globals(path: Path, start: bytes, error: pickle.UnpicklingError) -> list[str]:
     """Returns the globals that the loader refused, as far as they can be found unexecuted."""
+    import torch
+
     if start.startswith(_ZIP):
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     # The old format: the loader names only the first one.
@@ -214,6 +220,8 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 def _state_dict(path: Path, loaded: object) -> Mapping[str, Tensor]:
+    from torch import Tensor
+
     if not isinstance(loaded, dict):
         raise InputError(f"{path}: holds a {type(loaded).__name__} instead of named weights")
     weights = {name: value for name, value in loaded.items() if isinstance(value, Tensor)}

@@ -1,7 +1,8 @@
 """A Hugging Face folder as a foundation: its configuration, its tokenizer, and its weights' state.
 
 Nothing is built in memory for the check: a skeleton without storage says which weights there must
-be and which of them are prunable, and the checkpoint's tensors are looked at one by one.
+be and which of them are prunable, and the checkpoint's tensors are looked at one by one. PyTorch is
+imported where it is used: data is checked without it.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_runner.output import digest_of_tree
-from sparse_transfer_runner.sparsity.prunable import prunable_weights
 
 from .checkpoint import Checkpoint, find_checkpoint
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -62,6 +63,10 @@ def check_text_model(folder: Path, *, trusted: bool) -> CheckedModel:
     Raises:
         InputError: Something is missing, damaged, not finite, or would execute code.
     """
+    import torch
+
+    from sparse_transfer_runner.sparsity.prunable import prunable_weights
+
     config = read_config(folder)
     require_tokenizer(folder)
     checkpoint = find_checkpoint(folder, trusted=trusted)
@@ -160,6 +165,8 @@ def quiet_transformers() -> None:
 def _count_zeros(
     checkpoint: Checkpoint, expected: dict[str, torch.Size], prefix: str, folder: Path
 ) -> int:
+    import torch
+
     missing = dict(expected)
     problems: list[Problem] = []
     zeros = 0
@@ -184,6 +191,8 @@ def _count_zeros(
 
 
 def _problem_of(tensor: Tensor, expected: torch.Size | None) -> str | None:
+    import torch
+
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         count = tensor.numel() - int(torch.isfinite(tensor).sum())
         return f"{count} of {tensor.numel()} values are NaN or infinite; expected finite weights"

@@ -7,7 +7,6 @@ the catalogue's for the foundation, else the packaged one for the treatment.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import TrainingSettings
@@ -40,7 +39,8 @@ def transfer_recipe(
     text, source = _recipe_text(spec, catalogued)
     if text is None:
         text = default_recipe(family, sparse=sparse, quantize=quantize)
-    recipe = parse_recipe(text, spec.recipe.args, _overrides(spec), source)
+    overrides = {"epochs": spec.training.epochs, "learning_rate": spec.training.learning_rate}
+    recipe = parse_recipe(text, spec.recipe.args, overrides, source)
     if sparse and recipe.pruning is None:
         raise InputError(
             f"{source}: keeps no zeros, so that the sparse foundation would become dense; add a "
@@ -50,12 +50,18 @@ def transfer_recipe(
 
 
 def dense_recipe(spec: SparseTransferSpec, family: str) -> Recipe:
-    """Returns the recipe of the dense baseline: packaged, with the settings of ``spec.training``.
+    """Returns the recipe of the dense baseline: packaged, with the transfer's budget.
+
+    The learning rate is the packaged one, which suits a dense model; the user's is the transfer's,
+    and the baseline's at level 0 alone, where it is the product.
 
     Raises:
         InputError: A setting does not fit it.
     """
-    return parse_recipe(baseline_recipe(family), {}, _overrides(spec), "the baseline's recipe")
+    overrides = {"epochs": spec.training.epochs}
+    if spec.optim_level == 0:
+        overrides["learning_rate"] = spec.training.learning_rate
+    return parse_recipe(baseline_recipe(family), {}, overrides, "the baseline's recipe")
 
 
 def refuse_recipe_at_level_zero(spec: SparseTransferSpec) -> None:
@@ -117,10 +123,6 @@ def resolved_precision(asked: Precision) -> str:
 def steps(settings: TrainingSettings, rows: int) -> int:
     """Returns the optimizer steps of a run over so many training rows."""
     return max(1, round(settings.epochs * math.ceil(rows / settings.batch_size)))
-
-
-def _overrides(spec: SparseTransferSpec) -> Mapping[str, float | None]:
-    return {"epochs": spec.training.epochs, "learning_rate": spec.training.learning_rate}
 
 
 def _recipe_text(spec: SparseTransferSpec, catalogued: str | None) -> tuple[str | None, str]:

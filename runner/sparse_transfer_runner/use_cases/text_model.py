@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.catalog.checkpoint import find_checkpoint
@@ -16,6 +13,10 @@ from sparse_transfer_runner.catalog.hugging_face import (
     quiet_transformers,
     read_config,
 )
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 REGRESSION = "regression"
 HEADS = frozenset({"classifier", "pre_classifier", "score", "sequence_summary"})
@@ -44,6 +45,8 @@ def build_classifier(
     Raises:
         InputError: Weights of the encoder are missing or have other shapes.
     """
+    import torch
+
     old = read_config(folder)
     config = read_config(
         folder,
@@ -127,6 +130,8 @@ def activation_bytes(folder: Path, rows: int, length: int) -> int:
 
 def _initialize(model: nn.Module, names: set[str], seed: int) -> None:
     """Draws new weights as BERT does: normal with the configuration's spread, biases zero."""
+    import torch
+
     random = torch.Generator().manual_seed(seed)
     spread = float(getattr(model.config, "initializer_range", 0.02))
     parameters = dict(model.named_parameters())
