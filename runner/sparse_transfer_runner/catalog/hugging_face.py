@@ -67,7 +67,8 @@ def check_text_model(folder: Path, *, trusted: bool) -> CheckedModel:
 
     from sparse_transfer_runner.sparsity.prunable import prunable_weights
 
-    config = read_config(folder)
+    # A head of its own would make two models of one architecture differ.
+    config = read_config(folder, num_labels=2)
     require_tokenizer(folder)
     checkpoint = find_checkpoint(folder, trusted=trusted)
     with torch.device("meta"):

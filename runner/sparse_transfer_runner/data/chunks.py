@@ -28,6 +28,11 @@ class Chunk:
     lines: Sequence[int]
     header: tuple[str, ...] | None = None
 
+    @property
+    def named_in(self) -> int:
+        """The line in which the columns are named: the header's, or the first row's."""
+        return self.lines[0] if self.header is None else 1
+
     def column(self, name: str) -> list[Any] | None:
         """Returns a column's values, or None where some row has no such column."""
         try:

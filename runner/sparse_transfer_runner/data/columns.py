@@ -67,10 +67,14 @@ def choose_columns(
     """
     names = first.names()
     label = asked.label or DEFAULT_LABEL
+    if not names:
+        message = f"{shown(first.rows[0])} is no object; expected one with text and {label}"
+        findings.add("no object", path, message, first.named_in)
+        return None
     wanted = [label, *(asked.text or ())]
     missing = [name for name in dict.fromkeys(wanted) if name not in names]
     for name in missing:
-        findings.add("unknown column", path, unknown_column(name, names, label), first.lines[0])
+        findings.add("unknown column", path, unknown_column(name, names, label), first.named_in)
     if missing:
         return None
     others = [name for name in names if name != label]
@@ -80,7 +84,7 @@ def choose_columns(
     else:
         text = _chosen_text(others, first)
         if not text:
-            findings.add("no text column", path, _no_text(others), first.lines[0])
+            findings.add("no text column", path, _no_text(others), first.named_in)
             return None
     return TextColumns(text, label, tuple(name for name in others if name not in text))
 
@@ -138,7 +142,7 @@ def _refuse_ids(
                 path,
                 f"column {shown(name)} is both text and label; name another one in "
                 "spec.data.columns.text",
-                first.lines[0],
+                first.named_in,
             )
         elif _ID_NAME.fullmatch(name) and _are_ids(values):
             findings.add(
@@ -146,7 +150,7 @@ def _refuse_ids(
                 path,
                 f"column {shown(name)} holds identifiers, such as {shown(values[0])}; expected "
                 "text: name another one in spec.data.columns.text",
-                first.lines[0],
+                first.named_in,
             )
 
 

@@ -18,7 +18,9 @@ def line_chunks(source: SourceFile) -> Iterator[Chunk]:
     for block in source.line_blocks():
         rows = _parsed_at_once(block)
         if rows is None:
-            yield _parsed_by_line(block, first, source)
+            chunk = _parsed_by_line(block, first, source)
+            if chunk.rows:
+                yield chunk
             first += block.count(b"\n")
         else:
             yield Chunk(rows, range(first, first + len(rows)))

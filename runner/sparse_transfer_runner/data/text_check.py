@@ -145,7 +145,7 @@ class _Check:
         missing = [name for name in (*columns.text, columns.label) if name not in names]
         for name in missing:
             self._findings.add(
-                "unknown column", path, unknown_column(name, names, columns.label), first.lines[0]
+                "unknown column", path, unknown_column(name, names, columns.label), first.named_in
             )
         return not missing
 

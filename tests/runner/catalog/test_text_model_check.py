@@ -56,6 +56,13 @@ def test_sparsity_is_counted_over_prunable_weights_alone(model: Path) -> None:
     assert check_text_model(model, trusted=False).sparsity == pytest.approx(0.5)
 
 
+def test_heads_do_not_make_two_models_of_one_architecture_differ(model: Path) -> None:
+    before = check_text_model(model, trusted=False).parameters
+    edit_config(model, id2label={str(i): f"class {i}" for i in range(7)})
+
+    assert check_text_model(model, trusted=False).parameters == before
+
+
 def test_a_checkpoint_with_another_head_is_measured_without_it(model: Path) -> None:
     torch.manual_seed(0)
     BertForMaskedLM(tiny_config()).save_pretrained(model)

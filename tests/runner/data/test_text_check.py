@@ -274,6 +274,16 @@ MISTAKES = {
         3,
         "[1, 2] is no object; expected one with text, label",
     ),
+    "no objects at all": (
+        {"train.jsonl": " 7\n[1, 2]\n", "val.csv": GOOD},
+        1,
+        "7 is no object; expected one with text and label",
+    ),
+    "one object over many lines": (
+        {"train.json": json.dumps({"text": "a b"}, indent=1), "val.csv": GOOD},
+        1,
+        "'{' is not JSON",
+    ),
     "open array": (
         {
             "train.json": '[{"text": "a b", "label": 1},\n {"text": "c d", "label": 0}',
@@ -290,19 +300,19 @@ MISTAKES = {
     "array too deep": ({"train.json": "[" * 100_000, "val.csv": GOOD}, 1, "nested too deeply"),
     "unknown label column": (
         {"train.csv": GOOD.replace("label", "labels"), "val.csv": GOOD},
-        2,
+        1,
         "no column 'label'; the columns are 'text', 'labels'; did you mean labels? "
         "(name another one in spec.data.columns.label)",
     ),
     "column missing in val": (
         {"train.csv": GOOD, "val.csv": GOOD.replace("text", "review")},
-        2,
+        1,
         "no column 'text'; the columns are 'review', 'label' (name another one in "
         "spec.data.columns.text)",
     ),
     "ids only": (
         {"train.csv": "name,label\nr-1,0\nr-2,1\n", "val.csv": "name,label\nr-3,0\n"},
-        2,
+        1,
         "no text column: 'name' holds identifiers, numbers, categories or mostly nothing",
     ),
     "mixed label types": (
@@ -342,6 +352,9 @@ MISTAKES = {
     ),
 }
 
+BROKEN_LINES = {"string over two lines": 2, "one object over many lines": 3}
+"""Where one mistake breaks several lines, each of them is named."""
+
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_named_with_file_line_and_value(tmp_path: Path, name: str) -> None:
@@ -351,7 +364,7 @@ def test_a_mistake_is_named_with_file_line_and_value(tmp_path: Path, name: str) 
 
     assert message in found[0].message
     assert found[0].line == line
-    assert len(found) == (2 if name == "string over two lines" else 1)
+    assert len(found) == BROKEN_LINES.get(name, 1)
 
 
 def test_all_mistakes_are_found_at_once(tmp_path: Path) -> None:
