@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
 from sparse_transfer_api.contract import MANIFEST, PLAN, TEACHER_FOLDER, Stage
@@ -59,10 +60,24 @@ class StageRun:
         folder = self._folder(self.stage, key)
         recorded = folder.verified()
         if recorded is not None and recorded.result is not None:
+            self._restore(folder, earlier)
             return recorded.result.model_copy(update={"recorded": True})
         if self.recorded_only:
             raise OutputVanished(f"{folder.path}: no recorded result of {self.stage}")
         return self._work(folder, earlier)
+
+    def _restore(self, folder: StageFolder, earlier: Mapping[str, StageFolder]) -> None:
+        """Puts back what a finished train also left outside its folder: the baseline."""
+        if self.stage != Stage.TRAIN:
+            return
+        context = StageContext(self.experiment, folder, earlier, self.reporter, self.stop, 0)
+        key = context.plan().teacher_key
+        if key is None or self._folder(TEACHER_FOLDER, key).verified() is not None:
+            return
+        if self.recorded_only:
+            raise OutputVanished(f"{folder.path}: the baseline, {TEACHER_FOLDER}-{key}, is gone")
+        restore: Callable[[StageContext], None] = _module(self.stage).restore
+        restore(context)
 
     def _work(self, folder: StageFolder, earlier: Mapping[str, StageFolder]) -> StageResult:
         attempt = folder.claim()
@@ -155,6 +170,9 @@ def output_root(experiment: SparseTransferExperiment) -> Path:
 
 
 def _implementation(stage: Stage) -> Callable[[StageContext], StageOutcome]:
-    module = import_module(f"{__package__}.{stage}")
-    run: Callable[[StageContext], StageOutcome] = module.run
+    run: Callable[[StageContext], StageOutcome] = _module(stage).run
     return run
+
+
+def _module(stage: Stage) -> ModuleType:
+    return import_module(f"{__package__}.{stage}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,6 +164,14 @@ def test_prepare_and_train_succeed_and_are_not_run_again(place: Place) -> None:
     before = {path: path.stat().st_mtime_ns for path in train.rglob("*")}
     code, again = place.run("train", "--recorded-only")
     assert again == trained.model_copy(update={"recorded": True})
+    assert {path: path.stat().st_mtime_ns for path in train.rglob("*")} == before
+
+    shutil.rmtree(place.folder("teacher"))
+    code, _ = place.run("train", "--recorded-only")
+    assert code == ExitCode.VANISHED
+    code, again = place.run("train")
+    assert (code, again.recorded) == (0, True)
+    assert (place.folder("teacher") / "manifest.json").is_file()
     assert {path: path.stat().st_mtime_ns for path in train.rglob("*")} == before
 
 
