@@ -1,0 +1,128 @@
+"""Reading ONNX graphs whose Linear nodes bear their modules' names.
+
+``export`` names the nodes; every form keeps the names, so that a file can be checked by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from .protocol import FileWeights
+
+REPEAT = "#"
+"""Separates a module's name from a count, where a shared module is called more than once."""
+_INTEGER = ("MatMulInteger", "MatMulIntegerToFloat")
+_WEIGHT_TYPES = (np.float32, np.float16, np.int8, np.uint8)
+
+
+def module_of(node: onnx.NodeProto) -> str:
+    """Returns the module that a node computes, by its name."""
+    return str(node.name).partition(REPEAT)[0]
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """Returns a node's attribute, or the operator's default."""
+    for item in node.attribute:
+        if item.name == name:
+            return onnx.helper.get_attribute_value(item)
+    return default
+
+
+def is_matrix(array: NDArray[Any]) -> bool:
+    """Whether a constant is a weight matrix or kernel rather than a bias, scale or shape."""
+    return array.dtype in _WEIGHT_TYPES and sum(size > 1 for size in array.shape) >= 2
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph with its constants by name.
+
+    Args:
+        model: The whole file.
+    """
+
+    model: onnx.ModelProto
+
+    @classmethod
+    def load(cls, path: Path) -> Graph:
+        """Reads a file."""
+        return cls(onnx.load(path))
+
+    @cached_property
+    def constants(self) -> dict[str, onnx.TensorProto]:
+        """Initializers by name."""
+        return {item.name: item for item in self.model.graph.initializer}
+
+    @cached_property
+    def producers(self) -> dict[str, onnx.NodeProto]:
+        """The node that computes each value."""
+        return {output: node for node in self.model.graph.node for output in node.output}
+
+    @cached_property
+    def consumers(self) -> dict[str, list[onnx.NodeProto]]:
+        """The nodes that read each value."""
+        found: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.model.graph.node:
+            for name in node.input:
+                found.setdefault(name, []).append(node)
+        return found
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Returns a constant's values."""
+        return numpy_helper.to_array(self.constants[name])
+
+    def linear_nodes(self) -> Iterator[onnx.NodeProto]:
+        """Yields the fp32 matrix products with a constant weight."""
+        for node in self.model.graph.node:
+            if node.op_type == "MatMul" and node.input[1] in self.constants:
+                yield node
+
+    def linear_weight(self, node: onnx.NodeProto) -> NDArray[Any]:
+        """Returns the decoded weight ``[out, in]`` of a Linear module's node, in any form."""
+        name = node.input[1]
+        if node.op_type in _INTEGER:
+            return self._integer_weight(node).T
+        producer = self.producers.get(name)
+        if producer is not None and producer.op_type == "DequantizeLinear":
+            return self._dequantized(producer).T
+        return self.array(name).T
+
+    def _integer_weight(self, node: onnx.NodeProto) -> NDArray[Any]:
+        fused = node.op_type == "MatMulIntegerToFloat"
+        place = 5 if fused else 3
+        zero_point = node.input[place] if len(node.input) > place else ""
+        return self._centred(node.input[1], zero_point)
+
+    def _dequantized(self, node: onnx.NodeProto) -> NDArray[Any]:
+        zero_point = node.input[2] if len(node.input) > 2 else ""
+        return self._centred(node.input[0], zero_point) * self.array(node.input[1])
+
+    def _centred(self, weight: str, zero_point: str) -> NDArray[Any]:
+        values = self.array(weight).astype(np.int32)
+        return values - self.array(zero_point).astype(np.int32) if zero_point else values
+
+
+def file_weights(path: Path, modules: Sequence[str]) -> FileWeights:
+    """Reads the weights of an ONNX file; see ``Engine.weights``."""
+    graph = Graph.load(path)
+    wanted = set(modules)
+    linear: dict[str, NDArray[Any]] = {}
+    for node in graph.model.graph.node:
+        if module_of(node) in wanted:
+            linear[module_of(node)] = graph.linear_weight(node)
+    zeros = total = 0
+    for item in graph.model.graph.initializer:
+        values = numpy_helper.to_array(item)
+        if is_matrix(values):
+            total += values.size
+            zeros += values.size - np.count_nonzero(values)
+    return FileWeights(linear, zeros, total)

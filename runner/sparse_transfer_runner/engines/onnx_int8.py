@@ -1,0 +1,233 @@
+"""Writes INT8 ONNX files from known scales, in the forms that engines run fast.
+
+onnxruntime's own static quantizer leaves quantize and dequantize pairs that run slower, and needs
+calibration where training has already learned the scales. Only Linear layers and embeddings
+change; embeddings are rounded per row and widened after the lookup, which costs no time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from sparse_transfer_api.errors import InputError
+
+from .forms import SMALLEST_SCALE, WEIGHT_LEVELS, Form, InputScale, joint_scale
+from .onnx_graph import Graph, attribute, module_of
+
+_CONTRIB = "com.microsoft"
+_SMALL_TABLE = 1 << 14
+"""Embeddings below this many elements stay in fp32: they save nothing."""
+_EMBEDDING_ERROR = 0.02
+"""Relative error that rounding embeddings may bring (a step is sqrt(12) times its error).
+
+Finer steps would be lost in the noise of INT8 activations, and equal steps compress best: rows get
+a coarser one only where they need it to fit eight bits.
+"""
+
+
+def quantized(
+    model: onnx.ModelProto, scales: Mapping[str, InputScale], form: Form
+) -> onnx.ModelProto:
+    """Returns an INT8 form of an fp32 model.
+
+    Args:
+        model: Exported by ``export``: Linear nodes bear their modules' names.
+        scales: The input scale of each module to quantize; modules not named stay in fp32.
+        form: Which form; ``NNCF`` and ``FP32`` are not written here.
+
+    Raises:
+        InputError: The graph has no Linear node for a named module.
+    """
+    writer = _Writer(Graph(model), scales, form)
+    return writer.write()
+
+
+class _Writer:
+    """One rewriting of one graph."""
+
+    def __init__(self, graph: Graph, scales: Mapping[str, InputScale], form: Form) -> None:
+        self._graph = graph
+        self._form = form
+        self._nodes: list[NodeProto] = []
+        self._constants: dict[str, NDArray[Any]] = {}
+        self._absorbed: set[str] = set()
+        self._inputs: dict[str, tuple[str, str, str]] = {}
+        self._restored: set[str] = set()
+        linear = [node for node in graph.linear_nodes() if module_of(node) in scales]
+        if missing := sorted(set(scales) - {module_of(node) for node in linear}):
+            raise InputError(
+                f"the exported graph has no matrix product for {missing[0]} "
+                f"({len(missing)} of {len(scales)} quantized modules); its learned scales "
+                "cannot be applied"
+            )
+        self._scales = _scales_by_tensor(linear, scales)
+        self._linear = {node.output[0] for node in linear}
+
+    def write(self) -> onnx.ModelProto:
+        for node in self._graph.model.graph.node:
+            if node.output[0] in self._linear:
+                self._write_linear(node)
+            elif self._is_large_lookup(node):
+                self._write_lookup(node)
+            elif node.output[0] not in self._absorbed:
+                self._nodes.append(node)
+        return self._finished()
+
+    def _write_linear(self, node: NodeProto) -> None:
+        weight = self._graph.linear_weight(node)
+        levels = self._form.weight_levels
+        scale = np.maximum(np.abs(weight).max(axis=1) / levels, SMALLEST_SCALE).astype(np.float32)
+        rounded = np.clip(np.round(weight / scale[:, None]), -levels, levels).astype(np.int8)
+        write: Callable[[NodeProto, NDArray[Any], NDArray[Any]], None]
+        if self._form in (Form.QDQ, Form.REDUCED_QDQ):
+            write = self._write_qdq
+        elif self._form is Form.MATMUL_INTEGER:
+            write = self._write_integer
+        else:
+            write = self._write_fused
+        write(node, np.ascontiguousarray(rounded.T), scale)
+
+    def _write_fused(self, node: NodeProto, weight: NDArray[Any], scale: NDArray[Any]) -> None:
+        values, input_scale, zero_point = self._quantized_input(node)
+        name = module_of(node)
+        bias, output = self._bias(node)
+        self._add(
+            "MatMulIntegerToFloat",
+            [
+                values,
+                self._constant(f"{name}.weight_int8", weight),
+                input_scale,
+                self._constant(f"{name}.weight_scale", scale),
+                zero_point,
+                self._constant(f"{name}.weight_zero_point", np.zeros(len(scale), np.int8)),
+                bias,
+            ],
+            output,
+            node.name,
+            domain=_CONTRIB,
+        )
+
+    def _write_integer(self, node: NodeProto, weight: NDArray[Any], scale: NDArray[Any]) -> None:
+        values, _, zero_point = self._quantized_input(node)
+        name = module_of(node)
+        factor = scale * np.float32(self._scales[node.input[0]].scale)
+        product, widened = f"{node.name}_integer", f"{node.name}_float"
+        weight_name = self._constant(f"{name}.weight_int8", weight)
+        self._add("MatMulInteger", [values, weight_name, zero_point], product, node.name)
+        self._add("Cast", [product], widened, f"{node.name}/cast", to=TensorProto.FLOAT)
+        factor_name = self._constant(f"{name}.factor", factor)
+        self._add("Mul", [widened, factor_name], node.output[0], f"{node.name}/scale")
+
+    def _write_qdq(self, node: NodeProto, weight: NDArray[Any], scale: NDArray[Any]) -> None:
+        values, input_scale, zero_point = self._quantized_input(node)
+        name = module_of(node)
+        restored, weight_name = f"{values}_float", f"{node.name}_weight_float"
+        if restored not in self._restored:
+            self._restored.add(restored)
+            parts = [values, input_scale, zero_point]
+            self._add("DequantizeLinear", parts, restored, f"{restored}/node")
+        parts = [
+            self._constant(f"{name}.weight_int8", weight),
+            self._constant(f"{name}.weight_scale", scale),
+            self._constant(f"{name}.weight_zero_point", np.zeros(len(scale), np.int8)),
+        ]
+        self._add("DequantizeLinear", parts, weight_name, f"{weight_name}/node", axis=1)
+        self._add("MatMul", [restored, weight_name], node.output[0], node.name)
+
+    def _quantized_input(self, node: NodeProto) -> tuple[str, str, str]:
+        """Returns value, scale and zero point of the node's input; made once for each tensor."""
+        source = node.input[0]
+        if source not in self._inputs:
+            names = (f"{node.name}_input_int8", f"{node.name}_input_scale", f"{node.name}_input_zp")
+            self._inputs[source] = names
+            if self._form is Form.DYNAMIC:
+                self._nodes.append(
+                    helper.make_node(
+                        "DynamicQuantizeLinear", [source], list(names), name=f"{names[0]}/node"
+                    )
+                )
+            else:
+                scale = self._scales[source]
+                self._constant(names[1], np.array(scale.scale, np.float32))
+                self._constant(names[2], np.array(scale.zero_point, np.uint8))
+                self._add("QuantizeLinear", [source, *names[1:]], names[0], f"{names[0]}/node")
+        return self._inputs[source]
+
+    def _bias(self, node: NodeProto) -> tuple[str, str]:
+        """Returns the bias to fuse and the output's name; takes the Add out of the graph."""
+        consumers = self._graph.consumers.get(node.output[0], [])
+        if len(consumers) == 1 and consumers[0].op_type == "Add":
+            add = consumers[0]
+            other = next(name for name in add.input if name != node.output[0])
+            if other in self._graph.constants and len(self._graph.constants[other].dims) == 1:
+                self._absorbed.add(add.output[0])
+                return other, add.output[0]
+        return "", node.output[0]
+
+    def _is_large_lookup(self, node: NodeProto) -> bool:
+        if node.op_type != "Gather" or attribute(node, "axis", 0) != 0:
+            return False
+        table = self._graph.constants.get(node.input[0])
+        return (
+            table is not None
+            and table.data_type == TensorProto.FLOAT
+            and len(table.dims) == 2
+            and int(np.prod(table.dims)) >= _SMALL_TABLE
+        )
+
+    def _write_lookup(self, node: NodeProto) -> None:
+        name, output = node.input[0], node.output[0]
+        table = self._graph.array(name)
+        coarse = _EMBEDDING_ERROR * np.sqrt(12 * np.mean(np.square(table)))
+        needed = np.abs(table).max(axis=1, keepdims=True) / WEIGHT_LEVELS
+        scale = np.maximum(needed, max(coarse, SMALLEST_SCALE)).astype(np.float32)
+        rounded = np.round(table / scale).astype(np.int8)
+        for part, values in (("int8", rounded), ("scale", scale)):
+            constant = self._constant(f"{name}_{part}", values)
+            self._add(
+                "Gather", [constant, node.input[1]], f"{output}_{part}", f"{node.name}/{part}"
+            )
+        self._add("Cast", [f"{output}_int8"], f"{output}_float", f"{node.name}/cast", to=1)
+        self._add("Mul", [f"{output}_float", f"{output}_scale"], output, node.name)
+
+    def _add(
+        self, operator: str, inputs: list[str], output: str, name: str, **attributes: Any
+    ) -> None:
+        self._nodes.append(helper.make_node(operator, inputs, [output], name=name, **attributes))
+
+    def _constant(self, name: str, values: NDArray[Any]) -> str:
+        """Registers a constant; a shared module's constants are the same each time."""
+        self._constants[name] = values
+        return name
+
+    def _finished(self) -> onnx.ModelProto:
+        """Returns the new model, without the constants that nothing reads any more."""
+        source = self._graph.model
+        read = {name for node in self._nodes for name in node.input}
+        constants = [item for item in source.graph.initializer if item.name in read]
+        constants += [numpy_helper.from_array(v, name) for name, v in self._constants.items()]
+        graph = helper.make_graph(
+            self._nodes, source.graph.name, source.graph.input, source.graph.output, constants
+        )
+        opsets = list(source.opset_import)
+        if any(node.domain == _CONTRIB for node in self._nodes):
+            opsets.append(helper.make_opsetid(_CONTRIB, 1))
+        model = helper.make_model(graph, opset_imports=opsets, producer_name="sparse-transfer")
+        model.ir_version = source.ir_version
+        return model
+
+
+def _scales_by_tensor(
+    nodes: list[NodeProto], scales: Mapping[str, InputScale]
+) -> dict[str, InputScale]:
+    """Returns one scale for each tensor that quantized modules read."""
+    readers: dict[str, list[InputScale]] = {}
+    for node in nodes:
+        readers.setdefault(node.input[0], []).append(scales[module_of(node)])
+    return {tensor: joint_scale(found) for tensor, found in readers.items()}

@@ -1,0 +1,116 @@
+"""What an engine must do for package: quantize, load, run, and show what a file really holds.
+
+Adding an engine is one module that implements ``Engine``, and one line in the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparse_transfer_runner.use_cases.protocol import Batch
+
+from .forms import Form, InputScale
+
+Arithmetic = Literal["default", "fp32"]
+"""The engine's own choice, or forced to fp32."""
+
+
+class Session(Protocol):
+    """A loaded file, ready to run."""
+
+    def run(self, batch: Batch) -> NDArray[np.float32]:
+        """Returns the logits ``[batch, labels]``; inputs that the file lacks are ignored."""
+
+
+@dataclass(frozen=True)
+class Quantizable:
+    """A trained model to be quantized.
+
+    Args:
+        source: Its fp32 ONNX file, whose Linear nodes bear their modules' names.
+        scales: The input scale of each Linear module to quantize.
+        calibration: Batches of training rows, for engines that calibrate themselves.
+    """
+
+    source: Path
+    scales: Mapping[str, InputScale]
+    calibration: Sequence[Batch] = field(default=(), repr=False)
+
+    def keeping(self, modules: Sequence[str]) -> Quantizable:
+        """Returns the same with some modules left in fp32."""
+        scales = {name: scale for name, scale in self.scales.items() if name not in modules}
+        return Quantizable(self.source, scales, self.calibration)
+
+
+@dataclass(frozen=True)
+class FileWeights:
+    """What a file holds, decoded as the engine decodes it.
+
+    Args:
+        linear: The weight ``[out, in]`` of each Linear module that was asked for and found.
+        zeros: Zeros in all weight matrices, embeddings among them.
+        total: Elements of all weight matrices.
+    """
+
+    linear: Mapping[str, NDArray[Any]] = field(repr=False)
+    zeros: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """How a deployed model is used in Python, as expressions.
+
+    Args:
+        module: To import.
+        load: Loads the file ``model_file`` below ``here``.
+        run: The logits of ``model`` for ``inputs``, ``[batch, labels]``.
+    """
+
+    module: str
+    load: str
+    run: str
+
+
+class Engine(Protocol):
+    """One inference engine."""
+
+    name: str
+    model_file: str
+    """Name of a model's main file, such as ``model.onnx``."""
+    requirement: str
+    """Distribution to install where a model is deployed."""
+    licence: str
+    """Of the engine, as SPDX names it."""
+    snippet: Snippet
+    forms: Sequence[Form]
+    """INT8 forms worth trying, in order of preference where they are equally fast."""
+    remedies: Sequence[Form]
+    """Slower to make; tried only where all of ``forms`` lose accuracy."""
+
+    def version(self) -> str:
+        """Returns the engine's version."""
+
+    def defaults_to_fp32(self) -> bool:
+        """Whether the engine, left alone, computes fp32 models in fp32 on this processor."""
+
+    def quantize(self, model: Quantizable, form: Form, target: Path) -> None:
+        """Writes the model in an INT8 form."""
+
+    def convert(self, source: Path, target: Path) -> None:
+        """Writes an fp32 ONNX file in the engine's own format, with nothing rounded."""
+
+    def files(self, model: Path) -> tuple[Path, ...]:
+        """Returns all files that make up a model, the main one first."""
+
+    def load(self, model: Path, *, threads: int, arithmetic: Arithmetic = "default") -> Session:
+        """Loads a model of the engine's own format, or an ONNX file."""
+
+    def weights(self, model: Path, modules: Sequence[str]) -> FileWeights:
+        """Reads back what a file holds, from the file alone."""
