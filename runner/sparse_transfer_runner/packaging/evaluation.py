@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
+
 from sparse_transfer_api.base import Part, Ratio, Record
 
 Role = Literal["dense-fp32", "dense-int8", "sparse-fp32", "sparse-int8"]
