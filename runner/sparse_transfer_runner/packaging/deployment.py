@@ -1,0 +1,92 @@
+"""The folder that users take away: model files, what turns raw inputs into tensors, a program."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.records import Plan
+from sparse_transfer_api.results import Results
+from sparse_transfer_runner.engines.protocol import Engine
+from sparse_transfer_runner.use_cases.protocol import Preprocessor
+
+LABELS = "labels.json"
+_CONFIG = "config.json"
+_README = "README.md"
+_REQUIREMENTS = "requirements.txt"
+_LIBRARIES = {"text": ("numpy", "tokenizers")}
+"""What the program needs beside its engine, by family of use cases."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What the folder is written from.
+
+    Args:
+        name: The experiment's.
+        family: Of the use case; each has its own program.
+        plan: What prepare decided.
+        results: The outcome.
+        engines: Whose model files lie in the folder; the headline's first.
+        model: The trained model's folder.
+        preprocessor: Its preprocessor.
+        licences: Licence by part.
+    """
+
+    name: str
+    family: str
+    plan: Plan
+    results: Results
+    engines: Sequence[Engine]
+    model: Path
+    preprocessor: Preprocessor
+    licences: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Writes everything but the model files into the folder.
+
+        Raises:
+            InputError: There is no program for this family yet.
+        """
+        if self.family not in _LIBRARIES:
+            raise InputError(
+                f"no deployment for use cases of family {self.family!r}; "
+                f"there is one for {', '.join(_LIBRARIES)}"
+            )
+        self.preprocessor.save(folder)
+        shutil.copyfile(self.model / _CONFIG, folder / _CONFIG)
+        (folder / LABELS).write_text(json.dumps(self.plan.labels, ensure_ascii=False) + "\n")
+        (folder / _REQUIREMENTS).write_text("".join(f"{line}\n" for line in self.requirements()))
+        environment = _environment()
+        program = environment.get_template(f"predict_{self.family}.py.j2")
+        for engine in self.engines:
+            (folder / self.program(engine)).write_text(
+                program.render(engine=engine, plan=self.plan, program=self.program(engine))
+            )
+        (folder / _README).write_text(environment.get_template("README.md.j2").render(it=self))
+
+    def program(self, engine: Engine) -> str:
+        """Returns the name of an engine's program; the headline engine's is ``predict.py``."""
+        return "predict.py" if engine is self.engines[0] else f"predict_{engine.name}.py"
+
+    def requirements(self) -> list[str]:
+        """Returns pinned requirements, the versions that the results were measured with."""
+        names = [*_LIBRARIES[self.family], *(engine.requirement for engine in self.engines)]
+        return [f"{name}=={version(name)}" for name in sorted(names)]
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("sparse_transfer_runner.packaging"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

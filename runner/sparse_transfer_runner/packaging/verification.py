@@ -1,0 +1,92 @@
+"""Verifies kept files: each is scored on its engine, compared, and its zeros are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparse_transfer_runner.sparsity.masks import MaskBroken
+
+from .evaluation import FileEvaluation, LayerSparsity
+from .files import KeptFile
+from .mask_check import count_masked, masked_modules
+from .scoring import agreement, score
+from .sizes import FileSize, sizes_of
+from .task import PackageTask
+
+
+@dataclass(frozen=True)
+class VerifiedFile:
+    """A kept file with everything that is known of it.
+
+    Args:
+        record: As reported.
+        logits: On the evaluation rows.
+        layers: Its sparsity layer by layer.
+    """
+
+    record: FileEvaluation
+    logits: NDArray[np.float32] = field(repr=False)
+    layers: tuple[LayerSparsity, ...]
+
+
+def file_sizes(root: Path, kept: Sequence[KeptFile], workers: int) -> dict[str, FileSize]:
+    """Returns the sizes of kept files by path; a file that two engines share is measured once."""
+    files = {file.path: file.engine.files(root / file.path) for file in kept}
+    return dict(zip(files, sizes_of(list(files.values()), workers), strict=True))
+
+
+def verify(
+    task: PackageTask,
+    root: Path,
+    file: KeptFile,
+    size: FileSize,
+    *,
+    threads: int,
+    on_batch: Callable[[], None],
+) -> VerifiedFile:
+    """Scores a file on the evaluation rows and counts what it holds.
+
+    Args:
+        task: The experiment's task.
+        root: The package stage's folder.
+        file: What to verify.
+        size: Of the file.
+        threads: Of the engine.
+        on_batch: Called after each batch.
+
+    Raises:
+        MaskBroken: A masked weight of the file is not zero: a defect of the program.
+    """
+    path = root / file.path
+    masks = file.model.masks
+    weights = file.engine.weights(path, masked_modules(masks))
+    count = count_masked(weights, masks)
+    if not count.intact:
+        raise MaskBroken(
+            f"{path}: {count.revived} masked weights are not zero, "
+            f"{len(count.missing)} masked layers were not found {list(count.missing[:3])}"
+        )
+    logits = score(file.engine.load(path, threads=threads), task.evaluation, on_batch)
+    against = agreement(logits, file.model.logits, task.plan.problem_type)
+    record = FileEvaluation(
+        path=file.path,
+        engine=file.engine.name,
+        role=file.role,
+        form=file.form,
+        metric=task.metric(logits, task.evaluation.targets),
+        choice_metric=file.choice_metric,
+        largest_difference=against.largest_difference,
+        label_agreement=against.labels,
+        sparsity=count.sparsity,
+        zero_share=weights.zeros / weights.total,
+        size_bytes=size.raw,
+        compressed_size_bytes=size.compressed,
+        shipped=file.shipped,
+        notes=list(file.notes),
+    )
+    return VerifiedFile(record, logits, count.layers)
