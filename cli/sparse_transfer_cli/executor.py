@@ -14,11 +14,11 @@ from tempfile import gettempdir
 from types import MappingProxyType
 from typing import Protocol
 
-from sparse_transfer_api.contract import ExitCode, Stage
+from sparse_transfer_api.contract import PLAN, ExitCode, Stage
 from sparse_transfer_api.handover import stage_document
-from sparse_transfer_api.records import Progress, StageResult
+from sparse_transfer_api.records import Plan, Progress, StageResult
 from sparse_transfer_api.spec import SparseTransferExperiment
-from sparse_transfer_cli.experiment_file import experiment_folder
+from sparse_transfer_cli.experiment_file import experiment_folder, local_path
 from sparse_transfer_cli.stage_process import RUNNER, StageEnd, StopRequests, run_stage
 
 LOGS = "logs"
@@ -132,7 +132,18 @@ class Executor:
         )
         if end.done and end.result is not None:
             self._display.stage_done(end.result, time.monotonic() - started)
+            for warning in _warnings(end.result):
+                self._display.note(f"warning: {warning}")
         return end
+
+
+def _warnings(result: StageResult) -> list[str]:
+    """Returns what a finished prepare warns of: worth knowing before training takes its minutes."""
+    manifest = local_path(result.manifest_uri or "")
+    if result.stage != Stage.PREPARE or manifest is None:
+        return []
+    plan = manifest.with_name(PLAN)
+    return Plan.model_validate_json(plan.read_bytes()).warnings if plan.is_file() else []
 
 
 def explain_failure(end: StageEnd) -> str:
@@ -156,7 +167,7 @@ def _cause(end: StageEnd) -> str:
     if end.exit_code == _KILLED:
         return (
             "it was killed (signal 9), most often because memory ran out; the same command goes "
-            "on from the last checkpoint with a smaller batch"
+            "on from the last checkpoint (a smaller spec.training.batchSize needs less memory)"
         )
     if end.exit_code > 128:
         return f"signal {end.exit_code - 128} ended it before it recorded a result"

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +22,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from sparse_transfer_api.contract import MANIFEST
-from sparse_transfer_api.errors import AccessError, InputError, OutputVanished, Transient
+from sparse_transfer_api.errors import (
+    AccessError,
+    InputError,
+    OutputVanished,
+    SparseTransferError,
+    Transient,
+)
 from sparse_transfer_api.records import FileEntry, Manifest
 
 _CHUNK = 1 << 20
+_FULL_BYTES = 1 << 20
+"""A device with less free space is taken for full when a library fails to write to it."""
 _ATTEMPTS = "attempts"
 _CHECKPOINTS = "checkpoints"
 
@@ -58,17 +67,30 @@ def explained(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except SparseTransferError:
+        raise
+    except Exception as error:
+        # Libraries that write by themselves wrap the system's refusal in errors of their own.
+        if _is_full(path, error):
             raise Transient(
                 f"{path}: no space left on the device; free some, or choose another output.uri"
             ) from error
+        if not isinstance(error, OSError):
+            raise
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
             raise AccessError(
                 f"{error.filename or path}: cannot be used ({error.strerror}); "
                 "choose an output.uri where this user may read and write"
             ) from error
         raise
+
+
+def _is_full(path: Path, error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    existing = next((each for each in (path, *path.parents) if each.exists()), None)
+    nearly_full = existing is not None and shutil.disk_usage(existing).free < _FULL_BYTES
+    return nearly_full or "No space left" in str(error)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

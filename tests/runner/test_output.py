@@ -78,6 +78,16 @@ def test_a_real_full_device_is_transient() -> None:
         Path("/dev/full").write_bytes(b"x")
 
 
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+def test_a_full_disk_is_seen_through_a_librarys_own_error(
+    tmp_path: Path, error: type[Exception]
+) -> None:
+    with pytest.raises(Transient, match="no space left"), explained(tmp_path):
+        raise error("I/O error: No space left on device (os error 28)")
+    with pytest.raises(error, match="something else"), explained(tmp_path):
+        raise error("something else")
+
+
 def test_a_digest_depends_on_names_and_contents(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     for root, name in ((first, "x"), (second, "y")):

@@ -115,7 +115,10 @@ class Precision(StrEnum):
 
 
 class Training(Block):
-    """Settings of training; they go before the recipe's own, for the baseline too."""
+    """Settings of training; they go before the recipe's own.
+
+    The baseline has the same budget; its learning rate is its own recipe's.
+    """
 
     epochs: Annotated[Number, Field(ge=0.01, le=1000)] | None = Field(
         None,
@@ -129,8 +132,7 @@ class Training(Block):
     )
     batch_size: Annotated[int, Strict(), Field(ge=1, le=65536)] | None = Field(
         None,
-        description="Samples per optimizer step; kept by accumulation where memory is short. "
-        "Default: the use case's.",
+        description="Samples per optimizer step. Default: the use case's.",
         json_schema_extra=BUDGET,
     )
     max_sequence_length: Tokens | None = Field(

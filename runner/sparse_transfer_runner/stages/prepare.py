@@ -17,6 +17,7 @@ from sparse_transfer_api.optim_level import Band, band_of
 from sparse_transfer_api.records import Plan, TrainingSettings
 from sparse_transfer_api.spec import BaselineMode, SparseTransferSpec, TeacherMode
 from sparse_transfer_runner.data.selection import training_rows
+from sparse_transfer_runner.engines import engine
 from sparse_transfer_runner.output import write_atomically
 from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.storage import fetch
@@ -82,6 +83,8 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         AccessError: Recipe or teacher are not where they should be.
     """
     _refuse_search(spec)
+    for target in spec.export.targets:
+        engine(target)
     use, band = use_case(spec.use_case), band_of(spec.optim_level)
     resolve_metric(spec.evaluation.metric, use.metric_names(data.problem_type))
     preprocessor = use.preprocessor(model.folder)

@@ -34,8 +34,12 @@ class Checkpoints:
         partial = path.with_suffix(".partial")
         with explained(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-            torch.save(dict(state), partial)
-            partial.replace(path)
+            try:
+                torch.save(dict(state), partial)
+                partial.replace(path)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
         for old in self._newest_first()[_KEPT:]:
             old.unlink()
 

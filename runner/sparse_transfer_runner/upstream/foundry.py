@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
+from sparse_transfer_runner.catalog.hugging_face import quiet_transformers
 from sparse_transfer_runner.output import digest_of_tree, explained, write_atomically
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.sparsity.blockwise import reconstruct
@@ -167,6 +168,7 @@ def make_foundation(options: UpstreamOptions, reporter: Reporter) -> Foundation:
 def _load(source: Path) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
+    quiet_transformers()
     try:
         model = AutoModel.from_pretrained(source, local_files_only=True, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
