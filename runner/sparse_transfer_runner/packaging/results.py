@@ -22,6 +22,9 @@ from .choice import ALIKE, keeps_accuracy
 from .evaluation import Evaluation, FileEvaluation, LatencyPoint
 from .points import HeadlinePoint, Point
 
+_BUSY = 0.25
+"""Relative distance of the 95th percentile from the median that a quiet machine stays below."""
+
 
 @dataclass(frozen=True)
 class EngineFacts:
@@ -118,7 +121,8 @@ def recommended(
     measured = _at(engines, wanted)
     gain = measured.speedup_vs_dense_int8
     dense = files.dense_int8
-    if dense is None or gain is None or files.shipped.role != "sparse-int8" or gain > 1 + ALIKE:
+    faster = gain is not None and gain > 1 + _Latencies.of(evaluation, wanted).noise(files)
+    if dense is None or gain is None or files.shipped.role != "sparse-int8" or faster:
         return Recommended(
             file=files.shipped.path, engine=wanted.engine, reason=_why_shipped(files, measured)
         )
@@ -171,6 +175,19 @@ class _Latencies:
             {(p.path, p.arithmetic): p for p in measured if Point(p.batch, p.sequence) == point}
         )
 
+    @classmethod
+    def of(cls, evaluation: Evaluation, wanted: HeadlinePoint) -> _Latencies:
+        mine = [point for point in evaluation.latencies if point.engine == wanted.engine]
+        return cls.at(mine, wanted.point)
+
+    def noise(self, files: EngineFiles) -> float:
+        """Returns the relative difference up to which two medians are alike on this machine.
+
+        On a busy one the slowest runs stand far above the median, and medians wander too.
+        """
+        rivals = [self.default(f) for f in (files.shipped, files.dense_int8, files.dense) if f]
+        return max(ALIKE, *((p.p95_ms - p.median_ms) / p.median_ms for p in rivals))
+
     def default(self, file: FileEvaluation) -> LatencyPoint:
         return self.points[file.path, "default"]
 
@@ -208,19 +225,27 @@ def _engine_result(
         metric=files.shipped.metric,
         dense_int8_metric=files.dense_int8.metric if files.dense_int8 else None,
     )
-    notes = [*_speed_notes(result, point), *_accuracy_notes(files.shipped, trained)]
+    notes = [
+        *_speed_notes(result, point, table.noise(files)),
+        *_accuracy_notes(files.shipped, trained),
+    ]
     return result.model_copy(update={"notes": notes})
 
 
-def _speed_notes(result: EngineResult, point: Point) -> list[str]:
+def _speed_notes(result: EngineResult, point: Point, noise: float) -> list[str]:
     notes = []
-    if result.speedup < 1 - ALIKE:
+    if noise > _BUSY:
+        notes.append(
+            f"latencies vary by {noise:.0%} at {point}: the machine was busy, measure again on a "
+            "quiet one"
+        )
+    if result.speedup < 1 - noise:
         notes.append(
             f"slower than the dense model at {point}: {result.latency_ms:.2f} ms against "
             f"{result.dense_latency_ms:.2f} ms"
         )
     gain = result.speedup_vs_dense_int8
-    if gain is not None and gain < 1 - ALIKE:
+    if gain is not None and gain < 1 - noise:
         notes.append(
             f"slower than dense INT8 at {point}: {result.latency_ms:.2f} ms against "
             f"{result.dense_int8_latency_ms:.2f} ms"

@@ -49,7 +49,14 @@ def _files(role: Any = "sparse-int8", **shipped: Any) -> list[FileEvaluation]:
 
 
 def _latency(path: str, median: float, **fields: Any) -> LatencyPoint:
-    values = {"threads": 2, "batch": 1, "sequence": 128, "p95_ms": median + 1, "runs": 20, **fields}
+    values = {
+        "threads": 2,
+        "batch": 1,
+        "sequence": 128,
+        "p95_ms": median * 1.04,
+        "runs": 20,
+        **fields,
+    }
     return LatencyPoint(path=path, engine=_ENGINE, median_ms=median, **values)
 
 
@@ -75,7 +82,7 @@ def test_each_speedup_is_a_ratio_of_medians_by_its_definition() -> None:
     assert result.speedup == 3.0
     assert result.speedup_vs_fp32 == 5.0
     assert result.speedup_vs_dense_int8 == 1.5
-    assert result.latency_p95_ms == 5.0
+    assert result.latency_p95_ms == 4.16
     assert (result.threads, result.batch, result.sequence) == (2, 1, 128)
     assert result.notes == []
 
@@ -142,6 +149,17 @@ def test_the_recommended_file_is_dense_where_sparsity_brings_no_time(
     found = recommended(evaluation, engine_results(evaluation, [_FACTS]), _WANTED)
     assert found.file == file
     assert said in found.reason
+
+
+def test_on_a_busy_machine_small_differences_decide_nothing() -> None:
+    busy = [p.model_copy(update={"p95_ms": p.median_ms * 1.6}) for p in _latencies(shipped=4.5)]
+    evaluation = _evaluation(latencies=busy)
+    results = engine_results(evaluation, [_FACTS])
+    assert results[0].notes == [
+        "latencies vary by 60% at batch 1, 128 tokens: the machine was busy, measure again on a "
+        "quiet one"
+    ]
+    assert recommended(evaluation, results, _WANTED).file == _INT8
 
 
 def test_without_a_dense_int8_file_the_shipped_one_is_recommended() -> None:
