@@ -7,15 +7,21 @@ not from zeros.
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_transfer_api.errors import Transient
 from sparse_transfer_runner.use_cases.protocol import Batch
 
 from .cpu import accumulates_exactly, instruction_set, multiplies_bf16
@@ -117,29 +123,58 @@ class OpenVino:
 
 
 def _save(model: openvino.Model, target: Path) -> None:
+    """Writes a model with nothing rounded.
+
+    Raises:
+        Transient: The device took no more bytes; OpenVINO does not say why.
+    """
     import openvino
 
-    openvino.save_model(model, target, compress_to_fp16=False)
+    try:
+        openvino.save_model(model, target, compress_to_fp16=False)
+    except RuntimeError as error:
+        if "iostream" not in str(error):
+            raise
+        raise Transient(
+            f"{target}: could not be written to its end ({error}); free some space on the "
+            "device, or choose another output.uri"
+        ) from error
 
 
 def _calibrated(model: Quantizable) -> openvino.Model:
     """Quantizes by NNCF; the modules without a scale stay in higher precision."""
-    import nncf
     import openvino
 
     from .openvino_graph import products
 
+    nncf = _quiet_nncf()
     read = openvino.Core().read_model(model.source)
-    nncf.set_log_level(40)
     kept = [name for module, name in products(read) if module not in model.scales]
-    dataset = nncf.Dataset(model.calibration)
-    return nncf.quantize(
-        read,
-        dataset,
-        model_type=nncf.ModelType.TRANSFORMER,
-        subset_size=len(model.calibration),
-        ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
-    )
+    # Standard output belongs to the stage's records; NNCF draws progress bars there.
+    with redirect_stdout(sys.stderr):
+        return nncf.quantize(
+            read,
+            nncf.Dataset(model.calibration),
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(model.calibration),
+            ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+        )
+
+
+def _quiet_nncf() -> ModuleType:
+    """Imports NNCF so that it reports nothing to its makers, which it does unless it runs in CI."""
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        import nncf
+    finally:
+        if before is None:
+            del os.environ["CI"]
+        else:
+            os.environ["CI"] = before
+    nncf.set_log_level(logging.ERROR)
+    module: ModuleType = nncf
+    return module
 
 
 ENGINE = OpenVino()

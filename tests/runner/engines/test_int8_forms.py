@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -123,12 +125,13 @@ def test_a_scale_without_its_layer_is_refused_by_name(exported: ExportedModel) -
 
 
 def test_openvino_calibrates_by_itself_where_it_is_asked_to(
-    exported: ExportedModel, tmp_path: Path
+    exported: ExportedModel, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kept = "bert.encoder.layer.0.output.dense"
     source = exported.quantizable.keeping([kept])
     target = tmp_path / "model.xml"
     engine("openvino").quantize(source, Form.NNCF, target)
+    assert capfd.readouterr().out == "", "standard output belongs to the stage's records"
     batch = numpy_batch(4)
     exact = exact_logits(exported, batch)
     answered = engine("openvino").load(target, threads=1).run(batch)
@@ -161,6 +164,25 @@ def test_converting_rounds_nothing(name: str, exported: ExportedModel, tmp_path:
         expected = exported.linear[module].weight.detach().numpy()
         np.testing.assert_array_equal(weights.linear[module], expected)
     assert all(file.is_file() for file in engine(name).files(target))
+
+
+def test_a_full_device_is_passing_trouble(exported: ExportedModel, tmp_path: Path) -> None:
+    code = (
+        "import pathlib, resource, signal, sys;"
+        "from sparse_transfer_api.errors import Transient;"
+        "from sparse_transfer_runner.engines import engine;"
+        "source, target = map(pathlib.Path, sys.argv[1:]);"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"
+        "try:\n"
+        "    engine('openvino').convert(source, target)\n"
+        "except Transient as error:\n"
+        "    sys.exit('model.xml: could not be written' in str(error) and 'free some' in str(error))"
+    )
+    arguments = [sys.executable, "-c", code, str(exported.path), str(tmp_path / "model.xml")]
+    finished = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert finished.returncode == 1, finished.stderr
+    assert not finished.stderr
 
 
 def test_an_engine_that_is_not_here_is_refused_with_those_that_are() -> None:

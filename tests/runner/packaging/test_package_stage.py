@@ -259,7 +259,9 @@ def test_a_second_attempt_replaces_what_the_first_left(encoder: Path, tmp_path: 
 _QUICK = {"export": {"targets": ["onnxruntime"]}, "benchmark": {"batchSizes": [1]}}
 
 
-def test_at_level_0_the_baseline_is_the_product(encoder: Path, tmp_path: Path) -> None:
+def test_at_level_0_the_baseline_is_the_product(
+    encoder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     packaged = _package(
         tmp_path / "run",
         _experiment(
@@ -271,6 +273,7 @@ def test_at_level_0_the_baseline_is_the_product(encoder: Path, tmp_path: Path) -
             spec={"benchmark": {"batchSizes": [1]}},
         ),
     )
+    assert capfd.readouterr().out == "", "standard output belongs to the stage's records"
     results = packaged.results
     assert results.recovery == 1
     assert results.headline.speedup == 1
