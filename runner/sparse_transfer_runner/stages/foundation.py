@@ -81,6 +81,12 @@ def check_model(spec: SparseTransferSpec, catalog: Catalog | None = None) -> Che
         raise InputError(_not_sparse(resolved.uri, checked.sparsity, spec.optim_level))
     _require_recorded_sparsity(resolved, checked)
     source = _model_source(resolved.uri, checked, resolved.licence)
+    if sparse and spec.optim_level == 0 and resolved.dense is not None:
+        # The product of level 0 is the baseline that the other levels share: the parent's.
+        folder, dense = _counterpart(spec, use, resolved.dense, source)
+        return CheckedFoundation(
+            dense, folder, sparse=False, dense=dense, dense_folder=folder, shares_parent=True
+        )
     if not sparse or spec.optim_level == 0:
         return CheckedFoundation(
             source,

@@ -285,6 +285,16 @@ def test_level_0_trains_the_dense_model_as_the_product(world: World) -> None:
     assert plan.total_steps == 3 * plan.training.epochs
 
 
+def test_level_0_of_a_foundation_is_the_baseline_that_its_other_levels_share(
+    world: World,
+) -> None:
+    dense, sparse = world.plan(optimLevel=0.0), world.plan(optimLevel=0.5)
+
+    assert dense.model == dense.dense == sparse.dense
+    assert dense.model.sparsity < 0.3
+    assert dense.teacher_key == sparse.teacher_key
+
+
 def test_a_recipe_has_no_place_at_level_0(world: World) -> None:
     dense = {"uri": world.dense.as_uri()}
 
