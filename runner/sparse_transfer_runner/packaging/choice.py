@@ -23,6 +23,24 @@ def keeps_accuracy(metric: float, reference: float) -> bool:
     return metric >= reference - TOLERANCE * abs(reference)
 
 
+@dataclass(frozen=True)
+class ChoiceScore:
+    """The primary metric on the choice rows.
+
+    Args:
+        metric: As measured.
+        noise: Standard error of its difference from the trained model's on the same rows; a few
+            hundred rows do not tell a form that loses a little from one that loses nothing.
+    """
+
+    metric: float
+    noise: float = 0.0
+
+    def keeps(self, reference: float) -> bool:
+        """Whether accuracy is kept, as far as the rows can tell."""
+        return keeps_accuracy(self.metric + self.noise, reference)
+
+
 def from_fastest(items: Sequence[tuple[T, float]]) -> list[T]:
     """Returns the items from the fastest to the slowest; alike ones in the given order.
 
@@ -55,20 +73,20 @@ class Chosen(Generic[T]):
 
 
 def choose(
-    items: Sequence[T], metric_of: Callable[[T], float], reference: float
+    items: Sequence[T], score_of: Callable[[T], ChoiceScore], reference: float
 ) -> Chosen[T] | None:
     """Returns the first item that keeps accuracy, else the most accurate; None of no items.
 
     Args:
         items: In the order to try them, such as ``from_fastest`` gives.
-        metric_of: Scores an item; called until one keeps accuracy.
+        score_of: Scores an item; called until one keeps accuracy.
         reference: The trained model's metric on the same rows.
     """
     best: Chosen[T] | None = None
     for item in items:
-        metric = metric_of(item)
-        if keeps_accuracy(metric, reference):
-            return Chosen(item, metric, True)
-        if best is None or metric > best.metric:
-            best = Chosen(item, metric, False)
+        score = score_of(item)
+        if score.keeps(reference):
+            return Chosen(item, score.metric, True)
+        if best is None or score.metric > best.metric:
+            best = Chosen(item, score.metric, False)
     return best

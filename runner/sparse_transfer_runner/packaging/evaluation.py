@@ -20,6 +20,9 @@ class FileEvaluation(Part):
     form: str = Field(description="How it was quantized, such as matmul-integer, qdq or nncf-ptq.")
     metric: Ratio = Field(description="Primary metric on the evaluation split.")
     choice_metric: Ratio | None = Field(None, description="Primary metric on the choice split.")
+    keeps_accuracy: bool = Field(
+        True, description="Whether the trained model's metric is kept there, as far as rows tell."
+    )
     largest_difference: float = Field(description="Largest absolute logit difference.")
     label_agreement: Ratio = Field(description="Share of rows with the trained model's label.")
     sparsity: Ratio = Field(description="Masked positions that decode to exactly 0 / prunable.")

@@ -36,6 +36,7 @@ class KeptFile:
         form: How it computes, as reports show it.
         model: The trained model that it was made from.
         choice_metric: Primary metric on the choice rows.
+        keeps_accuracy: Whether the trained model's accuracy is kept on the choice rows.
         shipped: Whether users take it away.
         notes: What must be said about it.
     """
@@ -46,6 +47,7 @@ class KeptFile:
     form: str
     model: TrainedModel
     choice_metric: float
+    keeps_accuracy: bool = True
     shipped: bool = False
     notes: tuple[str, ...] = ()
 
@@ -90,12 +92,12 @@ class FileMaker:
             baseline: Exported; None where the product has no dense counterpart.
         """
         quantize = self.task.plan.quantize
+        sparse = any((mask == 0).any() for mask in product.masks.values())
         if baseline is not None:
             yield self._reference(engine, baseline, "dense-fp32")
             yield self._int8(engine, baseline, "dense-int8", shipped=False)
         elif quantize:
-            yield self._reference(engine, product, "sparse-fp32")
-        sparse = any((mask == 0).any() for mask in product.masks.values())
+            yield self._reference(engine, product, "sparse-fp32" if sparse else "dense-fp32")
         if quantize:
             yield self._int8(
                 engine, product, "sparse-int8" if sparse else "dense-int8", shipped=True
@@ -137,7 +139,7 @@ class FileMaker:
             folder=self.scratch / engine.name / model.label,
             threads=self.threads,
             example=self.example,
-            metric_of=self.task.choice_metric,
+            score_of=model.choice_score,
             reference=model.choice_metric,
             sensitive=model.sensitive,
             check=self.task.context.raise_if_stopped,
@@ -152,6 +154,7 @@ class FileMaker:
             chosen.item.name,
             model,
             chosen.metric,
+            chosen.keeps,
             shipped,
             tuple(notes),
         )

@@ -59,7 +59,7 @@ class EngineFiles:
         # zeros take the same time for it.
         dense = next((file for file in floats if file.role == "dense-fp32"), floats[0])
         int8 = next((f for f in mine if f.role == "dense-int8" and not f.shipped), None)
-        return cls(dense, int8 if int8 and _keeps(int8, dense) else None, shipped)
+        return cls(dense, int8 if int8 and int8.keeps_accuracy else None, shipped)
 
 
 @dataclass(frozen=True)
@@ -260,13 +260,6 @@ def _accuracy_notes(shipped: FileEvaluation, trained: float | None) -> list[str]
         f"loses accuracy: {shipped.metric:.4f} against {trained:.4f} of the trained model "
         f"(form {shipped.form})"
     ]
-
-
-def _keeps(int8: FileEvaluation, dense: FileEvaluation) -> bool:
-    """Judges on the choice rows, as all choices are."""
-    if int8.choice_metric is None or dense.choice_metric is None:
-        return True
-    return keeps_accuracy(int8.choice_metric, dense.choice_metric)
 
 
 def _why_shipped(files: EngineFiles, measured: EngineResult) -> str:

@@ -16,7 +16,7 @@ from sparse_transfer_runner.engines.forms import Form
 from sparse_transfer_runner.engines.protocol import Engine, Quantizable, Session
 from sparse_transfer_runner.use_cases.protocol import Batch
 
-from .choice import TOLERANCE, Chosen, choose, from_fastest
+from .choice import TOLERANCE, ChoiceScore, Chosen, choose, from_fastest
 from .latency import measure
 
 _TIMING_SECONDS = 1.0
@@ -56,7 +56,7 @@ class Selection:
         folder: Where candidates are written.
         threads: Of the engine.
         example: Inputs at the headline's point, for timing.
-        metric_of: Primary metric of a loaded file on the choice rows.
+        score_of: Scores a loaded file on the choice rows.
         reference: The trained model's metric on the same rows.
         sensitive: Names the model's modules, that which INT8 disturbs most first.
         check: Called between steps; raises to stop.
@@ -67,7 +67,7 @@ class Selection:
     folder: Path
     threads: int
     example: Batch
-    metric_of: Callable[[Session], float]
+    score_of: Callable[[Session], ChoiceScore]
     reference: float
     sensitive: Callable[[], Sequence[str]]
     check: Callable[[], None]
@@ -91,7 +91,7 @@ class Selection:
         return best, notes
 
     def _choose(self, candidates: Sequence[Candidate]) -> Chosen[Candidate]:
-        best = choose(candidates, self._metric, self.reference)
+        best = choose(candidates, self._score, self.reference)
         assert best is not None, "every engine has an INT8 form"
         return best
 
@@ -136,6 +136,6 @@ class Selection:
             [(c, latency.median_ms) for c, latency in zip(candidates, latencies, strict=True)]
         )
 
-    def _metric(self, candidate: Candidate) -> float:
+    def _score(self, candidate: Candidate) -> ChoiceScore:
         self.check()
-        return self.metric_of(self.engine.load(candidate.path, threads=self.threads))
+        return self.score_of(self.engine.load(candidate.path, threads=self.threads))

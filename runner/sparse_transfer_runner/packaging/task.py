@@ -35,7 +35,9 @@ from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.metrics import resolve_metric
 from sparse_transfer_runner.use_cases.protocol import Batch, EncodedSplit, Preprocessor, UseCase
 
+from .bootstrap import recovery_interval
 from .calibration import BATCH, ROWS, calibrate, most_sensitive
+from .choice import ChoiceScore
 from .export import export_onnx
 from .mask_check import Masks, load_masks
 from .points import Point, shaped
@@ -43,6 +45,8 @@ from .scoring import score
 
 _TRACED = Point(2, 16)
 """Shape of the traced example; the exported file takes others."""
+_INTERVAL_DEVIATIONS = 2 * 1.96
+"""Width of a 95 % interval in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,6 @@ class PackageTask:
     def metric(self, logits: NDArray[np.float32], targets: NDArray[Any]) -> float:
         """Returns the primary metric of logits for targets."""
         return self.use_case.metrics(logits, targets, self.plan)[self.metric_name]
-
-    def choice_metric(self, session: Session) -> float:
-        """Returns the primary metric of a loaded file on the choice rows."""
-        return self.metric(score(session, self.choice), self.choice.targets)
 
     def example(self, point: Point) -> Batch:
         """Returns inputs of a point's shape."""
@@ -170,9 +170,22 @@ class TrainedModel:
         return self.task.metric(self.logits, self.task.evaluation.targets)
 
     @cached_property
+    def choice_logits(self) -> NDArray[np.float32]:
+        """The trained model's outputs on the choice rows, computed in fp32."""
+        return score(TorchSession(self.module), self.task.choice)
+
+    @cached_property
     def choice_metric(self) -> float:
-        """The trained model's primary metric on the choice rows, computed in fp32."""
-        return self.task.choice_metric(TorchSession(self.module))
+        """The trained model's primary metric on the choice rows."""
+        return self.task.metric(self.choice_logits, self.task.choice.targets)
+
+    def choice_score(self, session: Session) -> ChoiceScore:
+        """Scores a file that was made from this model on the choice rows."""
+        targets = self.task.choice.targets
+        logits = score(session, self.task.choice)
+        spread = recovery_interval(logits, self.choice_logits, targets, self.task.metric)
+        deviations = 0.0 if spread is None else (spread.high - spread.low) / _INTERVAL_DEVIATIONS
+        return ChoiceScore(self.task.metric(logits, targets), deviations * self.choice_metric)
 
     @cached_property
     def module(self) -> nn.Module:

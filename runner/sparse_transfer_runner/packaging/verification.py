@@ -80,6 +80,7 @@ def verify(
         form=file.form,
         metric=task.metric(logits, task.evaluation.targets),
         choice_metric=file.choice_metric,
+        keeps_accuracy=file.keeps_accuracy,
         largest_difference=against.largest_difference,
         label_agreement=against.labels,
         sparsity=count.sparsity,

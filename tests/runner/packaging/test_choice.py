@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from sparse_transfer_runner.packaging.choice import (
     ALIKE,
+    ChoiceScore,
     Chosen,
     choose,
     from_fastest,
@@ -46,19 +47,33 @@ def test_nothing_much_slower_comes_before_something_faster(latencies: list[float
 def test_the_fastest_that_keeps_accuracy_wins_and_the_rest_is_never_scored() -> None:
     scored = []
 
-    def metric(name: str) -> float:
+    def score(name: str) -> ChoiceScore:
         scored.append(name)
-        return {"fast": 0.70, "good": 0.80, "never": 0.90}[name]
+        return ChoiceScore({"fast": 0.70, "good": 0.80, "never": 0.90}[name])
 
-    chosen = choose(["fast", "good", "never"], metric, reference=0.80)
+    chosen = choose(["fast", "good", "never"], score, reference=0.80)
     assert chosen == Chosen("good", 0.80, True)
     assert scored == ["fast", "good"]
 
 
+@pytest.mark.parametrize(
+    ("noise", "keeps"),
+    [
+        pytest.param(0.0, False, id="measured exactly"),
+        pytest.param(0.01, True, id="within what few rows can tell"),
+    ],
+)
+def test_a_loss_that_the_rows_cannot_tell_from_none_does_not_count(
+    noise: float, keeps: bool
+) -> None:
+    assert ChoiceScore(0.785, noise).keeps(0.80) is keeps
+
+
 def test_where_all_lose_accuracy_the_most_accurate_is_kept() -> None:
-    chosen = choose(["a", "b", "c"], {"a": 0.5, "b": 0.7, "c": 0.6}.__getitem__, reference=0.9)
+    scores = {"a": ChoiceScore(0.5), "b": ChoiceScore(0.7), "c": ChoiceScore(0.6)}
+    chosen = choose(["a", "b", "c"], scores.__getitem__, reference=0.9)
     assert chosen == Chosen("b", 0.7, False)
 
 
 def test_nothing_is_chosen_of_nothing() -> None:
-    assert choose([], lambda item: 0.0, reference=1.0) is None
+    assert choose([], lambda item: ChoiceScore(0.0), reference=1.0) is None

@@ -14,6 +14,7 @@ from sparse_transfer_runner.engines.forms import Form, InputScale
 from sparse_transfer_runner.engines.onnxruntime import OnnxRuntime
 from sparse_transfer_runner.engines.protocol import Session
 from sparse_transfer_runner.packaging.calibration import most_sensitive
+from sparse_transfer_runner.packaging.choice import ChoiceScore
 from sparse_transfer_runner.packaging.selection import Selection
 
 _BATCH = numpy_batch(8, rows=16)
@@ -24,18 +25,18 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
     return write_exported(tmp_path_factory.mktemp("exported"))
 
 
-def _nearness(exported: ExportedModel, error: float) -> Callable[[Session], float]:
-    """Returns a metric: 1 where a file is exact, less the farther it is from that."""
+def _nearness(exported: ExportedModel, error: float) -> Callable[[Session], ChoiceScore]:
+    """Returns a score: 1 where a file is exact, less the farther it is from that."""
     exact = exact_logits(exported, _BATCH)
 
-    def metric(session: Session) -> float:
-        return 1 - float(np.abs(session.run(_BATCH) - exact).max()) / error
+    def score(session: Session) -> ChoiceScore:
+        return ChoiceScore(1 - float(np.abs(session.run(_BATCH) - exact).max()) / error)
 
-    return metric
+    return score
 
 
 def _selection(
-    exported: ExportedModel, folder: Path, name: str, metric: Callable[[Session], float]
+    exported: ExportedModel, folder: Path, name: str, score: Callable[[Session], ChoiceScore]
 ) -> Selection:
     model = exported.quantizable
     return Selection(
@@ -44,7 +45,7 @@ def _selection(
         folder=folder,
         threads=1,
         example=numpy_batch(1, rows=1),
-        metric_of=metric,
+        score_of=score,
         reference=1.0,
         sensitive=lambda: most_sensitive(
             exported.module, exported.linear, model.scales, model.calibration
@@ -108,6 +109,6 @@ def test_a_selection_can_be_stopped(exported: ExportedModel, tmp_path: Path) -> 
     def stop() -> None:
         raise Stopped("asked to stop")
 
-    selection = _selection(exported, tmp_path, "onnxruntime", lambda session: 1.0)
+    selection = _selection(exported, tmp_path, "onnxruntime", lambda session: ChoiceScore(1.0))
     with pytest.raises(Stopped):
         dataclasses.replace(selection, check=stop).run()
