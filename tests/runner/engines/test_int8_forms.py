@@ -177,7 +177,8 @@ def test_a_full_device_is_passing_trouble(exported: ExportedModel, tmp_path: Pat
         "try:\n"
         "    engine('openvino').convert(source, target)\n"
         "except Transient as error:\n"
-        "    sys.exit('model.xml: could not be written' in str(error) and 'free some' in str(error))"
+        "    said = str(error)\n"
+        "    sys.exit('model.xml: could not be written' in said and 'free some' in said)"
     )
     arguments = [sys.executable, "-c", code, str(exported.path), str(tmp_path / "model.xml")]
     finished = subprocess.run(arguments, capture_output=True, text=True, check=False)
