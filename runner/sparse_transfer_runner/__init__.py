@@ -5,7 +5,7 @@ import os
 # Before torch loads its OpenMP: threads that wait by spinning take the cores from those that work,
 # as soon as a pod's CPU limit, or a neighbour, leaves fewer cores than threads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 # Models come from where the experiment says; nothing is looked up on a hub behind its back.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
