@@ -21,12 +21,12 @@ Write = Callable[..., Path]
 @pytest.mark.parametrize(
     ("typed", "address"),
     [
-        ("data", "file:///work/data"),
-        ("./data/", "file:///work/data"),
+        ("data", "file:///srv/data"),
+        ("./data/", "file:///srv/data"),
         ("../shared data", "file:///shared%20data"),
         ("/data", "file:///data"),
-        ("file://./data", "file:///work/data"),
-        ("file://data", "file:///work/data"),
+        ("file://./data", "file:///srv/data"),
+        ("file://data", "file:///srv/data"),
         ("file:///data/a%20b", "file:///data/a%20b"),
         ("s3://bucket/data", "s3://bucket/data"),
         ("zoo:nlp/some-stub", "zoo:nlp/some-stub"),
@@ -34,11 +34,11 @@ Write = Callable[..., Path]
     ],
 )
 def test_what_a_user_types_becomes_an_address(typed: str, address: str) -> None:
-    assert file_uri(typed, Path("/work")) == address
+    assert file_uri(typed, Path("/srv")) == address
 
 
 def test_an_address_leads_back_to_its_path() -> None:
-    assert local_path(file_uri("a b/#1", Path("/work"))) == Path("/work/a b/#1")
+    assert local_path(file_uri("a b/#1", Path("/srv"))) == Path("/srv/a b/#1")
     assert local_path("s3://bucket/data") is None
 
 

@@ -88,7 +88,7 @@ def _plan() -> Plan:
         data_digest="d" * 64,
         max_sequence_length=64,
         truncated_share=0.0021,
-        model=_model("file:///work/foundation", 0.8),
+        model=_model("file:///srv/foundation", 0.8),
         dense=_model("package://a_model/model", 0.0),
         quantize=True,
         training=settings,
