@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 
+from sparse_transfer_api.contract import MANIFEST
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.output import StageFolder
 from sparse_transfer_runner.training.baseline import train_baseline
+from sparse_transfer_runner.training.outputs import MODEL
 from sparse_transfer_runner.training.task import Task
 from sparse_transfer_runner.training.transfer import Shares, transfer, transfer_digests
 
@@ -46,9 +48,9 @@ def _ship(task: Task, baseline: StageFolder | None) -> StageOutcome:
         raise InputError("level 0 ships the dense baseline, but spec.baseline.mode is None")
     target = task.context.folder.path
     for source in baseline.path.iterdir():
-        if source.is_dir() and source.name == "model":
+        if source.is_dir() and source.name == MODEL:
             shutil.copytree(source, target / source.name, dirs_exist_ok=True)
-        elif source.is_file() and source.name != "manifest.json":
+        elif source.is_file() and source.name != MANIFEST:
             shutil.copy2(source, target / source.name)
     return StageOutcome(
         message="the dense baseline is the product",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sparse_transfer_api.records import Plan, SplitInfo
@@ -160,9 +159,3 @@ class UseCase(Protocol):
 
     def example_inputs(self, plan: Plan, batch: int, sequence: int | None) -> Batch:
         """Returns inputs of the given shape for tracing and for latency measurements."""
-
-
-def softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    """Returns probabilities along the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
