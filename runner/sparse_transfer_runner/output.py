@@ -1,162 +1,108 @@
 """A stage's folder in the output place: attempts, files, and the manifest that completes it.
 
-Everything is written under a temporary name, or before the manifest; a folder without a manifest
-is unfinished work, a folder with one is a result and is never changed again.
+An attempt works in a folder of its own on this machine and publishes what it made when it is done,
+the manifest last of all. So a folder without a manifest is unfinished work, and a folder with one
+is a result that is never changed again. Whoever claims an attempt later takes over from all before.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from sparse_transfer_api.contract import MANIFEST
-from sparse_transfer_api.errors import (
-    AccessError,
-    InputError,
-    OutputVanished,
-    SparseTransferError,
-    Transient,
-)
+from sparse_transfer_api.errors import InputError, OutputVanished, Transient
 from sparse_transfer_api.records import FileEntry, Manifest
+from sparse_transfer_runner.digests import digest_of_digests, sha256_of
+from sparse_transfer_runner.disk import explained
+from sparse_transfer_runner.storage.cache import Cache, cache
+from sparse_transfer_runner.storage.file import FilePlace
+from sparse_transfer_runner.storage.protocol import Damaged, Missing, Place
+from sparse_transfer_runner.storage.settings import settings
 
-_CHUNK = 1 << 20
-_FULL_BYTES = 1 << 20
-"""A device with less free space is taken for full when a library fails to write to it."""
-_ATTEMPTS = "attempts"
-_CHECKPOINTS = "checkpoints"
-
-
-def sha256_of(path: Path) -> str:
-    """Returns the hexadecimal SHA-256 of a file, read in constant memory."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+ATTEMPTS = "attempts"
+CHECKPOINTS = "checkpoints"
+_START_AFRESH = "nothing was changed; move the folder away (or delete it) to run the stage afresh"
+_PUBLICATIONS = 3
+"""Tries to clear what an older attempt, not knowing yet that it is one, still writes."""
 
 
-def digest_of_tree(root: Path) -> str:
-    """Returns one SHA-256 over names and contents of a file, or of all files below a folder."""
-    if root.is_file():
-        return sha256_of(root)
-    digest = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.is_file()):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{sha256_of(path)}\n".encode())
-    return digest.hexdigest()
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusals about ``path`` into errors that say what to do.
-
-    Raises:
-        Transient: The disk or the quota is full.
-        AccessError: The place is read-only or belongs to somebody else.
-    """
-    try:
-        yield
-    except SparseTransferError:
-        raise
-    except Exception as error:
-        # Libraries that write by themselves wrap the system's refusal in errors of their own.
-        if _is_full(path, error):
-            raise Transient(
-                f"{path}: no space left on the device; free some, or choose another output.uri"
-            ) from error
-        if not isinstance(error, OSError):
-            raise
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-            raise AccessError(
-                f"{error.filename or path}: cannot be used ({error.strerror}); "
-                "choose an output.uri where this user may read and write"
-            ) from error
-        raise
-
-
-def _is_full(path: Path, error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    existing = next((each for each in (path, *path.parents) if each.exists()), None)
-    nearly_full = existing is not None and shutil.disk_usage(existing).free < _FULL_BYTES
-    return nearly_full or "No space left" in str(error)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that readers see the old content or the new, never a part."""
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON document atomically."""
-    write_atomically(path, json.dumps(content, indent=2).encode() + b"\n")
-
-
-@dataclass(frozen=True)
 class StageFolder:
     """One stage's folder, such as ``runs/default/film-reviews/train-k3x…``.
 
     Args:
-        path: The folder; it need not exist yet.
+        place: The folder; it need not exist yet.
         stage: ``prepare``, ``train``, ``package`` or ``teacher``.
         key: The stage's key.
     """
 
-    path: Path
-    stage: str
-    key: str
+    def __init__(self, place: Place, stage: str, key: str) -> None:
+        self.place = place
+        self.stage = stage
+        self.key = key
+        self._path = place.folder
+
+    @classmethod
+    def on_disk(cls, path: Path, stage: str, key: str) -> StageFolder:
+        """Returns a folder of this machine."""
+        return cls(FilePlace(path), stage, key)
 
     @property
-    def checkpoints(self) -> Path:
-        """Where unfinished work is kept; not part of the result."""
-        return self.path / _CHECKPOINTS
+    def path(self) -> Path:
+        """Where the finished stage's files can be read on this machine, after ``required``."""
+        if self._path is None:
+            raise AssertionError(f"{self.place.uri}: read before it was required")
+        return self._path
 
-    def claim(self) -> int:
-        """Claims the next attempt by an exclusive create, and returns its number."""
-        attempts = self.path / _ATTEMPTS
-        with explained(attempts):
-            attempts.mkdir(parents=True, exist_ok=True)
-            number = 1 + max((int(p.stem) for p in attempts.glob("[0-9]*.json")), default=0)
-            while True:
-                try:
-                    with (attempts / f"{number}.json").open("x") as file:
-                        json.dump({"started": datetime.now(UTC).isoformat()}, file)
-                    return number
-                except FileExistsError:
-                    number += 1
-
-    def require_attempt(self, number: int) -> None:
-        """Refuses to go on when a newer attempt has claimed the folder.
+    @contextmanager
+    def attempt(self) -> Iterator[Attempt]:
+        """Claims the next attempt, and yields it with an empty folder to work in.
 
         Raises:
-            Transient: A newer attempt exists.
+            AccessError: The place cannot be written.
         """
-        newest = max((int(p.stem) for p in (self.path / _ATTEMPTS).glob("[0-9]*.json")), default=0)
-        if newest > number:
-            raise Transient(f"{self.path}: attempt {newest} has taken over from attempt {number}")
+        number = self._claim()
+        self._clear_unfinished()
+        with self._workspace(number) as path:
+            attempt = Attempt(self, number, path)
+            try:
+                yield attempt
+            except Exception:
+                # Whatever went wrong in an attempt that was overtaken is of no interest any more.
+                attempt.require_newest()
+                raise
+
+    @contextmanager
+    def _workspace(self, number: int) -> Iterator[Path]:
+        if self.place.folder is None:
+            with cache(settings()).workspace() as work:
+                content = work / "content"
+                content.mkdir()
+                yield content
+            return
+        path = self.place.folder / f".attempt-{number}"
+        with explained(path):
+            path.mkdir()
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def attempts(self) -> int:
+        """Returns how many attempts were claimed."""
+        return len(self.place.below(ATTEMPTS).files())
+
+    def newest_attempt(self) -> int:
+        """Returns the number of the attempt that may write; 0 before the first."""
+        names = (file.path.removesuffix(".json") for file in self.place.below(ATTEMPTS).files())
+        return max((int(name) for name in names if name.isdecimal()), default=0)
 
     def manifest(self) -> Manifest | None:
         """Returns the manifest, or None while the stage has not finished.
@@ -164,17 +110,20 @@ class StageFolder:
         Raises:
             InputError: There is a manifest that cannot be read.
         """
-        path = self.path / MANIFEST
         try:
-            with explained(path):
-                return Manifest.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
+            return Manifest.model_validate_json(self.place.read(MANIFEST))
+        except Missing:
             return None
         except ValidationError as error:
-            raise InputError(f"{path}: not a manifest; {_START_AFRESH}") from error
+            raise InputError(f"{self.place.uri}/{MANIFEST}: not a manifest; {_START_AFRESH}") from (
+                error
+            )
 
     def verified(self) -> Manifest | None:
         """Returns the manifest after checking every file it lists; None when unfinished.
+
+        Contents are compared where they are near; of a far place, where that would mean to fetch
+        them all, presence and sizes.
 
         Raises:
             InputError: A file is missing, or differs from what was recorded.
@@ -182,33 +131,130 @@ class StageFolder:
         manifest = self.manifest()
         if manifest is None:
             return None
+        sizes = {file.path: file.size_bytes for file in self.place.files()}
         for entry in manifest.files:
-            file = self.path / entry.path
-            if not file.is_file():
-                raise InputError(f"{file}: recorded in the manifest but missing; {_START_AFRESH}")
-            if file.stat().st_size != entry.size_bytes or sha256_of(file) != entry.sha256:
+            uri = f"{self.place.uri}/{entry.path}"
+            if entry.path not in sizes:
+                raise InputError(f"{uri}: recorded in the manifest but missing; {_START_AFRESH}")
+            if sizes[entry.path] != entry.size_bytes or not self._content_fits(entry):
                 raise InputError(
-                    f"{file}: differs from what {MANIFEST} records "
+                    f"{uri}: differs from what {MANIFEST} records "
                     f"(sha256 {entry.sha256[:12]}…); {_START_AFRESH}"
                 )
         return manifest
 
     def required(self) -> Manifest:
-        """Returns the verified manifest of an earlier stage.
+        """Returns the verified manifest of an earlier stage, its files within reach of ``path``.
 
         Raises:
             OutputVanished: The result is gone or damaged: that stage has to run again.
         """
         try:
             manifest = self.verified()
-        except InputError as error:
+            if manifest is not None:
+                self._bring(manifest)
+        except (InputError, Missing, Damaged) as error:
             raise OutputVanished(str(error)) from error
         if manifest is None:
-            raise OutputVanished(f"{self.path}: no result of {self.stage} here; run it again")
+            raise OutputVanished(f"{self.place.uri}: no result of {self.stage} here; run it again")
         return manifest
 
+    def adopted(self, path: Path) -> None:
+        """Notes where the files of the finished stage can be read."""
+        self._path = path
+
+    def _claim(self) -> int:
+        attempts = self.place.below(ATTEMPTS)
+        number = 1 + self.newest_attempt()
+        record = json.dumps({"started": datetime.now(UTC).isoformat()}).encode()
+        while not attempts.create(f"{number}.json", record):
+            number += 1
+        return number
+
+    def _clear_unfinished(self) -> None:
+        """Removes what an attempt published that ended before its manifest."""
+        left = [
+            file.path
+            for file in self.place.files()
+            if file.path.split("/")[0] not in (ATTEMPTS, CHECKPOINTS)
+        ]
+        if MANIFEST not in left:
+            self.place.remove(left)
+        if self.place.folder is not None:
+            for abandoned in self.place.folder.glob(".attempt-*"):
+                shutil.rmtree(abandoned, ignore_errors=True)
+
+    def _content_fits(self, entry: FileEntry) -> bool:
+        near = self.place.folder
+        return near is None or sha256_of(near / entry.path) == entry.sha256
+
+    def _bring(self, manifest: Manifest) -> None:
+        if self._path is not None:
+            return
+        kept = cache(settings())
+        digest = digest_of_digests({file.path: file.sha256 for file in manifest.files})
+        found = kept.find(digest)
+        if found is None:
+            with kept.workspace() as work:
+                content = work / "content"
+                content.mkdir()
+                self.place.get(manifest.files, content)
+                found = kept.adopt(content, digest)
+        self._path = found
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A claimed attempt at a stage.
+
+    Args:
+        folder: The stage's.
+        number: 1 for the first.
+        path: Where it works; on this machine, empty at first.
+    """
+
+    folder: StageFolder
+    number: int
+    path: Path
+
+    @property
+    def stage(self) -> str:
+        """The stage's name."""
+        return self.folder.stage
+
+    @property
+    def key(self) -> str:
+        """The stage's key."""
+        return self.folder.key
+
+    @property
+    def uri(self) -> str:
+        """Address of the stage's folder, where the files will be."""
+        return self.folder.place.uri
+
+    @property
+    def checkpoints(self) -> Place:
+        """Where unfinished work is kept; not part of the result."""
+        return self.folder.place.below(CHECKPOINTS)
+
+    def require_newest(self) -> None:
+        """Refuses to go on when a newer attempt has claimed the folder.
+
+        Raises:
+            Transient: A newer attempt exists.
+        """
+        newest = self.folder.newest_attempt()
+        if newest > self.number:
+            raise Transient(
+                f"{self.uri}: attempt {newest} has taken over from attempt {self.number}"
+            )
+
     def complete(self, manifest: Manifest) -> Manifest:
-        """Lists every file of the folder in the manifest and writes it, last of all."""
+        """Publishes every file, and last of all the manifest that lists them.
+
+        Raises:
+            Transient: A newer attempt has taken over, or another has finished.
+        """
         files = [
             FileEntry(
                 path=path.relative_to(self.path).as_posix(),
@@ -216,15 +262,33 @@ class StageFolder:
                 size_bytes=path.stat().st_size,
             )
             for path in sorted(self.path.rglob("*"))
-            if path.is_file() and self._belongs_to_result(path)
+            if path.is_file() and not path.name.startswith(".")
         ]
         finished = manifest.model_copy(update={"files": files})
-        write_atomically(self.path / MANIFEST, finished.to_json())
+        place = self.folder.place
+        self._publish(files)
+        if not place.create(MANIFEST, finished.to_json()):
+            raise Transient(f"{self.uri}: another attempt has recorded a result; run again to read")
+        if place.folder is None:
+            self.folder.adopted(self._kept(cache(settings()), files))
+        place.remove(f"{CHECKPOINTS}/{file.path}" for file in self.checkpoints.files())
         return finished
 
-    def _belongs_to_result(self, path: Path) -> bool:
-        first = path.relative_to(self.path).parts[0]
-        return first not in (_ATTEMPTS, _CHECKPOINTS, MANIFEST) and not path.name.startswith(".")
+    def _publish(self, files: list[FileEntry]) -> None:
+        place, left = self.folder.place, files
+        for _ in range(_PUBLICATIONS):
+            self.require_newest()
+            left = place.publish(self.path, left)
+            self.require_newest()
+            if not left:
+                return
+            place.remove(file.path for file in left)
+        raise Transient(f"{self.uri}/{left[0].path}: an older attempt keeps writing it")
 
-
-_START_AFRESH = "nothing was changed; move the folder away (or delete it) to run the stage afresh"
+    def _kept(self, kept: Cache, files: list[FileEntry]) -> Path:
+        """Keeps what was published within reach, so that later stages need not fetch it."""
+        listed = {self.path / file.path for file in files}
+        for path in self.path.rglob("*"):
+            if path.is_file() and path not in listed:
+                path.unlink()
+        return kept.adopt(self.path, digest_of_digests({f.path: f.sha256 for f in files}))

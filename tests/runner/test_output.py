@@ -9,29 +9,36 @@ import pytest
 
 from sparse_transfer_api.errors import AccessError, InputError, OutputVanished, Transient
 from sparse_transfer_api.records import Manifest
-from sparse_transfer_runner.output import StageFolder, digest_of_tree, explained, write_atomically
+from sparse_transfer_runner.digests import digest_of_tree
+from sparse_transfer_runner.disk import explained, write_atomically
+from sparse_transfer_runner.output import StageFolder
 
 
 @pytest.fixture
 def finished(tmp_path: Path) -> StageFolder:
-    folder = StageFolder(tmp_path / "train-abc", "train", "abc")
-    folder.claim()
-    write_atomically(folder.path / "model" / "weights.bin", b"weights")
-    (folder.checkpoints).mkdir()
-    (folder.checkpoints / "step-1.pt").write_bytes(b"unfinished")
-    folder.complete(Manifest(stage="train", key="abc", created=datetime.now(UTC), files=[]))
+    folder = StageFolder.on_disk(tmp_path / "train-abc", "train", "abc")
+    with folder.attempt() as work:
+        write_atomically(work.path / "model" / "weights.bin", b"weights")
+        work.checkpoints.create("step-1.pt", b"unfinished")
+        work.complete(manifest())
     return folder
 
 
+def manifest() -> Manifest:
+    return Manifest(stage="train", key="abc", created=datetime.now(UTC), files=[])
+
+
 def test_a_manifest_lists_the_result_and_not_the_scaffolding(finished: StageFolder) -> None:
-    manifest = finished.verified()
-    assert manifest is not None
-    assert [entry.path for entry in manifest.files] == ["model/weights.bin"]
-    assert finished.required() == manifest
+    recorded = finished.verified()
+    assert recorded is not None
+    assert [entry.path for entry in recorded.files] == ["model/weights.bin"]
+    assert finished.required() == recorded
+    left = sorted(path.name for path in finished.path.rglob("*") if path.is_file())
+    assert left == ["1.json", "manifest.json", "weights.bin"]
 
 
 def test_a_folder_without_manifest_is_unfinished(tmp_path: Path) -> None:
-    folder = StageFolder(tmp_path / "train-abc", "train", "abc")
+    folder = StageFolder.on_disk(tmp_path / "train-abc", "train", "abc")
     assert folder.verified() is None
     with pytest.raises(OutputVanished, match="run it again"):
         folder.required()
@@ -59,11 +66,38 @@ def test_a_result_that_does_not_verify_is_named_and_left_alone(
 
 
 def test_attempts_are_numbered_and_an_older_one_gives_way(tmp_path: Path) -> None:
-    folder = StageFolder(tmp_path / "train-abc", "train", "abc")
-    assert [folder.claim(), folder.claim()] == [1, 2]
-    folder.require_attempt(2)
-    with pytest.raises(Transient, match="attempt 2 has taken over"):
-        folder.require_attempt(1)
+    folder = StageFolder.on_disk(tmp_path / "train-abc", "train", "abc")
+    with (
+        pytest.raises(Transient, match="attempt 2 has taken over from attempt 1"),
+        folder.attempt() as older,
+    ):
+        (older.path / "weights.bin").write_bytes(b"older")
+        with folder.attempt() as newer:
+            assert (older.number, newer.number) == (1, 2)
+            (newer.path / "weights.bin").write_bytes(b"newer")
+            newer.complete(manifest())
+        older.complete(manifest())
+    assert (folder.path / "weights.bin").read_bytes() == b"newer"
+    assert folder.verified() is not None
+
+
+def test_what_goes_wrong_in_an_overtaken_attempt_is_put_down_to_that(tmp_path: Path) -> None:
+    folder = StageFolder.on_disk(tmp_path / "train-abc", "train", "abc")
+    with pytest.raises(Transient, match="attempt 2 has taken over"), folder.attempt() as older:
+        with folder.attempt():
+            pass
+        (older.path / "weights.bin").write_bytes(b"its folder is gone")
+
+
+def test_half_published_files_of_a_killed_attempt_are_replaced(tmp_path: Path) -> None:
+    folder = StageFolder.on_disk(tmp_path / "train-abc", "train", "abc")
+    write_atomically(folder.path / "model" / "weights.bin", b"half")
+    write_atomically(folder.path / "stale.bin", b"of another version")
+    with folder.attempt() as work:
+        write_atomically(work.path / "model" / "weights.bin", b"whole")
+        work.complete(manifest())
+    assert (folder.path / "model" / "weights.bin").read_bytes() == b"whole"
+    assert not (folder.path / "stale.bin").exists()
 
 
 def test_a_full_disk_passes_and_a_forbidden_place_does_not(tmp_path: Path) -> None:

@@ -21,12 +21,13 @@ from torch import nn
 from sparse_transfer_api.contract import PLAN, TEACHER_FOLDER, Stage
 from sparse_transfer_api.records import ModelSource, Plan, TrainingSettings
 from sparse_transfer_api.spec import SparseTransferExperiment, parse_experiment
-from sparse_transfer_runner.output import StageFolder
+from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.quantization.fake_quantize import FakeQuantizer
 from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
 from sparse_transfer_runner.stages.context import StageContext
+from sparse_transfer_runner.storage.file import FilePlace
 from sparse_transfer_runner.training.inference import logits_of
 from sparse_transfer_runner.training.outputs import (
     HISTORY,
@@ -72,7 +73,7 @@ class TrainedExperiment:
         experiment = self._experiment(root)
         plan = self._plan(root, experiment)
         folders = {
-            str(stage): StageFolder(root / f"{stage}-key", str(stage), "key")
+            str(stage): StageFolder.on_disk(root / f"{stage}-key", str(stage), "key")
             for stage in (Stage.PREPARE, Stage.TRAIN)
         }
         prepare = folders[Stage.PREPARE].path
@@ -88,15 +89,24 @@ class TrainedExperiment:
         with torch.no_grad():
             dense.get_parameter("classifier.weight").mul_(self.sharpness)
         if self.baseline:
-            teacher = StageFolder(root / "teacher-key", TEACHER_FOLDER, "key")
+            teacher = StageFolder.on_disk(root / "teacher-key", TEACHER_FOLDER, "key")
             _write_model(teacher.path, dense, evaluation, plan, self.encoder)
             folders[TEACHER_FOLDER] = teacher
         self._write_product(
             folders[Stage.TRAIN].path, copy.deepcopy(dense), train, evaluation, plan
         )
-        package = StageFolder(root / "package-key", str(Stage.PACKAGE), "key")
+        package = StageFolder.on_disk(root / "package-key", str(Stage.PACKAGE), "key")
+        work = package.path / ".attempt-1"
+        work.mkdir(parents=True)
         reporter = Reporter(Stage.PACKAGE, lambda progress: None)
-        return StageContext(experiment, package, folders, reporter, threading.Event(), 1)
+        return StageContext(
+            experiment,
+            FilePlace(root),
+            Attempt(package, 1, work),
+            folders,
+            reporter,
+            threading.Event(),
+        )
 
     def _experiment(self, root: Path) -> SparseTransferExperiment:
         data = root / "data"

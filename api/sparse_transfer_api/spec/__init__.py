@@ -18,6 +18,7 @@ from .inputs import (
     ProblemType,
     S3Storage,
     SecretReference,
+    ServerSideEncryption,
     Storage,
     Trust,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "S3Storage",
     "Search",
     "SecretReference",
+    "ServerSideEncryption",
     "SparseTransferExperiment",
     "SparseTransferSpec",
     "StageTemplate",

@@ -164,6 +164,14 @@ class CaBundle(Block):
     )
 
 
+class ServerSideEncryption(StrEnum):
+    """How a store encrypts what is written to it."""
+
+    AES256 = "AES256"
+    KMS = "KMS"
+    DUAL_LAYER_KMS = "DualLayerKMS"
+
+
 class S3Storage(Block):
     """How to reach s3:// addresses."""
 
@@ -186,6 +194,17 @@ class S3Storage(Block):
     )
     proxy: Url | None = Field(
         None, description="An HTTP proxy's address.", json_schema_extra=NOTHING
+    )
+    anonymous: Flag = Field(
+        False,
+        description="Read public buckets without credentials, even where there are some.",
+        json_schema_extra=NOTHING,
+    )
+    server_side_encryption: ServerSideEncryption | None = Field(
+        None,
+        description="Ask the store to encrypt what is written: AES256 (the store's own keys), KMS, "
+        "or DualLayerKMS. Default: the bucket's own setting; KMS where kmsKeyId is given.",
+        json_schema_extra=NOTHING,
     )
     kms_key_id: Text | None = Field(
         None, description="Encrypt what is written with this key.", json_schema_extra=NOTHING

@@ -11,6 +11,7 @@ from .types import (
     NOTHING,
     PRESERVE,
     Block,
+    Count,
     Distinct,
     DnsSubdomain,
     Flag,
@@ -269,6 +270,12 @@ class RunPolicy(Block):
     )
     checkpoint_interval_seconds: Annotated[int, Strict(), Field(ge=10, le=86_400)] = Field(
         600, description="Between two checkpoints.", json_schema_extra=NOTHING
+    )
+    checkpoint_interval_steps: Count | None = Field(
+        None,
+        description="Optimizer steps between two checkpoints; beside the seconds, whichever comes "
+        "first. Default: by the seconds alone.",
+        json_schema_extra=NOTHING,
     )
     ttl_seconds_after_finished: TtlSeconds = Field(
         default_factory=TtlSeconds, description="Of Jobs and pods; the experiment stays."

@@ -16,7 +16,7 @@ from sparse_transfer_cli.summary import UNKNOWN, percent
 from sparse_transfer_runner.catalog.models import CatalogEntry, Source
 from sparse_transfer_runner.catalog.reading import add_entry, entry_of, load_catalog
 from sparse_transfer_runner.catalog.resolution import entry_named
-from sparse_transfer_runner.output import digest_of_tree
+from sparse_transfer_runner.digests import digest_of_tree
 from sparse_transfer_runner.storage import fetch
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_transfer_api.errors import InputError, Problem
-from sparse_transfer_runner.output import digest_of_tree
+from sparse_transfer_runner.digests import digest_of_tree
 
 from .checkpoint import Checkpoint, find_checkpoint
 

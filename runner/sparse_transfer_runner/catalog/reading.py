@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from sparse_transfer_api.contract import ENV_CATALOG
 from sparse_transfer_api.errors import AccessError, InputError, Problem
 from sparse_transfer_api.optim_level import Size
-from sparse_transfer_runner.output import digest_of_tree, write_atomically
+from sparse_transfer_runner.digests import digest_of_tree
+from sparse_transfer_runner.disk import write_atomically
 
 from .foundation import FOUNDATION_FILE, read_foundation
 from .models import Catalog, CatalogEntry, Source

@@ -10,7 +10,7 @@ from typing import Any
 from sparse_transfer_api.contract import TEACHER_FOLDER, Stage
 from sparse_transfer_api.records import Manifest
 from sparse_transfer_api.results import Artifact, Results
-from sparse_transfer_runner.output import sha256_of
+from sparse_transfer_runner.digests import sha256_of
 from sparse_transfer_runner.provenance import provenance
 from sparse_transfer_runner.stages.context import StageContext
 from sparse_transfer_runner.training.outputs import HISTORY
@@ -40,7 +40,7 @@ def provisional_manifest(
     """Returns the manifest as far as it is known before the last file is written."""
     return Manifest(
         stage=Stage.PACKAGE,
-        key=context.folder.key,
+        key=context.work.key,
         created=datetime.now(UTC),
         files=[],
         results=results,
@@ -53,18 +53,30 @@ def provisional_manifest(
     )
 
 
-def artifacts(root: Path, evaluation: Evaluation, results: Results) -> tuple[Artifact, ...]:
-    """Returns what users take away: the deployment folder and the single files that matter."""
-    recommended = root / results.recommended.file
-    files = {"report": root / REPORT, "evaluation": root / EVALUATION}
-    files |= {f"model-{file.engine}": root / file.path for file in evaluation.files if file.shipped}
+def artifacts(
+    root: Path, uri: str, evaluation: Evaluation, results: Results
+) -> tuple[Artifact, ...]:
+    """Returns what users take away: the deployment folder and the single files that matter.
+
+    Args:
+        root: Where the files are now.
+        uri: Where they will be.
+        evaluation: Names the files.
+        results: Name the recommended one.
+    """
+    recommended = results.recommended.file
+    files = {"report": REPORT, "evaluation": EVALUATION}
+    files |= {f"model-{file.engine}": file.path for file in evaluation.files if file.shipped}
     if recommended not in files.values():
         files["recommended"] = recommended
     return (
-        Artifact(name="deployment", uri=(root / DEPLOYMENT).as_uri()),
+        Artifact(name="deployment", uri=f"{uri}/{DEPLOYMENT}"),
         *(
             Artifact(
-                name=name, uri=path.as_uri(), sha256=sha256_of(path), size_bytes=path.stat().st_size
+                name=name,
+                uri=f"{uri}/{path}",
+                sha256=sha256_of(root / path),
+                size_bytes=(root / path).stat().st_size,
             )
             for name, path in files.items()
         ),

@@ -12,8 +12,9 @@ from sparse_transfer_api.errors import Stopped
 from sparse_transfer_api.records import Plan
 from sparse_transfer_api.results import Artifact, Results
 from sparse_transfer_api.spec import SparseTransferExperiment, SparseTransferSpec
-from sparse_transfer_runner.output import StageFolder
+from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.progress import Reporter
+from sparse_transfer_runner.storage.protocol import Place
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,20 @@ class StageContext:
 
     Args:
         experiment: The experiment; relative ``file://`` addresses are already absolute.
-        folder: The stage's own folder, claimed as attempt ``attempt``.
+        root: The folder of all the experiment's stages.
+        work: The claimed attempt: where the stage writes.
         earlier: The verified folders of the stages before it, and after train the teacher's
             (under ``"teacher"``), by name.
         reporter: Receives progress.
         stop: Set when the stage has to stop soon; check it between steps.
-        attempt: 1 for the first attempt.
     """
 
     experiment: SparseTransferExperiment
-    folder: StageFolder
+    root: Place
+    work: Attempt
     earlier: Mapping[str, StageFolder]
     reporter: Reporter
     stop: threading.Event
-    attempt: int
 
     @property
     def spec(self) -> SparseTransferSpec:
@@ -44,7 +45,7 @@ class StageContext:
 
     def plan(self) -> Plan:
         """Reads what prepare decided."""
-        return Plan.model_validate_json((self.earlier[Stage.PREPARE].path / PLAN).read_bytes())
+        return plan_in(self.earlier[Stage.PREPARE])
 
     def raise_if_stopped(self) -> None:
         """Ends the stage when it was asked to stop.
@@ -53,7 +54,12 @@ class StageContext:
             Stopped: A stop was asked for.
         """
         if self.stop.is_set():
-            raise Stopped(f"{self.folder.stage} was asked to stop; run it again to go on")
+            raise Stopped(f"{self.work.stage} was asked to stop; run it again to go on")
+
+
+def plan_in(prepare: StageFolder) -> Plan:
+    """Reads the plan in prepare's folder."""
+    return Plan.model_validate_json((prepare.path / PLAN).read_bytes())
 
 
 @dataclass(frozen=True)

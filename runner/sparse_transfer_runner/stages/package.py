@@ -16,6 +16,7 @@ from typing import Any
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.results import Results
+from sparse_transfer_runner.disk import write_atomically
 from sparse_transfer_runner.engines import engine
 from sparse_transfer_runner.engines.cpu import (
     accumulates_exactly,
@@ -24,7 +25,6 @@ from sparse_transfer_runner.engines.cpu import (
     instruction_set,
 )
 from sparse_transfer_runner.engines.protocol import Engine
-from sparse_transfer_runner.output import write_atomically
 from sparse_transfer_runner.packaging.benchmark import benchmark, subjects
 from sparse_transfer_runner.packaging.deployment import Deployment
 from sparse_transfer_runner.packaging.evaluation import Evaluation, LatencyPoint
@@ -59,7 +59,7 @@ _SCRATCH = ".scratch"
 
 def run(context: StageContext) -> StageOutcome:
     """Makes, verifies and measures the files of a trained experiment."""
-    with _fresh(context.folder.path) as scratch:
+    with _fresh(context.work.path) as scratch:
         packaging = _Packaging.prepare(context, scratch)
         product, baseline, kept = packaging.make()
         verified = packaging.verify(kept)
@@ -120,7 +120,7 @@ class _Packaging:
 
     @property
     def root(self) -> Path:
-        return self.task.context.folder.path
+        return self.task.context.work.path
 
     def make(self) -> tuple[TrainedModel, TrainedModel | None, list[KeptFile]]:
         """Exports the models and makes each engine's files."""
@@ -237,7 +237,7 @@ class _Packaging:
                 results.metric.name: results.metric.value,
             },
             results=results,
-            artifacts=artifacts(self.root, evaluation, results),
+            artifacts=artifacts(self.root, context.work.uri, evaluation, results),
             provenance=made_with,
             licences=licences,
         )

@@ -17,8 +17,8 @@ from sparse_transfer_api.optim_level import Band, band_of
 from sparse_transfer_api.records import Plan, TrainingSettings
 from sparse_transfer_api.spec import BaselineMode, SparseTransferSpec, TeacherMode
 from sparse_transfer_runner.data.selection import training_rows
+from sparse_transfer_runner.disk import write_atomically
 from sparse_transfer_runner.engines import engine
-from sparse_transfer_runner.output import write_atomically
 from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.storage import fetch
 from sparse_transfer_runner.use_cases import use_case
@@ -61,7 +61,7 @@ def run(context: StageContext) -> StageOutcome:
     context.raise_if_stopped()
     with reporter.activity("plan", 0.2):
         plan = make_plan(spec, data, model)
-        write_atomically(context.folder.path / PLAN, plan.to_json())
+        write_atomically(context.work.path / PLAN, plan.to_json())
     return _outcome(plan)
 
 

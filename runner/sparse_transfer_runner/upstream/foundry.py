@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
 from sparse_transfer_runner.catalog.hugging_face import quiet_transformers
-from sparse_transfer_runner.output import digest_of_tree, explained, write_atomically
+from sparse_transfer_runner.digests import digest_of_tree
+from sparse_transfer_runner.disk import explained, write_atomically
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.sparsity.blockwise import reconstruct
 from sparse_transfer_runner.sparsity.masks import Masks

@@ -24,7 +24,7 @@ from sparse_transfer_runner.catalog.resolution import (
     resolve_address,
     resolve_model,
 )
-from sparse_transfer_runner.output import digest_of_tree
+from sparse_transfer_runner.digests import digest_of_tree
 
 OBERT = (
     "zoo:nlp/masked_language_modeling/obert-base/pytorch/huggingface/wikipedia_bookcorpus/"

@@ -14,7 +14,7 @@ from transformers import BertForMaskedLM, DistilBertConfig, DistilBertForMaskedL
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.catalog.hugging_face import check_text_model
-from sparse_transfer_runner.output import digest_of_tree
+from sparse_transfer_runner.digests import digest_of_tree
 from sparse_transfer_runner.storage import fetch
 
 QUERY = "encoder.layer.0.attention.self.query.weight"

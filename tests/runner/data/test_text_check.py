@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_api.spec import Columns, Data, ProblemType
 from sparse_transfer_runner.data.text_check import CheckedText, check_text
-from sparse_transfer_runner.output import sha256_of
+from sparse_transfer_runner.digests import sha256_of
 
 GOOD = 'text,label\n"a good, kind film",1\na bad film,0\n'
 

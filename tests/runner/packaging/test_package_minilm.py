@@ -47,7 +47,7 @@ def test_minilm_becomes_a_quarter_of_its_size_with_its_zeros_kept(tmp_path: Path
     assert results.dense_compressed_size_bytes is not None
     assert results.compressed_size_bytes < results.dense_compressed_size_bytes / 5
     evaluation = Evaluation.model_validate_json(
-        (context.folder.path / "evaluation.json").read_bytes()
+        (context.work.path / "evaluation.json").read_bytes()
     )
     assert len(evaluation.files) == 3
     assert len(evaluation.layers) == 36

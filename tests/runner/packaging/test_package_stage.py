@@ -57,7 +57,8 @@ class _Packaged:
 
     @property
     def root(self) -> Path:
-        return self.context.folder.path
+        work = self.context.work
+        return work.folder.path if work.folder.manifest() else work.path
 
     @property
     def results(self) -> Results:
@@ -246,7 +247,7 @@ def test_a_second_attempt_replaces_what_the_first_left(encoder: Path, tmp_path: 
         _splits(_single, "train", "val"),
         spec={"export": {"targets": ["openvino"]}, "benchmark": {"batchSizes": [1]}},
     ).write(tmp_path / "run")
-    left = context.folder.path / "deployment" / "model.onnx"
+    left = context.work.path / "deployment" / "model.onnx"
     left.parent.mkdir(parents=True)
     left.write_text("of a killed attempt")
     outcome = package.run(context)
@@ -443,13 +444,13 @@ def test_the_stage_stops_when_asked_to_and_leaves_no_scratch(encoder: Path, tmp_
     context.stop.set()
     with pytest.raises(Stopped):
         package.run(context)
-    assert not (context.folder.path / ".scratch").exists()
+    assert not (context.work.path / ".scratch").exists()
 
 
 def _complete(packaged: _Packaged) -> None:
     """Writes the manifest, as the runtime does."""
-    if packaged.context.folder.manifest() is None:
-        packaged.context.folder.complete(
+    if packaged.context.work.folder.manifest() is None:
+        packaged.context.work.complete(
             Manifest(
                 stage="package",
                 key="key",

@@ -25,10 +25,12 @@ from sparse_transfer_api.records import Plan
 from sparse_transfer_api.spec import parse_experiment
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
 from sparse_transfer_runner.catalog.reading import add_entry, entry_of
-from sparse_transfer_runner.output import StageFolder, digest_of_tree
+from sparse_transfer_runner.digests import digest_of_tree
+from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.stages.context import StageContext, StageOutcome
 from sparse_transfer_runner.stages.prepare import check_data, check_model, run
+from sparse_transfer_runner.storage.file import FilePlace
 from sparse_transfer_runner.use_cases import use_case
 
 WORDS = ("the film was good", "it is bad", "this is a great film", "what a dull film it was")
@@ -90,19 +92,20 @@ class World:
             "metadata": {"name": "films"},
             "spec": self.spec(**changes),
         }
+        folder = StageFolder.on_disk(self.root / "prepare-key", "prepare", "key")
         return StageContext(
             experiment=parse_experiment(document, "test"),
-            folder=StageFolder(self.root / "prepare-key", "prepare", "key"),
+            root=FilePlace(self.root),
+            work=Attempt(folder, 1, folder.path),
             earlier={},
             reporter=Reporter(Stage.PREPARE, lambda progress: None),
             stop=threading.Event(),
-            attempt=1,
         )
 
     def prepare(self, **changes: Any) -> tuple[Plan, StageOutcome]:
         context = self.context(**changes)
         outcome = run(context)
-        return Plan.model_validate_json((context.folder.path / PLAN).read_bytes()), outcome
+        return Plan.model_validate_json((context.work.path / PLAN).read_bytes()), outcome
 
     def plan(self, **changes: Any) -> Plan:
         return self.prepare(**changes)[0]

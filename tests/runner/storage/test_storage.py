@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sparse_transfer_api.errors import AccessError, InputError
-from sparse_transfer_runner.storage import fetch, storage_for, supported_schemes
+from sparse_transfer_runner.storage import fetch, source_for, supported_schemes
 
 
 def test_a_file_address_is_the_path_itself(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_what_a_package_does_not_hold_is_said(
 @pytest.mark.parametrize("uri", ["hf://RedHatAI/some-model", "s3://bucket/data", "ftp://x/y"])
 def test_an_unsupported_scheme_names_the_source_and_the_ways_out(uri: str) -> None:
     with pytest.raises(InputError) as caught:
-        storage_for(uri)
+        source_for(uri)
 
     message = str(caught.value)
     for part in (uri, "file://", "package://", "copy it to a folder", "STE_CATALOG", "model.uri"):
@@ -81,4 +81,4 @@ def test_an_address_without_scheme_is_refused() -> None:
 
 def test_every_scheme_of_the_table_can_be_loaded() -> None:
     for scheme in supported_schemes():
-        assert storage_for(f"{scheme}://x").scheme == scheme
+        assert source_for(f"{scheme}://x").scheme == scheme

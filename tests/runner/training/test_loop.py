@@ -21,6 +21,7 @@ from sparse_transfer_runner.recipes import parse_recipe
 from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
 from sparse_transfer_runner.sparsity.solve import magnitude_mask
+from sparse_transfer_runner.storage.file import FilePlace
 from sparse_transfer_runner.training.backend import NativeBackend, Teacher
 from sparse_transfer_runner.training.checkpoint import Checkpoints
 from sparse_transfer_runner.training.inference import logits_of
@@ -108,7 +109,7 @@ def new_run(folder: Path, stop: threading.Event) -> tuple[TrainingRun, NativeBac
         recipe=recipe,
         backend=backend,
         reporter=Reporter(Stage.TRAIN, lambda _: None),
-        checkpoints=Checkpoints(folder),
+        checkpoints=Checkpoints(FilePlace(folder)),
         stop=stop,
         checkpoint_interval_seconds=3600,
         evaluate=lambda: {"sum": float(logits_of(model, rows).sum())},

@@ -13,7 +13,7 @@ from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_api.records import Progress
 from sparse_transfer_runner.catalog.foundation import read_foundation
-from sparse_transfer_runner.output import digest_of_tree
+from sparse_transfer_runner.digests import digest_of_tree
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.sparsity.prunable import prunable_weights, sparsity_of
 from sparse_transfer_runner.upstream import UpstreamOptions, make_foundation
