@@ -14,8 +14,9 @@ _SOURCES = {
     "file": ("file", "FileSource"),
     "package": ("package", "PackageSource"),
     "pvc": ("pvc", "PvcSource"),
+    "s3": ("s3", "S3Source"),
 }
-_PLACES = {"file": "file", "pvc": "pvc"}
+_PLACES = {"file": "file", "pvc": "pvc", "s3": "s3"}
 
 WAYS_OUT = (
     "copy it to a folder and give that folder's file:// address; for a model of the catalogue, "

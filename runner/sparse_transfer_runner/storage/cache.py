@@ -23,13 +23,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from sparse_transfer_runner.digests import digest_of_tree
+from sparse_transfer_runner.digests import digest_of_digests, digest_of_tree
 from sparse_transfer_runner.disk import explained
 
 from .settings import StorageSettings, scratch_folder
@@ -38,6 +38,10 @@ _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
 _ABANDONED_SECONDS = 24 * 3600
 """After which a working folder is taken for one whose process has died."""
+
+
+Download = Callable[[Path], Mapping[str, str] | None]
+"""Fills an empty folder; may return the SHA-256 of each file by its path, where it knows them."""
 
 
 def identity_of(parts: Sequence[object]) -> str:
@@ -59,12 +63,12 @@ class Cache:
     limit_bytes: int | None = None
     raise_if_stopped: Callable[[], None] = lambda: None
 
-    def fetched(self, identity: str, download: Callable[[Path], None]) -> Path:
+    def fetched(self, identity: str, download: Download) -> Path:
         """Returns the object of a source's state, after downloading it where it is not there.
 
         Args:
             identity: Of the source's state, from ``identity_of``.
-            download: Fills an empty folder.
+            download: Fills an empty folder; see ``Download``.
 
         Raises:
             Transient: The disk is full; nothing is left behind.
@@ -160,12 +164,13 @@ class Cache:
                 self.limit_bytes,
             )
 
-    def _download(self, download: Callable[[Path], None]) -> Path:
+    def _download(self, download: Download) -> Path:
         with self.workspace() as folder:
             content = folder / "content"
             content.mkdir()
-            download(content)
-            return self.adopt(content, digest_of_tree(content))
+            digests = download(content)
+            whole = digest_of_tree(content) if digests is None else digest_of_digests(digests)
+            return self.adopt(content, whole)
 
     def _remember(self, identity: str, digest: str) -> None:
         sources = self.root / "sources"

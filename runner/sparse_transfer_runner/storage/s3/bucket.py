@@ -1,0 +1,289 @@
+"""A bucket: many files moved at once, small ones by a request each, large ones in parts.
+
+The transfer manager sets up threads and queues for each file, which costs more than a small file's
+own request; so it moves only what is worth cutting into parts. Memory is bounded by the number of
+requests at once, whatever the size and number of files.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import (
+    FlexibleChecksumError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from urllib3.exceptions import HTTPError
+
+from sparse_transfer_runner.digests import sha256_of
+
+from ..parallel import at_once
+from ..protocol import Damaged
+from .client import CONNECTIONS
+from .errors import explained_s3, is_refusal
+from .objects import Download, Listed, Upload
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_PART_BYTES = 8 << 20
+"""Files above are moved in parts of this size."""
+_PARTS_AT_ONCE = 4
+_PIECE_BYTES = 1 << 18
+_BROKEN_BODIES = 8
+"""Tries for a body that breaks off or stalls; requests have botocore's own."""
+_DIGEST = "sha256"
+"""Metadata of the objects that we write: what a reader checks the content against."""
+_WRITER = "writer"
+"""Metadata that tells one's own object, written by a request whose answer was lost."""
+_DELETED_AT_ONCE = 1000
+"""The protocol's limit."""
+
+_BREAKS = (
+    FlexibleChecksumError,
+    HTTPError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+"""What can happen after a request was answered, while its body arrives."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket, and how it is reached.
+
+    Args:
+        client: Of the store.
+        exclusive: A client whose uploads never replace an object.
+        name: The bucket's.
+        endpoint: For messages; None for Amazon's.
+        parameters: Added to every upload, such as encryption.
+    """
+
+    client: S3Client
+    exclusive: S3Client
+    name: str
+    endpoint: str | None
+    parameters: dict[str, Any]
+
+    def uri(self, key: str) -> str:
+        """Returns an object's address."""
+        return f"s3://{self.name}/{key}"
+
+    @contextmanager
+    def explained(self, key: str) -> Iterator[None]:
+        """Turns what goes wrong with an object into errors that say what to do."""
+        with explained_s3(self.uri(key), self.endpoint):
+            try:
+                yield
+            except HTTPError as error:
+                raise ResponseStreamingError(error=error) from error
+
+    def listed(self, prefix: str) -> list[Listed]:
+        """Returns the objects whose keys begin so; markers of empty folders are left out."""
+        pages = self.client.get_paginator("list_objects_v2")
+        with self.explained(prefix):
+            return [
+                Listed(each["Key"], each["Size"], each["ETag"])
+                for page in pages.paginate(Bucket=self.name, Prefix=prefix)
+                for each in page.get("Contents", ())
+                if not each["Key"].endswith("/")
+            ]
+
+    def names_in(self, prefix: str) -> list[str]:
+        """Returns some names of what lies directly below a prefix."""
+        with self.explained(prefix):
+            page = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix, Delimiter="/")
+        found = [each["Prefix"] for each in page.get("CommonPrefixes", ())]
+        found += [each["Key"] for each in page.get("Contents", ())]
+        return sorted(name.removeprefix(prefix) for name in found if name != prefix)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Deletes objects; those that do not exist are passed over."""
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            batch = keys[start : start + _DELETED_AT_ONCE]
+            with self.explained(batch[0]):
+                answer = self.client.delete_objects(
+                    Bucket=self.name,
+                    Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True},
+                )
+                for error in answer.get("Errors", ()):
+                    raise self.client.exceptions.ClientError(
+                        {"Error": {"Code": error["Code"], "Message": error["Message"]}},
+                        "DeleteObjects",
+                    )
+
+    def read(self, key: str) -> bytes:
+        """Returns the content of an object that fits into memory."""
+        with self.explained(key):
+            return _persistently(
+                lambda: self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+            )
+
+    def create(self, key: str, content: bytes, writer: str) -> bool:
+        """Writes a small object unless there is one.
+
+        Args:
+            key: The object's.
+            content: All of it.
+            writer: Unique; tells a success whose answer was lost from another's object.
+        """
+        with self.explained(key):
+            try:
+                self.exclusive.put_object(
+                    Bucket=self.name,
+                    Key=key,
+                    Body=content,
+                    Metadata={_WRITER: writer},
+                    **self.parameters,
+                )
+            except self.client.exceptions.ClientError as error:
+                if not is_refusal(error):
+                    raise
+                return self._metadata(key).get(_WRITER) == writer
+        return True
+
+    def put(self, key: str, source: Path) -> None:
+        """Writes an object, in the place of one of the same name."""
+        with self.explained(key):
+            self.client.upload_file(
+                str(source), self.name, key, ExtraArgs=self.parameters, Config=_in_parts()
+            )
+
+    def upload(self, files: Sequence[Upload], writer: str) -> list[Upload]:
+        """Writes files as new objects.
+
+        Args:
+            files: What to write.
+            writer: Unique to this attempt.
+
+        Returns:
+            Those that were left out, because there is such an object already.
+        """
+        done = at_once(lambda file: self._upload(file, writer), files, CONNECTIONS)
+        return [file for file, written in done if not written]
+
+    def download(
+        self, objects: Sequence[Download], check: Callable[[], None]
+    ) -> Iterator[tuple[Download, str]]:
+        """Fetches objects, and yields each with the SHA-256 of what was written.
+
+        Args:
+            objects: What to fetch.
+            check: Called between parts and files; ends the download by raising.
+
+        Raises:
+            Damaged: What arrived is not what was written.
+        """
+        large = [each for each in objects if each.size_bytes > _PART_BYTES]
+        small = [each for each in objects if each.size_bytes <= _PART_BYTES]
+        for each in large:
+            yield each, self._download_in_parts(each, check)
+        for each, digest in at_once(self._download_whole, small, CONNECTIONS):
+            check()
+            yield each, digest
+
+    def _upload(self, file: Upload, writer: str) -> bool:
+        described = {_DIGEST: file.sha256, _WRITER: writer}
+        with self.explained(file.key):
+            try:
+                if file.source.stat().st_size > _PART_BYTES:
+                    self.exclusive.upload_file(
+                        str(file.source),
+                        self.name,
+                        file.key,
+                        ExtraArgs={"Metadata": described, **self.parameters},
+                        Config=_in_parts(),
+                    )
+                else:
+                    self.exclusive.put_object(
+                        Bucket=self.name,
+                        Key=file.key,
+                        Body=file.source.read_bytes(),
+                        ChecksumSHA256=base64.b64encode(bytes.fromhex(file.sha256)).decode(),
+                        Metadata=described,
+                        **self.parameters,
+                    )
+            except Exception as error:
+                if not is_refusal(error):
+                    raise
+                return self._metadata(file.key).get(_WRITER) == writer
+        return True
+
+    def _download_whole(self, wanted: Download) -> str:
+        """Fetches an object by one request, hashing it on the way."""
+
+        def attempt() -> tuple[str, dict[str, str]]:
+            answer = self.client.get_object(Bucket=self.name, Key=wanted.key)
+            digest = hashlib.sha256()
+            with wanted.target.open("wb") as file:
+                for piece in answer["Body"].iter_chunks(_PIECE_BYTES):
+                    digest.update(piece)
+                    file.write(piece)
+            return digest.hexdigest(), answer["Metadata"]
+
+        with self.explained(wanted.key):
+            found, metadata = _persistently(attempt)
+        return self._checked(wanted, found, metadata)
+
+    def _download_in_parts(self, wanted: Download, check: Callable[[], None]) -> str:
+        with self.explained(wanted.key):
+            metadata = self._metadata(wanted.key)
+            _persistently(
+                lambda: self.client.download_file(
+                    self.name,
+                    wanted.key,
+                    str(wanted.target),
+                    Callback=lambda _: check(),
+                    Config=_in_parts(),
+                )
+            )
+        return self._checked(wanted, sha256_of(wanted.target), metadata)
+
+    def _checked(self, wanted: Download, found: str, metadata: dict[str, str]) -> str:
+        expected = wanted.sha256 or metadata.get(_DIGEST)
+        if expected not in (None, found):
+            wanted.target.unlink()
+            raise Damaged(
+                f"{self.uri(wanted.key)}: what arrived has sha256 {found[:12]}…, but "
+                f"{str(expected)[:12]}… was written; it was damaged in the store or on the way: "
+                "write it again"
+            )
+        return found
+
+    def _metadata(self, key: str) -> dict[str, str]:
+        return self.client.head_object(Bucket=self.name, Key=key)["Metadata"]
+
+
+def _persistently(attempt: Callable[[], Result]) -> Result:
+    """Returns what an attempt gives, made again while the body of its answer breaks off."""
+    return Retrying(
+        retry=retry_if_exception_type(_BREAKS),
+        stop=stop_after_attempt(_BROKEN_BODIES),
+        wait=wait_random_exponential(multiplier=0.2, max=10),
+        reraise=True,
+    )(attempt)
+
+
+def _in_parts() -> TransferConfig:
+    return TransferConfig(
+        multipart_threshold=_PART_BYTES + 1,
+        multipart_chunksize=_PART_BYTES,
+        max_concurrency=_PARTS_AT_ONCE,
+        num_download_attempts=_BROKEN_BODIES,
+        io_chunksize=_PIECE_BYTES,
+        preferred_transfer_client="classic",
+    )

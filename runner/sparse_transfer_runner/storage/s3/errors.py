@@ -1,0 +1,199 @@
+"""What a store's refusals mean: what is wrong, where, which right is missing, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProxyConnectionError,
+    SSLError,
+    UnauthorizedSSOTokenError,
+)
+from s3transfer.exceptions import RetriesExceededError
+
+from sparse_transfer_api.errors import AccessError, InputError, SparseTransferError, Transient
+
+from ..protocol import Missing
+
+RIGHTS = {
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "HeadBucket": "s3:ListBucket",
+    "PutObject": "s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "DeleteObject": "s3:DeleteObject",
+    "DeleteObjects": "s3:DeleteObject",
+}
+"""The right that a policy must grant for each operation."""
+
+_REFUSED = ("PreconditionFailed", "412", "ConditionalRequestConflict")
+
+_UNKNOWN = "{store} refused {operation} in spite of retries"
+_IDENTITY = (
+    "the workload identity was refused; check the role of the service account, and that the store "
+    "trusts its provider"
+)
+_HIDDEN = "; an object that does not exist is answered so too, where s3:ListBucket is missing"
+
+
+def _meaning(
+    kind: type[SparseTransferError], text: str, *codes: str
+) -> dict[str, tuple[type[SparseTransferError], str]]:
+    return dict.fromkeys(codes, (kind, text))
+
+
+_MEANINGS = {
+    **_meaning(
+        Missing, "{store} has no such bucket; check its name and the endpoint", "NoSuchBucket"
+    ),
+    **_meaning(
+        Missing,
+        "no such object in {store}; it was deleted, or never written",
+        *("NoSuchKey", "404", "NotFound"),
+    ),
+    **_meaning(
+        AccessError,
+        "access denied, the right {right} is missing; grant it to these credentials{hidden}",
+        *("AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"),
+    ),
+    **_meaning(
+        AccessError,
+        "{store} does not know these credentials; correct them",
+        *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidSecurity"),
+    ),
+    **_meaning(
+        AccessError,
+        "the session token is not valid any more; renew AWS_SESSION_TOKEN, or use workload "
+        "identity, which renews itself",
+        *("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"),
+    ),
+    **_meaning(
+        AccessError,
+        "the clock of this machine differs too much from that of {store}; set it by a time server",
+        "RequestTimeTooSkewed",
+    ),
+    **_meaning(
+        AccessError,
+        "the bucket is in another region; set spec.storage.s3.region to {region}",
+        *("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint", "301"),
+    ),
+    **_meaning(
+        AccessError,
+        "the encryption key of spec.storage.s3.kmsKeyId cannot be used",
+        *("KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException"),
+    ),
+    **_meaning(
+        InputError,
+        "refused by {store}; correct the address or the settings",
+        *("InvalidBucketName", "InvalidArgument", "InvalidRequest", "KeyTooLongError"),
+    ),
+    **_meaning(Transient, "was changed by somebody else meanwhile", *_REFUSED),
+}
+"""What the answers of a store mean, by their code."""
+
+_CREDENTIALS = (
+    "give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the Secret of spec.credentials (on one "
+    "machine in the environment), a service account with workload identity in spec.template, or "
+    "set spec.storage.s3.anonymous: true for a public bucket"
+)
+
+
+@contextmanager
+def explained_s3(uri: str, endpoint: str | None) -> Iterator[None]:
+    """Turns what boto3 raises about an address into errors that say what to do.
+
+    Raises:
+        Missing: Bucket or object does not exist.
+        AccessError: Credentials or rights do not suffice.
+        InputError: The address or a setting cannot be right.
+        Transient: The store could not be reached, or did not answer, in spite of retries.
+    """
+    try:
+        yield
+    except SparseTransferError:
+        raise
+    except (ClientError, BotoCoreError, Boto3Error, RetriesExceededError) as error:
+        raise translated(error, uri, endpoint) from error
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether a conditional write was refused because there is an object already."""
+    cause = _root(error)
+    return isinstance(cause, ClientError) and _code(cause) in _REFUSED
+
+
+def translated(error: Exception, uri: str, endpoint: str | None) -> SparseTransferError:
+    """Returns the error that says what happened to a request about an address."""
+    store = endpoint or "Amazon S3"
+    cause = _root(error)
+    if isinstance(cause, ClientError):
+        return _answer(cause, uri, store)
+    match cause:
+        case NoCredentialsError() | PartialCredentialsError():
+            return AccessError(f"{uri}: no complete credentials ({cause}); {_CREDENTIALS}")
+        case CredentialRetrievalError() | UnauthorizedSSOTokenError():
+            return AccessError(f"{uri}: credentials could not be had ({cause}); {_CREDENTIALS}")
+        case ParamValidationError():
+            return InputError(f"{uri}: not an address that a store can have ({cause})")
+        case SSLError():
+            return AccessError(
+                f"{uri}: the certificate of {store} is not trusted ({cause}); give its authorities "
+                "in spec.storage.s3.caBundle (on one machine AWS_CA_BUNDLE=FILE)"
+            )
+        case ProxyConnectionError():
+            return Transient(f"{uri}: {cause}; check spec.storage.s3.proxy")
+        case EndpointConnectionError():
+            return Transient(f"{uri}: {store} cannot be reached; check spec.storage.s3.endpoint")
+    return Transient(f"{uri}: {store} did not answer as it should, in spite of retries ({cause})")
+
+
+def _answer(error: ClientError, uri: str, store: str) -> SparseTransferError:
+    """Returns the error for what the store itself answered."""
+    code, operation = _code(error), error.operation_name
+    kind, meaning = _MEANINGS.get(code, (Transient, _UNKNOWN))
+    if operation == "AssumeRoleWithWebIdentity":
+        kind, meaning = AccessError, _IDENTITY
+    said = f"{code}: {error.response.get('Error', {}).get('Message', '')}".rstrip(": ")
+    hidden = _HIDDEN if operation in ("GetObject", "HeadObject") else ""
+    text = meaning.format(
+        store=store,
+        operation=operation,
+        right=RIGHTS.get(operation, operation),
+        region=_region_of(error),
+        hidden=hidden,
+    )
+    return kind(f"{uri}: {text} ({said})")
+
+
+def _region_of(error: ClientError) -> str:
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    details: dict[str, str] = dict(error.response.get("Error", {}))  # type: ignore[arg-type]
+    return headers.get("x-amz-bucket-region") or details.get("Region") or "the bucket's own"
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _root(error: BaseException) -> BaseException:
+    """Returns what a library's wrapper is about."""
+    if isinstance(error, RetriesExceededError):
+        return error.last_exception
+    if isinstance(error, Boto3Error):
+        known = (ClientError, BotoCoreError, RetriesExceededError)
+        inner = error.__cause__ or error.__context__
+        return _root(inner) if isinstance(inner, known) else error
+    return error
