@@ -8,7 +8,7 @@ UV := $(CURDIR)/$(BIN)/uv
 QUICKSTART := examples/quickstart
 SOURCES := api runner cli tests benchmarks
 
-.PHONY: help quickstart environment test test-api test-fast lint format crds lock clean
+.PHONY: help quickstart environment s3-server test test-api test-fast lint format crds lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ $(OLDEST)/.ready: requirements/api-oldest.txt $(BIN)/uv
 	@touch $@
 
 environment: $(VENV)/.dev ## Create the development environment in .venv
+
+s3-server: $(VENV)/.dev ## Build the S3 server that the tests of storage run against (needs Go)
+	$(BIN)/python -m tests.servers.versitygw
 
 # ---- the main job ------------------------------------------------------------------------------
 
