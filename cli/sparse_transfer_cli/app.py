@@ -47,9 +47,10 @@ SizeOption = Annotated[
     typer.Option(help="Which size of its family it is taken for."),
 ]
 ResultArgument = Annotated[
-    Path,
+    str,
     typer.Argument(
-        metavar="RESULT", help="A package stage's folder, or the folder above it.",
+        metavar="RESULT",
+        help="Path or address of a package stage's folder, or of a folder above it.",
         show_default=False,
     ),
 ]  # fmt: skip

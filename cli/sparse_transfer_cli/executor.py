@@ -15,11 +15,13 @@ from types import MappingProxyType
 from typing import Protocol
 
 from sparse_transfer_api.contract import PLAN, ExitCode, Stage
+from sparse_transfer_api.errors import SparseTransferError
 from sparse_transfer_api.handover import stage_document
 from sparse_transfer_api.records import Plan, Progress, StageResult
 from sparse_transfer_api.spec import SparseTransferExperiment
-from sparse_transfer_cli.experiment_file import experiment_folder, local_path
+from sparse_transfer_cli.experiment_file import experiment_folder
 from sparse_transfer_cli.stage_process import RUNNER, StageEnd, StopRequests, run_stage
+from sparse_transfer_runner.storage import place_for
 
 LOGS = "logs"
 """Folder beside the stages' folders that keeps what they wrote to standard error."""
@@ -139,11 +141,13 @@ class Executor:
 
 def _warnings(result: StageResult) -> list[str]:
     """Returns what a finished prepare warns of: worth knowing before training takes its minutes."""
-    manifest = local_path(result.manifest_uri or "")
-    if result.stage != Stage.PREPARE or manifest is None:
+    if result.stage != Stage.PREPARE or result.manifest_uri is None:
         return []
-    plan = manifest.with_name(PLAN)
-    return Plan.model_validate_json(plan.read_bytes()).warnings if plan.is_file() else []
+    try:
+        plan = place_for(result.manifest_uri.rpartition("/")[0]).read(PLAN)
+    except SparseTransferError:
+        return []  # the next stage will say what is wrong with it
+    return Plan.model_validate_json(plan).warnings
 
 
 def explain_failure(end: StageEnd) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,13 +15,13 @@ UNKNOWN = "-"
 _MEGABYTE = 1e6
 
 
-def print_summary(console: Console, results: Results, folder: Path) -> None:
+def print_summary(console: Console, results: Results, folder: str) -> None:
     """Prints the closing table.
 
     Args:
         console: Where to.
         results: What package measured.
-        folder: The package stage's folder.
+        folder: Path or address of the package stage's folder.
     """
     outcome = Table("Result", "dense", "shipped", "", box=SIMPLE_HEAD)
     for row in outcome_rows(results):
@@ -83,17 +82,17 @@ def engine_row(engine: EngineResult) -> tuple[str, ...]:
     )
 
 
-def paths(results: Results, folder: Path) -> dict[str, str]:
+def paths(results: Results, folder: str) -> dict[str, str]:
     """Returns where to find what a user takes away, by name."""
     return {
-        "recommended": str(folder / results.recommended.file),
-        "report": str(folder / "report.html"),
-        "deployment": str(folder / "deployment"),
-        "manifest": str(folder / MANIFEST),
+        "recommended": f"{folder}/{results.recommended.file}",
+        "report": f"{folder}/report.html",
+        "deployment": f"{folder}/deployment",
+        "manifest": f"{folder}/{MANIFEST}",
     }
 
 
-def closing_lines(results: Results, folder: Path) -> list[str]:
+def closing_lines(results: Results, folder: str) -> list[str]:
     """Returns what was noticed, the recommended file with its reason, and where the files are."""
     places = paths(results, folder)
     return [
@@ -109,10 +108,10 @@ def note_lines(engines: Sequence[EngineResult]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def recommended_lines(recommended: Recommended, folder: Path) -> list[str]:
+def recommended_lines(recommended: Recommended, folder: str) -> list[str]:
     """Returns the file to deploy and why."""
     return [
-        f"recommended  {folder / recommended.file}",
+        f"recommended  {folder}/{recommended.file}",
         f"             on {recommended.engine}: {recommended.reason}",
     ]
 

@@ -170,7 +170,7 @@ def test_the_report_is_written_again_without_touching_the_recorded_one(
     pytest.importorskip("jinja2", reason="pip install 'sparse-transfer[runner]'")
     monkeypatch.chdir(tmp_path)
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    write_report(output, None)
+    write_report(str(output), None)
     html = (tmp_path / "film-reviews-report.html").read_text("utf-8")
     assert "dense baseline" in html
     assert "sparse transfer" in html
@@ -180,4 +180,4 @@ def test_the_report_is_written_again_without_touching_the_recorded_one(
 def test_a_report_that_cannot_be_written_is_explained(output: Path, tmp_path: Path) -> None:
     pytest.importorskip("jinja2", reason="pip install 'sparse-transfer[runner]'")
     with pytest.raises(AccessError, match="choose another --output"):
-        write_report(output, tmp_path / "missing" / "report.html")
+        write_report(str(output), tmp_path / "missing" / "report.html")

@@ -33,7 +33,7 @@ def results() -> Results:
 
 def printed(results: Results, folder: Path, width: int = 120) -> str:
     console = Console(file=io.StringIO(), width=width)
-    print_summary(console, results, folder)
+    print_summary(console, results, str(folder))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -56,7 +56,7 @@ def test_the_table_shows_every_promised_figure(results: Results, figure: str) ->
 def test_paths_are_never_folded(results: Results) -> None:
     folder = Path("/a/very/long/place") / ("x" * 100)
     text = printed(results, folder, width=60)
-    for path in paths(results, folder).values():
+    for path in paths(results, str(folder)).values():
         assert path in text
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sparse_transfer_cli.console import stdout
 from sparse_transfer_cli.display import JsonLinesDisplay, ProgressStyle, shows_bars
-from sparse_transfer_cli.finished import find_finished
+from sparse_transfer_cli.finished import Finished, find_finished
 from sparse_transfer_cli.requirements import require
 from sparse_transfer_cli.summary import engine_table, note_lines, recommended_lines
 
@@ -23,16 +24,22 @@ class BenchmarkArguments:
     threads: int | None = None
 
 
-def measure(path: Path, arguments: BenchmarkArguments, style: ProgressStyle) -> None:
+def measure(result: str, arguments: BenchmarkArguments, style: ProgressStyle) -> None:
     """Measures and shows latencies and speed-ups; what the experiment recorded stays as it is.
 
     Args:
-        path: Where the experiment's result lies.
+        result: Path or address of the experiment's result.
         arguments: What to measure.
         style: A table, or one JSON line.
     """
-    finished = find_finished(path)
     require(("numpy", "onnxruntime"), "runner")
+    from sparse_transfer_cli.within_reach import within_reach
+
+    with TemporaryDirectory() as folder:
+        _measure(find_finished(within_reach(result, Path(folder), stages=False)), arguments, style)
+
+
+def _measure(finished: Finished, arguments: BenchmarkArguments, style: ProgressStyle) -> None:
     from sparse_transfer_runner.packaging.remeasure import remeasure
 
     console = stdout()
@@ -50,6 +57,6 @@ def measure(path: Path, arguments: BenchmarkArguments, style: ProgressStyle) -> 
     console.print(engine_table(found.engines))
     lines = [
         *note_lines(found.engines),
-        *recommended_lines(found.recommended, finished.package),
+        *recommended_lines(found.recommended, str(finished.package)),
     ]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

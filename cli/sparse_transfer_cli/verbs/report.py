@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import TypeAdapter
 
@@ -16,13 +17,13 @@ _HISTORY = "history.json"
 _EVALUATION = "evaluation.json"
 
 
-def write_report(path: Path, output: Path | None) -> None:
+def write_report(result: str, output: Path | None) -> None:
     """Writes the report, by default into the current folder.
 
     The one that package wrote stays as it is: its digest is in the manifest.
 
     Args:
-        path: Where the experiment's result lies.
+        result: Path or address of the experiment's result.
         output: The HTML file.
 
     Raises:
@@ -30,9 +31,12 @@ def write_report(path: Path, output: Path | None) -> None:
             cannot be written.
     """
     require(("jinja2",), "runner")
-    finished = find_finished(path)
-    target = output or Path(f"{finished.experiment.metadata.name}-report.html")
-    html = _render(finished)
+    from sparse_transfer_cli.within_reach import within_reach
+
+    with TemporaryDirectory() as folder:
+        finished = find_finished(within_reach(result, Path(folder), stages=True))
+        target = output or Path(f"{finished.experiment.metadata.name}-report.html")
+        html = _render(finished)
     try:
         target.write_text(html, encoding="utf-8")
     except OSError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from sparse_transfer_api.acceptance import judge
-from sparse_transfer_api.contract import ENV_CATALOG, ExitCode, Stage
+from sparse_transfer_api.contract import ENV_CATALOG, MANIFEST, ExitCode, Stage
 from sparse_transfer_api.errors import OutputVanished
 from sparse_transfer_api.records import Manifest, StageResult
 from sparse_transfer_api.results import Results
@@ -24,11 +24,14 @@ from sparse_transfer_cli.display import (
     terminal_display,
 )
 from sparse_transfer_cli.executor import Executor, RunEnd, explain_failure
-from sparse_transfer_cli.experiment_file import experiment_from, local_path, read_experiment
+from sparse_transfer_cli.experiment_file import default_cache, experiment_from, read_experiment
 from sparse_transfer_cli.original_arguments import OriginalArguments, experiment_document
 from sparse_transfer_cli.requirements import require_runner
 from sparse_transfer_cli.stage_process import RUNNER
 from sparse_transfer_cli.summary import acceptance_lines, paths, print_summary
+from sparse_transfer_runner.storage import place_for
+from sparse_transfer_runner.storage.protocol import Missing
+from sparse_transfer_runner.storage.settings import settings_of, using
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,16 @@ def run(experiment: SparseTransferExperiment, options: RunOptions, again: str) -
     console = stdout()
     bars = shows_bars(options.style, console)
     lines = JsonLinesDisplay()
-    with terminal_display(console) if bars else nullcontext(lines) as display:
-        end = Executor(experiment, display, options.command, options.environment()).run()
-    if end.exit_code != ExitCode.DONE:
-        return _unfinished(end, again)
-    folder, results = _outcome(end.results[Stage.PACKAGE])
+    storage = experiment.spec.storage
+    environment = {**default_cache(storage), **options.environment()}
+    with (
+        using(settings_of(storage)),
+        terminal_display(console) if bars else nullcontext(lines) as display,
+    ):
+        end = Executor(experiment, display, options.command, environment).run()
+        if end.exit_code != ExitCode.DONE:
+            return _unfinished(end, again)
+        folder, results = _outcome(end.results[Stage.PACKAGE])
     missed = judge(experiment.spec.acceptance, results)
     if not bars:
         lines.line(
@@ -122,18 +130,19 @@ def _unfinished(end: RunEnd, again: str) -> int:
     return end.exit_code
 
 
-def _outcome(result: StageResult) -> tuple[Path, Results]:
-    """Reads the package stage's folder and what it measured, from its manifest.
+def _outcome(result: StageResult) -> tuple[str, Results]:
+    """Reads where the package stage's folder is and what it measured, from its manifest.
 
     Raises:
         OutputVanished: The manifest is gone, or holds no results.
     """
-    path = local_path(result.manifest_uri or "")
-    if path is None or not path.is_file():
-        raise OutputVanished(
-            f"{result.manifest_uri}: package succeeded, but its manifest is not there"
+    place = place_for((result.manifest_uri or "").removesuffix(f"/{MANIFEST}"))
+    try:
+        manifest = Manifest.model_validate_json(place.read(MANIFEST))
+    except Missing as error:
+        raise OutputVanished(f"package succeeded, but its manifest is not there: {error}") from (
+            error
         )
-    manifest = Manifest.model_validate_json(path.read_bytes())
     if manifest.results is None:
-        raise OutputVanished(f"{path}: holds no results; move its folder away and run again")
-    return path.parent, manifest.results
+        raise OutputVanished(f"{place.uri}: holds no results; move it away and run again")
+    return str(place.folder or place.uri), manifest.results
