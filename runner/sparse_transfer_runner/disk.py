@@ -19,8 +19,12 @@ _FULL_BYTES = 1 << 20
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: Path, instead: str = "another output.uri") -> Iterator[None]:
     """Turns the operating system's refusals about ``path`` into errors that say what to do.
+
+    Args:
+        path: A file or folder; it need not exist.
+        instead: What the user may choose in its place.
 
     Raises:
         Transient: The disk or the quota is full.
@@ -34,14 +38,14 @@ def explained(path: Path) -> Iterator[None]:
         # Libraries that write by themselves wrap the system's refusal in errors of their own.
         if _is_full(path, error):
             raise Transient(
-                f"{path}: no space left on the device; free some, or choose another output.uri"
+                f"{path}: no space left on the device; free some, or choose {instead}"
             ) from error
         if not isinstance(error, OSError):
             raise
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
             raise AccessError(
                 f"{error.filename or path}: cannot be used ({error.strerror}); "
-                "choose an output.uri where this user may read and write"
+                f"choose {instead}, where this user may read and write"
             ) from error
         raise
 
