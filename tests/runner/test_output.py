@@ -103,7 +103,7 @@ def test_half_published_files_of_a_killed_attempt_are_replaced(tmp_path: Path) -
 def test_a_full_disk_passes_and_a_forbidden_place_does_not(tmp_path: Path) -> None:
     with pytest.raises(Transient, match="no space left"), explained(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with pytest.raises(AccessError, match="choose an output"), explained(tmp_path):
+    with pytest.raises(AccessError, match="choose another output"), explained(tmp_path):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(tmp_path))
 
 
