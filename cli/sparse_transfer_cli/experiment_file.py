@@ -11,9 +11,9 @@ from urllib.parse import unquote
 
 import yaml
 
-from sparse_transfer_api.contract import API_VERSION, ENV_CACHE, KIND
+from sparse_transfer_api.contract import API_VERSION, KIND
 from sparse_transfer_api.errors import AccessError, InputError, Problem
-from sparse_transfer_api.spec import SparseTransferExperiment, Storage, parse_experiment
+from sparse_transfer_api.spec import SparseTransferExperiment, parse_experiment
 from sparse_transfer_cli.yaml_source import documents
 
 DEFAULT_OUTPUT = "file://./runs"
@@ -133,18 +133,6 @@ def file_uri(text: str, folder: Path) -> str:
 def local_path(uri: str) -> Path | None:
     """Returns the path of a ``file://`` address, and None for every other scheme."""
     return Path(unquote(uri.removeprefix(_FILE))) if uri.startswith(_FILE) else None
-
-
-def default_cache(storage: Storage) -> dict[str, str]:
-    """Returns the environment that gives this machine's stages a cache, where nobody names one.
-
-    Args:
-        storage: The experiment's; a cache of its own is used instead.
-    """
-    if os.environ.get(ENV_CACHE) or storage.cache.claim or storage.cache.host_path:
-        return {}
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return {ENV_CACHE: str(Path(caches) / "sparse-transfer")}
 
 
 def experiment_folder(experiment: SparseTransferExperiment) -> Path | None:

@@ -24,14 +24,14 @@ from sparse_transfer_cli.display import (
     terminal_display,
 )
 from sparse_transfer_cli.executor import Executor, RunEnd, explain_failure
-from sparse_transfer_cli.experiment_file import default_cache, experiment_from, read_experiment
+from sparse_transfer_cli.experiment_file import experiment_from, read_experiment
 from sparse_transfer_cli.original_arguments import OriginalArguments, experiment_document
 from sparse_transfer_cli.requirements import require_runner
 from sparse_transfer_cli.stage_process import RUNNER
+from sparse_transfer_cli.storage import reaching
 from sparse_transfer_cli.summary import acceptance_lines, paths, print_summary
 from sparse_transfer_runner.storage import place_for
 from sparse_transfer_runner.storage.protocol import Missing
-from sparse_transfer_runner.storage.settings import settings_of, using
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,11 @@ def run(experiment: SparseTransferExperiment, options: RunOptions, again: str) -
     console = stdout()
     bars = shows_bars(options.style, console)
     lines = JsonLinesDisplay()
-    storage = experiment.spec.storage
-    environment = {**default_cache(storage), **options.environment()}
     with (
-        using(settings_of(storage)),
+        reaching(experiment.spec.storage) as caching,
         terminal_display(console) if bars else nullcontext(lines) as display,
     ):
+        environment = {**caching, **options.environment()}
         end = Executor(experiment, display, options.command, environment).run()
         if end.exit_code != ExitCode.DONE:
             return _unfinished(end, again)

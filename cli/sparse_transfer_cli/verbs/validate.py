@@ -11,6 +11,7 @@ from sparse_transfer_api.spec import SparseTransferSpec
 from sparse_transfer_cli.console import stderr, stdout
 from sparse_transfer_cli.experiment_file import read_experiment
 from sparse_transfer_cli.requirements import require, require_runner
+from sparse_transfer_cli.storage import reaching
 from sparse_transfer_cli.summary import percent
 
 
@@ -40,7 +41,8 @@ def validate_file(path: Path, *, data: bool, model: bool, catalog: Path | None) 
         checks.append(lambda: _check_data(spec))
     if model:
         checks.append(lambda: _check_model(spec, catalog))
-    errors = [error for check in checks if (error := _attempt(check)) is not None]
+    with reaching(spec.storage):
+        errors = [error for check in checks if (error := _attempt(check)) is not None]
     for error in errors[1:]:
         stderr().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
     if errors:

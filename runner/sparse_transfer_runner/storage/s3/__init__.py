@@ -45,6 +45,8 @@ class S3Source:
             return _fetched(uri, bucket, f"{prefix}/", found)
         single = [each for each in bucket.listed(prefix) if each.key == prefix]
         folder, _, name = prefix.rpartition("/")
+        if not single:
+            raise Missing(f"{uri}: nothing is there{_around(bucket, prefix)}")
         return _fetched(uri, bucket, f"{folder}/" if folder else "", single) / name
 
 
@@ -130,7 +132,7 @@ def _located(uri: str) -> tuple[Bucket, str]:
     if not name:
         raise InputError(f"{uri}: expected s3://BUCKET/path")
     s3 = settings().s3
-    return Bucket(client(s3), exclusive_client(s3), name, s3.endpoint, encryption(s3)), prefix
+    return Bucket(client(s3), exclusive_client(s3), name, encryption(s3)), prefix
 
 
 def _fetched(uri: str, bucket: Bucket, prefix: str, objects: Sequence[Listed]) -> Path:
@@ -139,7 +141,7 @@ def _fetched(uri: str, bucket: Bucket, prefix: str, objects: Sequence[Listed]) -
         raise Missing(f"{uri}: nothing is there{_around(bucket, prefix)}")
     paths = _paths(uri, bucket, prefix, objects)
     state = [(path, each.size_bytes, each.etag) for path, each in paths.items()]
-    identity = identity_of(["s3", bucket.endpoint, bucket.name, prefix, state])
+    identity = identity_of(["s3", bucket.store, bucket.name, prefix, state])
 
     def download(folder: Path) -> Mapping[str, str]:
         wanted = [

@@ -69,15 +69,18 @@ class Bucket:
         client: Of the store.
         exclusive: A client whose uploads never replace an object.
         name: The bucket's.
-        endpoint: For messages; None for Amazon's.
         parameters: Added to every upload, such as encryption.
     """
 
     client: S3Client
     exclusive: S3Client
     name: str
-    endpoint: str | None
     parameters: dict[str, Any]
+
+    @property
+    def store(self) -> str:
+        """The store's address."""
+        return self.client.meta.endpoint_url
 
     def uri(self, key: str) -> str:
         """Returns an object's address."""
@@ -86,7 +89,7 @@ class Bucket:
     @contextmanager
     def explained(self, key: str) -> Iterator[None]:
         """Turns what goes wrong with an object into errors that say what to do."""
-        with explained_s3(self.uri(key), self.endpoint):
+        with explained_s3(self.uri(key), self.store):
             try:
                 yield
             except HTTPError as error:

@@ -112,7 +112,7 @@ _CREDENTIALS = (
 
 
 @contextmanager
-def explained_s3(uri: str, endpoint: str | None) -> Iterator[None]:
+def explained_s3(uri: str, store: str) -> Iterator[None]:
     """Turns what boto3 raises about an address into errors that say what to do.
 
     Raises:
@@ -126,7 +126,7 @@ def explained_s3(uri: str, endpoint: str | None) -> Iterator[None]:
     except SparseTransferError:
         raise
     except (ClientError, BotoCoreError, Boto3Error, RetriesExceededError) as error:
-        raise translated(error, uri, endpoint) from error
+        raise translated(error, uri, store) from error
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -135,9 +135,8 @@ def is_refusal(error: BaseException) -> bool:
     return isinstance(cause, ClientError) and _code(cause) in _REFUSED
 
 
-def translated(error: Exception, uri: str, endpoint: str | None) -> SparseTransferError:
+def translated(error: Exception, uri: str, store: str) -> SparseTransferError:
     """Returns the error that says what happened to a request about an address."""
-    store = endpoint or "Amazon S3"
     cause = _root(error)
     if isinstance(cause, ClientError):
         return _answer(cause, uri, store)
