@@ -28,19 +28,19 @@ Rewrite = Callable[[Request], Request | Reply]
 """Changes a request before it is forwarded, or answers it."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Call:
     """A call that came to the proxy.
 
     Args:
         request: Its head.
         fault: What it met.
-        status: Of the answer; None where there was none.
+        status: Of the server's answer or the proxy's; None where there was none.
     """
 
     request: Request
     fault: Fault | None
-    status: int | None
+    status: int | None = None
 
     @property
     def operation(self) -> str:
@@ -107,31 +107,29 @@ class FaultProxy:
 
     async def _exchange(self, request: Request, client: _Streams, server: _Streams) -> bool:
         """Passes one call on and its answer back; returns whether the connection may go on."""
-        if request.method == "CONNECT":
-            self.calls.append(Call(request, None, 200))
-            await _tunnel(client, server)
-            return False
         rewritten = self.rewrite(request) if self.rewrite else request
         fault = rewritten if isinstance(rewritten, Reply) else self.schedule.fault_for(request)
-        status = None
+        # Recorded before the client sees anything, who may look at the records right after.
+        call = Call(request, fault)
+        self.calls.append(call)
+        if request.method == "CONNECT":
+            await _tunnel(client, server)
+            return False
+        if isinstance(fault, Delay):
+            await asyncio.sleep(fault.seconds)
+        if fault == Reset():
+            raise _Broken(hard=True)
+        if isinstance(fault, Reply):
+            call.status = fault.status
+            return await _reply(request, fault, client)
+        assert isinstance(rewritten, Request)
+        answer, sending = await _ask(rewritten, fault, client, server)
+        call.status = answer.status
         try:
-            if isinstance(fault, Delay):
-                await asyncio.sleep(fault.seconds)
-            if fault == Reset():
-                raise _Broken(hard=True)
-            if isinstance(fault, Reply):
-                status = fault.status
-                return await _reply(request, fault, client)
-            assert isinstance(rewritten, Request)
-            answer, sending = await _ask(rewritten, fault, client, server)
-            status = answer.status
-            try:
-                await _give_back(request, answer, fault, client[1], server[0])
-            finally:
-                going_on = await _settled(sending)
-            return going_on and "close" not in answer.headers.get("connection", "")
+            await _give_back(request, answer, fault, client[1], server[0])
         finally:
-            self.calls.append(Call(request, fault, status))
+            going_on = await _settled(sending)
+        return going_on and "close" not in answer.headers.get("connection", "")
 
 
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
