@@ -100,8 +100,8 @@ class FaultProxy:
                         break
         except _Broken as broken:
             hard = broken.hard
-        except (ConnectionError, asyncio.IncompleteReadError):
-            hard = True
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            hard = True  # when cancelled, at the proxy's end, nobody waits for this task any more
         finally:
             await _close(writer, hard=hard)
 

@@ -43,7 +43,8 @@ class S3Source:
         found = bucket.listed(f"{prefix}/")
         if found:
             return _fetched(uri, bucket, f"{prefix}/", found)
-        single = [each for each in bucket.listed(prefix) if each.key == prefix]
+        # Of all keys that begin so, the very key is the first.
+        single = [each for each in bucket.listed(prefix, most=1) if each.key == prefix]
         folder, _, name = prefix.rpartition("/")
         if not single:
             raise Missing(f"{uri}: nothing is there{_around(bucket, prefix)}")

@@ -35,6 +35,7 @@ from .objects import Download, Listed, Upload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import PaginatorConfigTypeDef
 
 _PART_BYTES = 8 << 20
 """Files above are moved in parts of this size."""
@@ -95,13 +96,19 @@ class Bucket:
             except HTTPError as error:
                 raise ResponseStreamingError(error=error) from error
 
-    def listed(self, prefix: str) -> list[Listed]:
-        """Returns the objects whose keys begin so; markers of empty folders are left out."""
+    def listed(self, prefix: str, most: int | None = None) -> list[Listed]:
+        """Returns the objects whose keys begin so; markers of empty folders are left out.
+
+        Args:
+            prefix: What the keys begin with.
+            most: How many to ask for, the first by code point; None for all.
+        """
         pages = self.client.get_paginator("list_objects_v2")
+        limit: PaginatorConfigTypeDef = {} if most is None else {"MaxItems": most, "PageSize": most}
         with self.explained(prefix):
             return [
                 Listed(each["Key"], each["Size"], each["ETag"])
-                for page in pages.paginate(Bucket=self.name, Prefix=prefix)
+                for page in pages.paginate(Bucket=self.name, Prefix=prefix, PaginationConfig=limit)
                 for each in page.get("Contents", ())
                 if not each["Key"].endswith("/")
             ]

@@ -70,17 +70,17 @@ def _client(
     settings_json: str, environment: tuple[tuple[str, str], ...], *, exclusive: bool
 ) -> S3Client:
     settings = S3Storage.model_validate_json(settings_json)
-    session = boto3.session.Session()
-    made = session.client(
-        "s3",
-        endpoint_url=settings.endpoint,
-        region_name=settings.region or session.region_name or _DEFAULT_REGION,
-        config=_config(settings),
-    )
+    made = _session(settings).client("s3", endpoint_url=settings.endpoint, config=_config(settings))
     if exclusive:
         for operation in ("PutObject", "CompleteMultipartUpload"):
             made.meta.events.register(f"before-parameter-build.s3.{operation}", _unless_there)
     return made
+
+
+def _session(settings: S3Storage) -> boto3.session.Session:
+    # Clusters that hand out workload identities set AWS_REGION, which boto3 alone does not read.
+    region = settings.region or os.environ.get("AWS_REGION") or boto3.session.Session().region_name
+    return boto3.session.Session(region_name=region or _DEFAULT_REGION)
 
 
 def _config(settings: S3Storage) -> Config:
