@@ -9,57 +9,44 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import (
-    FlexibleChecksumError,
-    IncompleteReadError,
-    ReadTimeoutError,
-    ResponseStreamingError,
-)
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from botocore.exceptions import ResponseStreamingError
 from urllib3.exceptions import HTTPError
 
+from sparse_transfer_api.errors import AccessError
 from sparse_transfer_runner.digests import sha256_of
 
 from ..parallel import at_once
 from ..protocol import Damaged
+from .attempts import ATTEMPTS, persistently
 from .client import CONNECTIONS
-from .errors import explained_s3, is_refusal
+from .errors import explained_s3, is_missing, is_refusal
 from .objects import Download, Listed, Upload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import PaginatorConfigTypeDef
 
+_LOG = logging.getLogger(__name__)
 _PART_BYTES = 8 << 20
 """Files above are moved in parts of this size."""
 _PARTS_AT_ONCE = 4
 _PIECE_BYTES = 1 << 18
-_BROKEN_BODIES = 8
-"""Tries for a body that breaks off or stalls; requests have botocore's own."""
+_FETCHES = 2
+"""Of an object that does not arrive as it was written."""
 _DIGEST = "sha256"
 """Metadata of the objects that we write: what a reader checks the content against."""
 _WRITER = "writer"
 """Metadata that tells one's own object, written by a request whose answer was lost."""
 _DELETED_AT_ONCE = 1000
 """The protocol's limit."""
-
-_BREAKS = (
-    FlexibleChecksumError,
-    HTTPError,
-    IncompleteReadError,
-    ReadTimeoutError,
-    ResponseStreamingError,
-)
-"""What can happen after a request was answered, while its body arrives."""
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -136,10 +123,24 @@ class Bucket:
                         "DeleteObjects",
                     )
 
+    def abort_uploads(self, prefix: str) -> None:
+        """Aborts the unfinished uploads of keys that begin so, as far as rights allow."""
+        try:
+            with self.explained(prefix):
+                pages = self.client.get_paginator("list_multipart_uploads")
+                for page in pages.paginate(Bucket=self.name, Prefix=prefix):
+                    for upload in page.get("Uploads", ()):
+                        self.client.abort_multipart_upload(
+                            Bucket=self.name, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+        except AccessError as error:
+            # Housekeeping: a lifecycle rule of the bucket does the same, where rights are few.
+            _LOG.debug("unfinished uploads are left to the bucket's rules: %s", error)
+
     def read(self, key: str) -> bytes:
         """Returns the content of an object that fits into memory."""
         with self.explained(key):
-            return _persistently(
+            return persistently(
                 lambda: self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
             )
 
@@ -152,19 +153,17 @@ class Bucket:
             writer: Unique; tells a success whose answer was lost from another's object.
         """
         with self.explained(key):
-            try:
-                self.exclusive.put_object(
+            return self._written(
+                key,
+                writer,
+                lambda: self.exclusive.put_object(
                     Bucket=self.name,
                     Key=key,
                     Body=content,
                     Metadata={_WRITER: writer},
                     **self.parameters,
-                )
-            except self.client.exceptions.ClientError as error:
-                if not is_refusal(error):
-                    raise
-                return self._metadata(key).get(_WRITER) == writer
-        return True
+                ),
+            )
 
     def put(self, key: str, source: Path) -> None:
         """Writes an object, in the place of one of the same name."""
@@ -208,29 +207,41 @@ class Bucket:
 
     def _upload(self, file: Upload, writer: str) -> bool:
         described = {_DIGEST: file.sha256, _WRITER: writer}
+
+        def in_parts() -> None:
+            self.exclusive.upload_file(
+                str(file.source),
+                self.name,
+                file.key,
+                ExtraArgs={"Metadata": described, **self.parameters},
+                Config=_in_parts(),
+            )
+
+        def whole() -> None:
+            self.exclusive.put_object(
+                Bucket=self.name,
+                Key=file.key,
+                Body=file.source.read_bytes(),
+                ChecksumSHA256=base64.b64encode(bytes.fromhex(file.sha256)).decode(),
+                Metadata=described,
+                **self.parameters,
+            )
+
+        large = file.source.stat().st_size > _PART_BYTES
         with self.explained(file.key):
-            try:
-                if file.source.stat().st_size > _PART_BYTES:
-                    self.exclusive.upload_file(
-                        str(file.source),
-                        self.name,
-                        file.key,
-                        ExtraArgs={"Metadata": described, **self.parameters},
-                        Config=_in_parts(),
-                    )
-                else:
-                    self.exclusive.put_object(
-                        Bucket=self.name,
-                        Key=file.key,
-                        Body=file.source.read_bytes(),
-                        ChecksumSHA256=base64.b64encode(bytes.fromhex(file.sha256)).decode(),
-                        Metadata=described,
-                        **self.parameters,
-                    )
-            except Exception as error:
-                if not is_refusal(error):
-                    raise
-                return self._metadata(file.key).get(_WRITER) == writer
+            return self._written(file.key, writer, in_parts if large else whole)
+
+    def _written(self, key: str, writer: str, write: Callable[[], object]) -> bool:
+        """Returns whether a conditional write succeeded, of which an answer may have been lost."""
+        try:
+            persistently(write)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            metadata = self._metadata_if_any(key)
+            if metadata is None:
+                raise
+            return metadata.get(_WRITER) == writer
         return True
 
     def _download_whole(self, wanted: Download) -> str:
@@ -245,47 +256,50 @@ class Bucket:
                     file.write(piece)
             return digest.hexdigest(), answer["Metadata"]
 
-        with self.explained(wanted.key):
-            found, metadata = _persistently(attempt)
-        return self._checked(wanted, found, metadata)
+        return self._intact(wanted, lambda: persistently(attempt))
 
     def _download_in_parts(self, wanted: Download, check: Callable[[], None]) -> str:
-        with self.explained(wanted.key):
+        def attempt() -> tuple[str, dict[str, str]]:
             metadata = self._metadata(wanted.key)
-            _persistently(
-                lambda: self.client.download_file(
-                    self.name,
-                    wanted.key,
-                    str(wanted.target),
-                    Callback=lambda _: check(),
-                    Config=_in_parts(),
-                )
+            self.client.download_file(
+                self.name,
+                wanted.key,
+                str(wanted.target),
+                Callback=lambda _: check(),
+                Config=_in_parts(),
             )
-        return self._checked(wanted, sha256_of(wanted.target), metadata)
+            return sha256_of(wanted.target), metadata
 
-    def _checked(self, wanted: Download, found: str, metadata: dict[str, str]) -> str:
-        expected = wanted.sha256 or metadata.get(_DIGEST)
-        if expected not in (None, found):
-            wanted.target.unlink()
-            raise Damaged(
-                f"{self.uri(wanted.key)}: what arrived has sha256 {found[:12]}…, but "
-                f"{str(expected)[:12]}… was written; it was damaged in the store or on the way: "
-                "write it again"
-            )
-        return found
+        return self._intact(wanted, lambda: persistently(attempt))
+
+    def _intact(self, wanted: Download, fetched: Callable[[], tuple[str, dict[str, str]]]) -> str:
+        """Returns the digest of what was fetched, after comparing it with what was written.
+
+        Parts come without checksums of their own; so what differs is fetched once more.
+        """
+        for _ in range(_FETCHES):
+            with self.explained(wanted.key):
+                found, metadata = fetched()
+            expected = wanted.sha256 or metadata.get(_DIGEST)
+            if expected in (None, found):
+                return found
+        wanted.target.unlink()
+        raise Damaged(
+            f"{self.uri(wanted.key)}: what arrived has sha256 {found[:12]}…, but "
+            f"{str(expected)[:12]}… was written; it was damaged in the store or on the way: "
+            "write it again"
+        )
 
     def _metadata(self, key: str) -> dict[str, str]:
         return self.client.head_object(Bucket=self.name, Key=key)["Metadata"]
 
-
-def _persistently(attempt: Callable[[], Result]) -> Result:
-    """Returns what an attempt gives, made again while the body of its answer breaks off."""
-    return Retrying(
-        retry=retry_if_exception_type(_BREAKS),
-        stop=stop_after_attempt(_BROKEN_BODIES),
-        wait=wait_random_exponential(multiplier=0.2, max=10),
-        reraise=True,
-    )(attempt)
+    def _metadata_if_any(self, key: str) -> dict[str, str] | None:
+        try:
+            return self._metadata(key)
+        except self.client.exceptions.ClientError as error:
+            if not is_missing(error):
+                raise
+            return None
 
 
 def _in_parts() -> TransferConfig:
@@ -293,7 +307,7 @@ def _in_parts() -> TransferConfig:
         multipart_threshold=_PART_BYTES + 1,
         multipart_chunksize=_PART_BYTES,
         max_concurrency=_PARTS_AT_ONCE,
-        num_download_attempts=_BROKEN_BODIES,
+        num_download_attempts=ATTEMPTS,
         io_chunksize=_PIECE_BYTES,
         preferred_transfer_client="classic",
     )

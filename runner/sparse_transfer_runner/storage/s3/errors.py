@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from boto3.exceptions import Boto3Error
@@ -34,12 +34,16 @@ RIGHTS = {
     "UploadPart": "s3:PutObject",
     "CompleteMultipartUpload": "s3:PutObject",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
     "DeleteObject": "s3:DeleteObject",
     "DeleteObjects": "s3:DeleteObject",
 }
 """The right that a policy must grant for each operation."""
 
-_REFUSED = ("PreconditionFailed", "412", "ConditionalRequestConflict")
+_MISSING = ("NoSuchKey", "404", "NotFound")
+_REFUSED = ("PreconditionFailed", "412", "NoSuchUpload")
+"""Of a conditional write; an upload that has ended may have ended well."""
+_CONFLICT = "ConditionalRequestConflict"
 
 _UNKNOWN = "{store} refused {operation} in spite of retries"
 _IDENTITY = (
@@ -62,7 +66,7 @@ _MEANINGS = {
     **_meaning(
         Missing,
         "no such object in {store}; it was deleted, or never written",
-        *("NoSuchKey", "404", "NotFound"),
+        *_MISSING,
     ),
     **_meaning(
         AccessError,
@@ -100,7 +104,7 @@ _MEANINGS = {
         "refused by {store}; correct the address or the settings",
         *("InvalidBucketName", "InvalidArgument", "InvalidRequest", "KeyTooLongError"),
     ),
-    **_meaning(Transient, "was changed by somebody else meanwhile", *_REFUSED),
+    **_meaning(Transient, "was changed by somebody else meanwhile", *_REFUSED, _CONFLICT),
 }
 """What the answers of a store mean, by their code."""
 
@@ -131,8 +135,22 @@ def explained_s3(uri: str, store: str) -> Iterator[None]:
 
 def is_refusal(error: BaseException) -> bool:
     """Whether a conditional write was refused because there is an object already."""
+    return _is_answer(error, _REFUSED)
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether a conditional write met another one that was not decided yet; it may be repeated."""
+    return _is_answer(error, (_CONFLICT,))
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether an object does not exist."""
+    return _is_answer(error, _MISSING)
+
+
+def _is_answer(error: BaseException, codes: Collection[str]) -> bool:
     cause = _root(error)
-    return isinstance(cause, ClientError) and _code(cause) in _REFUSED
+    return isinstance(cause, ClientError) and _code(cause) in codes
 
 
 def translated(error: Exception, uri: str, store: str) -> SparseTransferError:
