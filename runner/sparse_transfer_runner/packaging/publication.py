@@ -11,7 +11,7 @@ from sparse_transfer_api.contract import TEACHER_FOLDER, Stage
 from sparse_transfer_api.records import Manifest
 from sparse_transfer_api.results import Artifact, Results
 from sparse_transfer_runner.digests import sha256_of
-from sparse_transfer_runner.provenance import provenance
+from sparse_transfer_runner.provenance import stage_provenance
 from sparse_transfer_runner.stages.context import StageContext
 from sparse_transfer_runner.training.outputs import HISTORY
 
@@ -45,8 +45,7 @@ def provisional_manifest(
         files=[],
         results=results,
         provenance={
-            **provenance(),
-            "experiment": context.experiment.to_json_dict(),
+            **stage_provenance(context.experiment, context.earlier),
             **made_with,
         },
         licences=licences,

@@ -17,7 +17,7 @@ from sparse_transfer_api.spec import SparseTransferExperiment
 from sparse_transfer_runner.disk import explained
 from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.progress import Reporter
-from sparse_transfer_runner.provenance import provenance
+from sparse_transfer_runner.provenance import stage_provenance
 from sparse_transfer_runner.storage import place_for
 from sparse_transfer_runner.storage.protocol import Place
 from sparse_transfer_runner.storage.settings import scratch_folder, settings_of, using
@@ -110,11 +110,16 @@ class StageRun:
                 digests=dict(outcome.digests),
                 headline=dict(outcome.headline),
             )
-            work.complete(self._manifest(folder, outcome, result, started))
+            work.complete(self._manifest(folder, earlier, outcome, result, started))
         return result
 
     def _manifest(
-        self, folder: StageFolder, outcome: StageOutcome, result: StageResult, started: datetime
+        self,
+        folder: StageFolder,
+        earlier: Mapping[str, StageFolder],
+        outcome: StageOutcome,
+        result: StageResult,
+        started: datetime,
     ) -> Manifest:
         created = datetime.now(UTC)
         return Manifest(
@@ -126,8 +131,7 @@ class StageRun:
             results=outcome.results,
             artifacts=list(outcome.artifacts),
             provenance={
-                **provenance(),
-                "experiment": self.experiment.to_json_dict(),
+                **stage_provenance(self.experiment, earlier, {} if earlier else outcome.digests),
                 "seconds": round((created - started).total_seconds(), 1),
                 **outcome.provenance,
             },

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from sparse_transfer_api.contract import TEACHER_FOLDER
 from sparse_transfer_api.records import Manifest
 from sparse_transfer_runner.output import Attempt, StageFolder
-from sparse_transfer_runner.provenance import provenance
+from sparse_transfer_runner.provenance import stage_provenance
 from sparse_transfer_runner.recipes import parse_recipe
 from sparse_transfer_runner.storage import fetch
 
@@ -45,7 +45,7 @@ def train_baseline(task: Task, share: float) -> StageFolder:
                 key=key,
                 created=datetime.now(UTC),
                 files=[],
-                provenance=provenance(),
+                provenance=stage_provenance(task.context.experiment, task.context.earlier),
             )
         )
     return folder
