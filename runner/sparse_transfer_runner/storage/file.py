@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -16,6 +16,7 @@ from sparse_transfer_api.records import FileEntry
 from sparse_transfer_runner.digests import sha256_of
 from sparse_transfer_runner.disk import explained, write_exclusively
 
+from .file_digests import digests
 from .protocol import Damaged, Missing, StoredFile
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
@@ -56,9 +57,7 @@ class FilePlace:
     def files(self) -> list[StoredFile]:
         """Returns all complete files below; what is being written is hidden by its name."""
         with explained(self.folder):
-            return sorted(
-                StoredFile(path, (self.folder / path).stat().st_size) for path in self._paths()
-            )
+            return sorted(self._stored())
 
     def read(self, path: str) -> bytes:
         """Returns the content of a small file."""
@@ -117,6 +116,12 @@ class FilePlace:
                 if sha256_of(copy) != entry.sha256:
                     raise Damaged(f"{self.uri}/{entry.path}: differs from what was recorded of it")
 
+    def digests(
+        self, paths: Collection[str], read: Callable[[int], None]
+    ) -> Iterator[tuple[str, str | AccessError]]:
+        """Yields each file's path with its SHA-256, or with why it cannot be read."""
+        return digests(self.folder, self.uri, paths, read)
+
     def remove(self, paths: Iterable[str]) -> None:
         """Deletes files, and the folders that this leaves empty."""
         with explained(self.folder):
@@ -131,8 +136,14 @@ class FilePlace:
                 folder.rmdir()
                 folder = folder.parent
 
+    def _stored(self) -> Iterator[StoredFile]:
+        for path in self._paths():
+            # What is removed meanwhile is not there.
+            with suppress(FileNotFoundError):
+                yield StoredFile(path, (self.folder / path).stat().st_size)
+
     def _paths(self) -> Iterable[str]:
-        for root, folders, names in os.walk(self.folder):
+        for root, folders, names in os.walk(self.folder, onerror=_unless_gone):
             folders[:] = [name for name in folders if not name.startswith(".")]
             below = Path(root).relative_to(self.folder)
             yield from (str(below / name) for name in names if not name.startswith("."))
@@ -205,6 +216,12 @@ def _moved(source: Path, target: Path) -> bool:
         return True
     source.unlink()
     return True
+
+
+def _unless_gone(error: OSError) -> None:
+    """Lets a folder go that was removed meanwhile; one that may not be listed is not empty."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _settle(path: Path) -> None:

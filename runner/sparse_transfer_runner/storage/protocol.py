@@ -5,7 +5,7 @@ A *source* is read: data, models, recipes. A *place* is written: where the stage
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -118,6 +118,22 @@ class Place(Protocol):
         Raises:
             Missing: One of them does not exist.
             Damaged: One of them is not what was recorded.
+        """
+
+    def digests(
+        self, paths: Collection[str], read: Callable[[int], None]
+    ) -> Iterator[tuple[str, str | AccessError]]:
+        """Reads files to their ends, and yields each path with its SHA-256 as it is done.
+
+        Nothing is kept of them, neither in memory nor on this machine's disk.
+
+        Args:
+            paths: Below this place.
+            read: Told the bytes of each piece that was read; ends the reading by raising.
+
+        Yields:
+            The path, and the hexadecimal digest or the error that says why there is none:
+            ``Missing``, ``Damaged``, or another one where a right is missing.
         """
 
     def remove(self, paths: Iterable[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +17,7 @@ from ..protocol import Missing, StoredFile
 from ..settings import scratch_folder, settings
 from .bucket import Bucket
 from .client import client, encryption, exclusive_client
+from .hashing import digests
 from .objects import Download, Listed, Upload
 
 _LONGEST_NAME = 255
@@ -111,6 +112,18 @@ class S3Place:
             for file in files
         ]
         _download(self.bucket, objects, target)
+
+    def digests(
+        self, paths: Collection[str], read: Callable[[int], None]
+    ) -> Iterator[tuple[str, str | AccessError]]:
+        """Yields each object's path with its SHA-256, or with why it cannot be read."""
+        listed = {each.key: each for each in self.bucket.listed(self.prefix)}
+        wanted = {self.prefix + path: path for path in paths}
+        for key in wanted.keys() - listed.keys():
+            yield wanted[key], Missing(f"{self.bucket.uri(key)}: no such object")
+        found = [listed[key] for key in wanted.keys() & listed.keys()]
+        for each, digest in digests(self.bucket, found, read):
+            yield wanted[each.key], digest
 
     def remove(self, paths: Iterable[str]) -> None:
         """Deletes objects; those that do not exist are passed over."""
