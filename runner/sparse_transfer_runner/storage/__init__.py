@@ -15,6 +15,7 @@ _SOURCES = {
     "package": ("package", "PackageSource"),
     "pvc": ("pvc", "PvcSource"),
     "s3": ("s3", "S3Source"),
+    "https": ("web", "WebSource"),
 }
 _PLACES = {"file": "file", "pvc": "pvc", "s3": "s3"}
 
