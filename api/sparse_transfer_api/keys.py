@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from .contract import Stage
-from .records import TrainingSettings
+from .records import Plan, TrainingSettings
 from .spec import SparseTransferSpec
 from .spec.types import DECIDES
 
@@ -73,6 +73,35 @@ def teacher_key(
             "inputs": dict(inputs or {}),
         }
     )
+
+
+def planned_teacher_key(plan: Plan) -> str | None:
+    """Returns the key of the baseline that a plan asks for; None where it asks for none."""
+    if plan.baseline is None or plan.dense is None:
+        return None
+    return teacher_key(
+        dense_digest=plan.dense.digest,
+        data_digest=plan.data_digest,
+        use_case=plan.use_case,
+        settings=plan.baseline,
+        inputs={
+            "columns": plan.columns,
+            "problemType": plan.problem_type,
+            "maxSequenceLength": plan.max_sequence_length,
+            "maxEvalSamples": plan.max_eval_samples,
+        },
+    )
+
+
+def planned_digests(plan: Plan) -> dict[str, str]:
+    """Returns the digests, by name, that prepare records of a plan: train's key follows."""
+    recipes = f"{plan.training.recipe}\0{plan.baseline.recipe if plan.baseline else ''}"
+    digests = {
+        "model": plan.model.digest,
+        "data": plan.data_digest,
+        "recipe": hashlib.sha256(recipes.encode()).hexdigest(),
+    }
+    return digests if plan.dense is None else {**digests, "dense": plan.dense.digest}
 
 
 def deciding_fields(spec: SparseTransferSpec, stage: Stage | str) -> dict[str, Any]:

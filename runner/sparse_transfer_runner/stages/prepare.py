@@ -5,14 +5,13 @@ Resolves use case, level, data, model, recipe and settings; writes what it decid
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from sparse_transfer_api.contract import PLAN
 from sparse_transfer_api.errors import InputError, Problem
-from sparse_transfer_api.keys import teacher_key
+from sparse_transfer_api.keys import planned_digests, planned_teacher_key
 from sparse_transfer_api.optim_level import Band, band_of
 from sparse_transfer_api.records import Plan, TrainingSettings
 from sparse_transfer_api.spec import BaselineMode, SparseTransferSpec, TeacherMode
@@ -135,7 +134,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         require_same_inputs(use, preprocessor, model)
     return plan.model_copy(
         update={
-            "teacher_key": _teacher_key(plan),
+            "teacher_key": planned_teacher_key(plan),
             "total_steps": _total_steps(plan),
             "expected_memory_bytes": training_bytes(plan, use, model.folder),
         }
@@ -224,23 +223,6 @@ def _more_warnings(spec: SparseTransferSpec, runs: _Runs, truncated: float | Non
     return found
 
 
-def _teacher_key(plan: Plan) -> str | None:
-    if plan.baseline is None or plan.dense is None:
-        return None
-    return teacher_key(
-        dense_digest=plan.dense.digest,
-        data_digest=plan.data_digest,
-        use_case=plan.use_case,
-        settings=plan.baseline,
-        inputs={
-            "columns": plan.columns,
-            "problemType": plan.problem_type,
-            "maxSequenceLength": plan.max_sequence_length,
-            "maxEvalSamples": plan.max_eval_samples,
-        },
-    )
-
-
 def _total_steps(plan: Plan) -> int:
     """Returns the optimizer steps of the whole train stage, the baseline's counted."""
     train = next(split for split in plan.splits if split.name == "train")
@@ -270,21 +252,13 @@ def _together(errors: dict[str, InputError | None]) -> InputError:
 
 def _outcome(plan: Plan) -> StageOutcome:
     samples = {split.name: split.samples for split in plan.splits}
-    recipes = f"{plan.training.recipe}\0{plan.baseline.recipe if plan.baseline else ''}"
-    digests = {
-        "model": plan.model.digest,
-        "data": plan.data_digest,
-        "recipe": hashlib.sha256(recipes.encode()).hexdigest(),
-    }
-    if plan.dense is not None:
-        digests["dense"] = plan.dense.digest
     return StageOutcome(
         message=(
             f"{plan.band}: {plan.model.uri} (sparsity {plan.model.sparsity:.2f}), "
             f"{samples['train']} training rows, {len(plan.labels)} labels, "
             f"{plan.total_steps} steps"
         ),
-        digests=digests,
+        digests=planned_digests(plan),
         headline={
             "trainSamples": samples["train"],
             "sparsity": plan.model.sparsity,
