@@ -16,13 +16,13 @@ from torch import nn
 from sparse_transfer_api.contract import TEACHER_FOLDER, Stage
 from sparse_transfer_api.errors import OutputVanished
 from sparse_transfer_api.records import Plan
+from sparse_transfer_runner.data.recorded import recorded_data
 from sparse_transfer_runner.engines.forms import InputScale
 from sparse_transfer_runner.engines.protocol import Quantizable, Session
 from sparse_transfer_runner.output import StageFolder
 from sparse_transfer_runner.quantization.fake_quantize import QuantizationRecord
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
 from sparse_transfer_runner.stages.context import StageContext
-from sparse_transfer_runner.storage import fetch
 from sparse_transfer_runner.training.batches import sorted_by_length
 from sparse_transfer_runner.training.loop import lengths_of
 from sparse_transfer_runner.training.outputs import (
@@ -75,10 +75,14 @@ class PackageTask:
 
     @classmethod
     def load(cls, context: StageContext) -> PackageTask:
-        """Reads the plan and encodes the splits."""
+        """Reads the plan and encodes the splits.
+
+        Raises:
+            InputError: The data is not what prepare checked.
+        """
         plan = context.plan()
         use = use_case(plan.use_case)
-        data: Path = fetch(context.spec.data.uri)
+        data = recorded_data(context.spec.data.uri, plan)
         preprocessor = use.preprocessor(context.earlier[Stage.TRAIN].path / MODEL)
         return cls(
             context,

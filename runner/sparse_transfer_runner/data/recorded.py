@@ -1,0 +1,43 @@
+"""The data that prepare checked, and no other: stages after it read the same bytes or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sparse_transfer_api.errors import InputError, Problem
+from sparse_transfer_api.records import Plan
+from sparse_transfer_runner.digests import sha256_of
+from sparse_transfer_runner.storage import fetch
+from sparse_transfer_runner.storage.settings import settings
+
+
+def recorded_data(uri: str, plan: Plan) -> Path:
+    """Fetches data and makes sure that every split is what prepare checked.
+
+    Args:
+        uri: The experiment's.
+        plan: What prepare decided, with each split's digest.
+
+    Returns:
+        The data's folder on this machine.
+
+    Raises:
+        InputError: Files are missing or have changed; each is named.
+        AccessError: The data cannot be read.
+    """
+    root = fetch(uri)
+    problems = []
+    for split in plan.splits:
+        settings().raise_if_stopped()
+        file = root / split.file
+        if not file.is_file():
+            problems.append(Problem(str(file), f"the {split.name} split is missing"))
+        elif sha256_of(file) != split.digest:
+            problems.append(Problem(str(file), f"the {split.name} split has other content"))
+    if problems:
+        raise InputError(
+            f"{uri}: the data changed since prepare checked it; set spec.data.revision to another "
+            "value, and run the experiment again",
+            problems,
+        )
+    return root
