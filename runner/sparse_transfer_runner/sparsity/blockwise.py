@@ -82,8 +82,15 @@ def reconstruct(
     batches: Sequence[Inputs],
     solve: Solve,
     on_block: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    finished: int = 0,
+    look: Callable[[], None] = lambda: None,
 ) -> None:
     """Replaces the weights and biases of every prunable Linear in the blocks, in place.
+
+    A block is solved from the reference's weights and from what the blocks before it give, never
+    from what it held itself: so the work can be broken off anywhere, and taken up at the block in
+    which that was.
 
     Args:
         model: The model to change; its embeddings stay.
@@ -91,18 +98,32 @@ def reconstruct(
         batches: Calibration inputs; rows where ``attention_mask`` is 0 do not count.
         solve: Returns new weights for one layer.
         on_block: Called with the number of finished blocks and of all.
+        finished: Leading blocks of the model that were solved before, and stay as they are.
+        look: Called between two pieces of work of a second or so; breaks the work off by raising.
     """
     model.eval()
     reference.eval()
     blocks, wanted_blocks = encoder_blocks(model), encoder_blocks(reference)
+    if finished >= len(blocks):
+        return
     calls = [_call_of(model, blocks[0], batch) for batch in batches]
     wanted = [_call_of(reference, wanted_blocks[0], batch) for batch in batches]
     for index, (block, wanted_block) in enumerate(zip(blocks, wanted_blocks, strict=True)):
-        for group in _groups(block, calls[0]):
-            _solve_group(group, (block, wanted_block), (calls, wanted), solve)
-        calls = [call.through(block) for call in calls]
-        wanted = [call.through(wanted_block) for call in wanted]
-        on_block(index + 1, len(blocks))
+        if index >= finished:
+            for group in _groups(block, calls[0]):
+                _solve_group(group, (block, wanted_block), (calls, wanted), solve, look)
+        calls = _through(block, calls, look)
+        wanted = _through(wanted_block, wanted, look)
+        if index >= finished:
+            on_block(index + 1, len(blocks))
+
+
+def _through(block: nn.Module, calls: Sequence[_Call], look: Callable[[], None]) -> list[_Call]:
+    outputs = []
+    for call in calls:
+        look()
+        outputs.append(call.through(block))
+    return outputs
 
 
 class _ReachedError(Exception):
@@ -186,18 +207,21 @@ def _solve_group(
     blocks: tuple[nn.Module, nn.Module],
     calls: tuple[Sequence[_Call], Sequence[_Call]],
     solve: Solve,
+    look: Callable[[], None],
 ) -> None:
     first = _linear(blocks[0], group[0])
     size = first.in_features + 1
     statistics = _Statistics(*(first.weight.new_zeros(size, size) for _ in range(2)))
     # One layer speaks for its group: all of them read the same tensor.
     for call, wanted in zip(*calls, strict=True):
+        look()
         rows = (
             each.input_of(block, group[0])
             for each, block in ((call, blocks[0]), (wanted, blocks[1]))
         )
         statistics.add(*(tensor[call.valid] for tensor in rows))
     for name in group:
+        look()
         layer, dense = (_linear(block, name) for block in blocks)
         solved = solve(_problem_of(dense, statistics), layer)
         layer.weight.copy_(solved[:, : layer.in_features])

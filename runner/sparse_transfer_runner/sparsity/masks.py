@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -66,6 +68,32 @@ class Masks:
     def save(self, path: Path) -> None:
         """Writes the masks as uint8 tensors by parameter name, 1 where kept."""
         save_file({name: mask.to(torch.uint8).cpu() for name, mask in self.kept.items()}, path)
+
+    @cached_property
+    def bits(self) -> Mapping[str, Tensor]:
+        """The masks by parameter name, eight weights in a byte: uint8 ``[weights / 8]``."""
+        return {
+            name: torch.from_numpy(np.packbits((mask != 0).cpu().numpy()))
+            for name, mask in self.kept.items()
+        }
+
+    def require(self, bits: Mapping[str, Tensor]) -> None:
+        """Makes sure that these are the masks that an earlier attempt trained with.
+
+        Args:
+            bits: Its ``bits``.
+
+        Raises:
+            InputError: They differ.
+        """
+        own = self.bits
+        same = own.keys() == bits.keys() and all(torch.equal(own[name], bits[name]) for name in own)
+        if not same:
+            raise InputError(
+                "the foundation's zeros are not where they were when training began: it has "
+                "changed since; set spec.model.revision to another value, and run the experiment "
+                "again (or put back the foundation that was there)"
+            )
 
     @property
     def total(self) -> int:

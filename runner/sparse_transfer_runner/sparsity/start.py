@@ -24,20 +24,27 @@ def start_from_teacher(
     masks: Masks,
     batches: Sequence[Inputs],
     on_block: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    finished: int = 0,
+    look: Callable[[], None] = lambda: None,
 ) -> None:
     """Replaces the model's weights in place; its masks keep.
 
     Args:
-        model: The masked foundation with its head.
+        model: The masked foundation with its head; or, where some blocks are finished, what an
+            earlier call had made of it.
         teacher: Dense, of the same architecture.
         masks: The foundation's.
         batches: Training inputs to solve on; a few hundred rows suffice.
         on_block: Called with the number of finished blocks and of all.
+        finished: Leading blocks that an earlier call had finished; all others are solved.
+        look: Called between two pieces of work; breaks the work off by raising.
     """
     kept = {id(weight): masks.kept[name] for name, weight in masks.weights.items()}
     masked = set(kept)
     own = dict(model.named_parameters())
-    for name, parameter in teacher.named_parameters():
+    # Biases of finished blocks were solved for; the rest that is copied here they hold already.
+    for name, parameter in teacher.named_parameters() if not finished else ():
         if id(own[name]) not in masked:
             own[name].copy_(parameter)
 
@@ -46,5 +53,5 @@ def start_from_teacher(
         free = mask.new_ones(len(mask), problem.free_columns)
         return least_squares_on_mask(problem, torch.cat([mask, free], dim=1))
 
-    reconstruct(model, teacher, batches, solve, on_block)
+    reconstruct(model, teacher, batches, solve, on_block, finished=finished, look=look)
     masks.apply()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.sparsity.blockwise import encoder_blocks, reconstruct
 from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
-from sparse_transfer_runner.sparsity.solve import magnitude_mask, prune
+from sparse_transfer_runner.sparsity.solve import LayerProblem, magnitude_mask, prune
 from sparse_transfer_runner.sparsity.start import start_from_teacher
 
 BATCHES = [random_batch(seed) for seed in range(8)]
@@ -74,3 +76,41 @@ def test_the_least_squares_start_is_nearer_to_the_teacher_than_its_masked_weight
 def test_a_model_without_blocks_is_refused_with_what_is_needed() -> None:
     with pytest.raises(InputError, match="no stack of encoder blocks"):
         encoder_blocks(nn.Sequential(nn.Linear(2, 2)))
+
+
+class BrokenOffError(Exception):
+    pass
+
+
+def broken_off_after(looks: int) -> Callable[[], None]:
+    left = iter(range(looks))
+
+    def look() -> None:
+        if next(left, None) is None:
+            raise BrokenOffError
+
+    return look
+
+
+@pytest.mark.parametrize("looks", [0, 1, 5, 20, 40, 60, 80])
+def test_a_reconstruction_that_is_broken_off_is_taken_up_at_the_block_in_which_it_was(
+    looks: int,
+) -> None:
+    reference, whole = tiny_classifier(seed=1), tiny_classifier(seed=2)
+    broken = copy.deepcopy(whole)
+
+    def solve(problem: LayerProblem, _: nn.Linear) -> torch.Tensor:
+        return prune(problem, 0.5)
+
+    reconstruct(whole, reference, BATCHES, solve)
+    finished: list[int] = [0]
+
+    def note(done: int, _: int) -> None:
+        finished.append(done)
+
+    with suppress(BrokenOffError):
+        reconstruct(broken, reference, BATCHES, solve, note, look=broken_off_after(looks))
+    reconstruct(broken, reference, BATCHES, solve, note, finished=finished[-1])
+    assert finished == [0, 1, 2], "no block is solved twice"
+    for name, tensor in broken.state_dict().items():
+        assert torch.equal(tensor, whole.state_dict()[name]), name

@@ -97,3 +97,16 @@ def test_a_truncated_mask_file_is_an_input_error(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="cannot be read"):
         Masks.load(path, masks.weights)
+
+
+def test_a_bit_a_weight_tells_one_foundation_from_another() -> None:
+    model = sparse_classifier()
+    masks = Masks.take(prunable_weights(model))
+    assert 8 * sum(bits.numel() for bits in masks.bits.values()) == masks.total
+    masks.require(masks.bits)
+    Masks.take(prunable_weights(sparse_classifier())).require(masks.bits)
+    with pytest.raises(InputError, match=r"set spec\.model\.revision"):
+        Masks.take(prunable_weights(sparse_classifier(0.6))).require(masks.bits)
+    name = next(iter(masks.weights))
+    with pytest.raises(InputError, match="changed since"):
+        masks.require({other: bits for other, bits in masks.bits.items() if other != name})
