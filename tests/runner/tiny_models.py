@@ -35,11 +35,11 @@ def tiny_classifier(seed: int = 0, labels: int = 2) -> BertForSequenceClassifica
     return BertForSequenceClassification(tiny_config(labels)).eval()
 
 
-def write_tiny_encoder(folder: Path, seed: int = 0) -> Path:
+def write_tiny_encoder(folder: Path, seed: int = 0, layers: int = 2) -> Path:
     """Writes a dense encoder with its tokenizer as a Hugging Face folder."""
     torch.manual_seed(seed)
     folder.mkdir(parents=True)
-    model = BertModel(tiny_config())
+    model = BertModel(tiny_config(layers=layers))
     with torch.no_grad():  # real models are no multiples of the initialisation's 0.02
         for parameter in model.parameters():
             if parameter.dim() == 2:

@@ -170,11 +170,21 @@ class NativeBackend:
             self._masks.check()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the quantizer's state."""
-        return {"quantizing": self.quantizing, "quantizer": self._quantizer.state_dict()}
+        """Returns the masks and the quantizer's state."""
+        return {
+            "masks": dict(self._masks.bits) if self._masks is not None else {},
+            "quantizing": self.quantizing,
+            "quantizer": self._quantizer.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resumes in the phase that the checkpoint was written in."""
+        """Resumes in the phase that the checkpoint was written in.
+
+        Raises:
+            InputError: Its masks are not those of the foundation.
+        """
+        if self._masks is not None:
+            self._masks.require(state["masks"])
         if state["quantizing"]:
             self._start_quantizing()
         self._quantizer.load_state_dict(state["quantizer"])

@@ -57,8 +57,9 @@ def _train(task: Task, work: Attempt, share: float) -> None:
     model = task.use_case.build(fetch(plan.dense.uri), plan).to(device())
     recipe = parse_recipe(settings.recipe)
     backend = NativeBackend(model, recipe, plan.problem_type)
-    training = task.training("baseline", model, settings, recipe, backend, work)
-    with task.context.reporter.activity("baseline", share, training.total_steps):
-        history = training.fit()
-        write_evaluation(task, work, model, history)
-        write_model(task, work, model)
+    with task.checkpoints("baseline", settings, work) as checkpoints:
+        training = task.training("baseline", model, settings, recipe, backend, checkpoints)
+        with task.context.reporter.activity("baseline", share, training.total_steps):
+            history = training.fit()
+            write_evaluation(task, work, model, history)
+            write_model(task, work, model)

@@ -1,22 +1,20 @@
 """The training loop: one screen on torch, since precision changes and resume must be exact.
 
 The same rows in the same order give the same weights, stopped and resumed or not: the order of
-batches is a function of seed and epoch, and a checkpoint holds everything else.
+batches and the learning rate are functions of seed and step, and a checkpoint holds all the rest.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-import random
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -31,7 +29,10 @@ from sparse_transfer_runner.use_cases.protocol import Batch, EncodedSplit
 from .backend import Backend
 from .batches import length_bucketed
 from .checkpoint import Checkpoints
+from .checkpoint_files import Position
+from .random_state import random_state, restore_random_state, seed_everything
 
+_LOG = logging.getLogger(__name__)
 _MAX_GRADIENT_NORM = 1.0
 _WEIGHT_DECAY = 0.01
 """Where the recipe does not say: the usual value for transformers (Devlin et al., 2018)."""
@@ -40,7 +41,8 @@ _POINTS = 100
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 Phase = Literal["baseline", "transfer"]
-Evaluate = Callable[[], dict[str, float]]
+Evaluate = Callable[[Callable[[], None]], dict[str, float]]
+"""Returns metrics, calling what it is given between two batches."""
 
 
 def device() -> torch.device:
@@ -52,13 +54,6 @@ def precision_context(precision: str) -> AbstractContextManager[Any]:
     """Returns the context in which a forward pass computes at the given precision."""
     dtype = _AUTOCAST.get(precision)
     return torch.autocast(device().type, dtype) if dtype else nullcontext()
-
-
-def seed_everything(seed: int) -> None:
-    """Seeds every generator that training draws from."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
 
 
 def to_tensors(batch: Batch) -> dict[str, Tensor]:
@@ -85,7 +80,6 @@ class TrainingRun:
         reporter: Receives every step.
         checkpoints: Where unfinished work is kept.
         stop: Set when the run has to stop.
-        checkpoint_interval_seconds: Between two checkpoints.
         evaluate: Called after each epoch; its metrics go into the curve.
     """
 
@@ -98,11 +92,13 @@ class TrainingRun:
     reporter: Reporter
     checkpoints: Checkpoints
     stop: threading.Event
-    checkpoint_interval_seconds: float
     evaluate: Evaluate
     history: list[HistoryPoint] = field(default_factory=list)
     _batches: tuple[int, list[list[int]]] | None = field(default=None, init=False, repr=False)
     _losses: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    _optimizer: AdamW = field(init=False, repr=False)
+    _scaler: torch.amp.GradScaler = field(init=False, repr=False)
+    _done: int = field(default=0, init=False, repr=False)
 
     @cached_property
     def lengths(self) -> list[int]:
@@ -130,30 +126,26 @@ class TrainingRun:
         """
         seed_everything(self.settings.seed)
         self._recipe_freezes()
-        optimizer = self._optimizer()
-        scaler = torch.amp.GradScaler(device().type, enabled=self.settings.precision == "fp16")
-        self.backend.begin(optimizer)
-        done = self._restore(optimizer)
-        saved_at = time.monotonic()
+        self._optimizer = self._new_optimizer()
+        fp16 = self.settings.precision == "fp16"
+        self._scaler = torch.amp.GradScaler(device().type, enabled=fp16)
+        self.backend.begin(self._optimizer)
+        self._restore()
         self.model.train()
-        while done < self.total_steps:
-            self._losses.append(self._step(done, optimizer, scaler))
-            done += 1
-            self._note(done)
-            if self.stop.is_set():
-                self._save(done, optimizer)
-                raise Stopped(
-                    f"{self.phase} stopped at step {done} of {self.total_steps}; checkpoint "
-                    "written, the same command resumes"
-                )
-            if time.monotonic() - saved_at >= self.checkpoint_interval_seconds:
-                self._save(done, optimizer)
-                saved_at = time.monotonic()
+        while self._done < self.total_steps:
+            self._losses.append(self._step(self._done))
+            self._done += 1
+            # Before the evaluation, which may take longer than an interval; one that is cut short
+            # is repeated.
+            self._save_where_due()
+            self._note()
+            self._look()
         self.model.eval()
         self.backend.check()
         return self.history
 
-    def _step(self, step: int, optimizer: AdamW, scaler: torch.amp.GradScaler) -> Tensor:
+    def _step(self, step: int) -> Tensor:
+        optimizer, scaler = self._optimizer, self._scaler
         epoch = step / self.steps_per_epoch
         self.backend.enter(epoch)
         # The middle of the step: a warm-up from 0 and a decay to 0 then waste no step.
@@ -186,40 +178,57 @@ class TrainingRun:
             self._batches = (epoch, batches)
         return self._batches[1]
 
-    def _note(self, done: int) -> None:
-        epoch = done / self.steps_per_epoch
+    def _note(self) -> None:
+        """Adds the point of the learning curve that belongs here, unless it was added before."""
+        done, epoch = self._done, self._done / self.steps_per_epoch
         ends_epoch = done % self.steps_per_epoch == 0 or done == self.total_steps
-        if ends_epoch or done % max(1, self.total_steps // _POINTS) == 0:
-            loss = float(torch.stack(self._losses).mean())
-            self._losses.clear()
+        due = ends_epoch or done % max(1, self.total_steps // _POINTS) == 0
+        if due and not (self.history and self.history[-1].step == done):
+            metrics = self._evaluated() if ends_epoch else {}
             self.history.append(
                 HistoryPoint(
                     phase=self.phase,
                     step=done,
                     epoch=round(epoch, 4),
-                    loss=loss,
+                    loss=float(torch.stack(self._losses).mean()),
                     learning_rate=self.recipe.learning_rate_at(epoch),
                     quantizing=self.backend.quantizing,
-                    metrics=self._evaluated() if ends_epoch else {},
+                    metrics=metrics,
                 )
             )
+            self._losses.clear()
         latest = self.history[-1] if self.history else None
-        metrics = {"loss": latest.loss} if latest and latest.loss is not None else {}
-        self.reporter.step(done, epoch=round(epoch, 3), metrics=metrics)
+        shown = {"loss": latest.loss} if latest and latest.loss is not None else {}
+        self.reporter.step(done, epoch=round(epoch, 3), metrics=shown)
 
     def _evaluated(self) -> dict[str, float]:
         self.model.eval()
         self.backend.check()
-        metrics = self.evaluate()
+        metrics = self.evaluate(self._look)
         self.model.train()
         return metrics
+
+    def _look(self) -> None:
+        """Ends the run where it has to end; called after each step, and within evaluations.
+
+        Raises:
+            Stopped: A stop was asked for; a checkpoint was written.
+            SparseTransferError: A checkpoint could not be written.
+        """
+        self.checkpoints.look()
+        if self.stop.is_set():
+            self.checkpoints.save_now(self._position, self._state)
+            raise Stopped(
+                f"{self.phase} stopped at step {self._done} of {self.total_steps}; checkpoint "
+                "written, the same command resumes"
+            )
 
     def _recipe_freezes(self) -> None:
         for name, parameter in self.model.named_parameters():
             if self.recipe.is_frozen(name):
                 parameter.requires_grad_(False)
 
-    def _optimizer(self) -> AdamW:
+    def _new_optimizer(self) -> AdamW:
         decay = self.recipe.weight_decay
         return AdamW(
             [parameter for parameter in self.model.parameters() if parameter.requires_grad],
@@ -228,29 +237,42 @@ class TrainingRun:
             fused=True,
         )
 
-    def _save(self, done: int, optimizer: AdamW) -> None:
-        self.checkpoints.save(
-            done,
-            {
-                "step": done,
-                "model": self.model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "backend": self.backend.state_dict(),
-                "random": torch.get_rng_state(),
-                "losses": self._losses,
-                "history": [point.model_dump_json() for point in self.history],
-            },
-        )
+    @property
+    def _position(self) -> Position:
+        return Position("step", self._done)
 
-    def _restore(self, optimizer: AdamW) -> int:
-        state = self.checkpoints.newest()
-        if state is None:
-            return 0
+    def _save_where_due(self) -> None:
+        # The last step's is what evaluating and writing the model, which come next, start from.
+        last = self._done == self.total_steps
+        save = self.checkpoints.save if last else self.checkpoints.save_if_due
+        save(self._position, self._state)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self._done,
+            "model": dict(self.model.state_dict()),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "backend": self.backend.state_dict(),
+            "random": random_state(),
+            "losses": torch.stack(self._losses) if self._losses else torch.zeros(0),
+            "history": [point.model_dump_json() for point in self.history],
+        }
+
+    def _restore(self) -> None:
+        saved = self.checkpoints.take("step")
+        if saved is None:
+            return
+        state = saved.state
+        self._done = state["step"]
         self.model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
         self.backend.load_state_dict(state["backend"])
-        torch.set_rng_state(state["random"])
-        self._losses[:] = state["losses"]
+        restore_random_state(state["random"])
+        self._losses[:] = state["losses"].to(device()).unbind()
         self.history[:] = [HistoryPoint.model_validate_json(text) for text in state["history"]]
-        step: int = state["step"]
-        return step
+        _LOG.info("%s goes on at step %d, from %s", self.phase, self._done, saved.uri)
+        self.model.train()
+        # An evaluation that was cut short is made up for.
+        self._note()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from sparse_transfer_api.records import Plan, TrainingSettings
+from sparse_transfer_runner.data.recorded import recorded_data
 from sparse_transfer_runner.output import Attempt
 from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.stages.context import StageContext
@@ -17,11 +19,10 @@ from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.protocol import EncodedSplit, Preprocessor, UseCase
 
 from .backend import Backend
-from .checkpoint import Checkpoints
+from .checkpoint import Checkpoints, Interval
+from .checkpoint_files import CheckpointFolder
 from .inference import logits_of
 from .loop import Phase, TrainingRun
-
-_CHECKPOINT_INTERVAL_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,40 @@ class Task:
 
     @classmethod
     def load(cls, context: StageContext) -> Task:
-        """Reads the plan and encodes the splits."""
+        """Reads the plan and encodes the splits.
+
+        Raises:
+            InputError: The data is not what prepare checked.
+        """
         plan = context.plan()
         use = use_case(plan.use_case)
-        data: Path = fetch(context.spec.data.uri)
+        data = recorded_data(context.spec.data.uri, plan)
         preprocessor = use.preprocessor(fetch(plan.model.uri))
         train, choice, evaluation = (
             use.load(data, plan, split, preprocessor)
             for split in ("train", "choice", plan.evaluation_split)
         )
         return cls(context, plan, use, preprocessor, train, choice, evaluation)
+
+    def checkpoints(self, phase: Phase, settings: TrainingSettings, work: Attempt) -> Checkpoints:
+        """Returns the checkpoints of a run, which lie with the attempt's folder."""
+        policy = self.context.spec.run_policy
+        folder = CheckpointFolder(
+            work.checkpoints, work.number, self._deciding(phase, settings), work.require_newest
+        )
+        interval = Interval(policy.checkpoint_interval_seconds, policy.checkpoint_interval_steps)
+        return Checkpoints(folder, interval)
+
+    def _deciding(self, phase: Phase, settings: TrainingSettings) -> dict[str, Any]:
+        """Returns all that decides a run, so that none goes on from another's checkpoint."""
+        source = self.plan.dense if phase == "baseline" else self.plan.model
+        return {
+            **settings.model_dump(mode="json"),
+            "recipe": hashlib.sha256(settings.recipe.encode()).hexdigest(),
+            "phase": phase,
+            "model": source.digest if source is not None else None,
+            "data": self.plan.data_digest,
+        }
 
     def training(
         self,
@@ -66,10 +91,9 @@ class Task:
         settings: TrainingSettings,
         recipe: Recipe,
         backend: Backend,
-        work: Attempt,
+        checkpoints: Checkpoints,
     ) -> TrainingRun:
-        """Returns a run over the training rows whose checkpoints lie with the attempt."""
-        interval = self.context.spec.run_policy.checkpoint_interval_seconds
+        """Returns a run over the training rows."""
         return TrainingRun(
             phase=phase,
             model=model,
@@ -78,15 +102,15 @@ class Task:
             recipe=recipe,
             backend=backend,
             reporter=self.context.reporter,
-            checkpoints=Checkpoints(work.checkpoints),
+            checkpoints=checkpoints,
             stop=self.context.stop,
-            checkpoint_interval_seconds=interval or _CHECKPOINT_INTERVAL_SECONDS,
-            evaluate=lambda: self.metrics_on_choice(model),
+            evaluate=lambda look: self.metrics_on_choice(model, look),
         )
 
-    def metrics_on_choice(self, model: nn.Module) -> dict[str, float]:
-        """Returns every metric on the choice rows."""
-        return self.use_case.metrics(logits_of(model, self.choice), self.choice.targets, self.plan)
+    def metrics_on_choice(self, model: nn.Module, look: Callable[[], None]) -> dict[str, float]:
+        """Returns every metric on the choice rows; looks between two batches."""
+        logits = logits_of(model, self.choice, on_batch=lambda _: look())
+        return self.use_case.metrics(logits, self.choice.targets, self.plan)
 
     def stop_check(self) -> Callable[[int], None]:
         """Returns a callback that counts steps and ends the stage when it was asked to stop."""

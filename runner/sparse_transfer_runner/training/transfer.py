@@ -1,13 +1,16 @@
-"""The transfer: the foundation's mask, the teacher's knowledge, the user's data."""
+"""The transfer: the foundation's mask, the teacher's knowledge, the user's data.
+
+An attempt that finds a checkpoint goes on from it: within the least-squares start, after it, or
+within training. The teacher's pass over the data, cheaper than a step on each batch, is repeated.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.digests import digest_of_tree, sha256_of
@@ -16,20 +19,15 @@ from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.recipes import Recipe, matches, parse_recipe
 from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
-from sparse_transfer_runner.sparsity.start import start_from_teacher
 from sparse_transfer_runner.storage import fetch
 
 from .backend import NativeBackend, Teacher
-from .batches import length_bucketed
 from .checkpoint import Checkpoints
 from .inference import logits_of
-from .loop import device, lengths_of, precision_context, to_tensors
+from .loop import device, precision_context
 from .outputs import MASKS, MODEL, QUANTIZATION, write_evaluation, write_model
+from .start import start
 from .task import Task
-
-_START_ROWS = 512
-"""Rows of the least-squares start; more change the result by less than the seed does."""
-_START_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -67,30 +65,30 @@ def transfer(task: Task, baseline: StageFolder | None, shares: Shares) -> dict[s
     recipe = parse_recipe(plan.training.recipe)
     masks = _masks(model, recipe, work)
     teacher = _teacher_model(task, baseline)
-    resumed = Checkpoints(work.checkpoints).newest() is not None
-    with reporter.activity("least-squares start", shares.start):
-        if teacher is not None and plan.shares_parent and not resumed:
-            _start(task, model, teacher, masks)
-    with reporter.activity("teacher", shares.teacher):
-        followed = _followed(task, teacher, recipe)
-    if followed is not None:
-        _without_dropout(model)
-    backend = NativeBackend(
-        model,
-        recipe,
-        plan.problem_type,
-        masks=masks,
-        quantizable=_quantizable(model, recipe) if plan.quantize else {},
-        teacher=followed,
-    )
-    training = task.training("transfer", model, plan.training, recipe, backend, work)
-    with reporter.activity("transfer", shares.transfer, training.total_steps):
-        history = training.fit()
-        metrics = write_evaluation(task, work, model, history)
-    quantization = backend.finish()
-    if quantization is not None:
-        write_atomically(work.path / QUANTIZATION, quantization.to_json())
-    write_model(task, work, model)
+    with task.checkpoints("transfer", plan.training, work) as checkpoints:
+        with reporter.activity("least-squares start", shares.start):
+            if teacher is not None and plan.shares_parent and not checkpoints.resumes("step"):
+                start(task, model, teacher, masks, checkpoints)
+        with reporter.activity("teacher", shares.teacher):
+            followed = _followed(task, teacher, recipe, checkpoints)
+        if followed is not None:
+            _without_dropout(model)
+        backend = NativeBackend(
+            model,
+            recipe,
+            plan.problem_type,
+            masks=masks,
+            quantizable=_quantizable(model, recipe) if plan.quantize else {},
+            teacher=followed,
+        )
+        training = task.training("transfer", model, plan.training, recipe, backend, checkpoints)
+        with reporter.activity("transfer", shares.transfer, training.total_steps):
+            history = training.fit()
+            metrics = write_evaluation(task, work, model, history)
+        quantization = backend.finish()
+        if quantization is not None:
+            write_atomically(work.path / QUANTIZATION, quantization.to_json())
+        write_model(task, work, model)
     return metrics
 
 
@@ -114,7 +112,7 @@ def transfer_digests(folder: Path) -> dict[str, str]:
 
 
 def _masks(model: nn.Module, recipe: Recipe, work: Attempt) -> Masks | None:
-    """Returns the masks: the saved ones on a resume, else those of the foundation's zeros."""
+    """Returns the masks of the foundation's zeros, and writes them for package."""
     if recipe.pruning is None:
         return None
     weights = {
@@ -127,11 +125,8 @@ def _masks(model: nn.Module, recipe: Recipe, work: Attempt) -> Masks | None:
             f"recipe: the pruning modifier's params {list(recipe.pruning.params)} match no "
             "prunable weight of the model"
         )
-    path = work.path / MASKS
-    if path.is_file():
-        return Masks.load(path, weights)
     masks = Masks.take(weights)
-    masks.save(path)
+    masks.save(work.path / MASKS)
     return masks
 
 
@@ -148,39 +143,23 @@ def _teacher_model(task: Task, baseline: StageFolder | None) -> nn.Module | None
     return task.use_case.build(source, task.plan).to(device()).eval()
 
 
-def _start(task: Task, model: nn.Module, teacher: nn.Module, masks: Masks | None) -> None:
-    """Starts from the teacher's weights: as they are, or solved for on the mask."""
-    if masks is None:
-        model.load_state_dict(teacher.state_dict())
-        return
-    reporter = task.context.reporter
-
-    def on_block(done: int, total: int) -> None:
-        reporter.step(done, total=total)
-        task.context.raise_if_stopped()
-
-    start_from_teacher(model, teacher, masks, _start_batches(task), on_block)
-
-
-def _start_batches(task: Task) -> Sequence[Mapping[str, Tensor]]:
-    lengths = lengths_of(task.train)
-    batches = length_bucketed(lengths, _START_BATCH, seed=task.plan.training.seed, epoch=0)[
-        : max(1, _START_ROWS // _START_BATCH)
-    ]
-    return [to_tensors(task.train.collate(rows)) for rows in batches]
-
-
-def _followed(task: Task, teacher: nn.Module | None, recipe: Recipe) -> Teacher | None:
+def _followed(
+    task: Task, teacher: nn.Module | None, recipe: Recipe, checkpoints: Checkpoints
+) -> Teacher | None:
     """Returns the teacher to follow, its logits computed before where nothing else is needed."""
     if teacher is None or (recipe.distillation is None and recipe.hidden_distillation is None):
         return None
     precision = task.plan.training.precision
     logits = None
     if recipe.hidden_distillation is None:
-        logits = torch.as_tensor(
-            logits_of(teacher, task.train, precision=precision, on_batch=task.stop_check()),
-            device=device(),
-        )
+        stop_check = task.stop_check()
+
+        def look(done: int) -> None:
+            checkpoints.look()
+            stop_check(done)
+
+        computed = logits_of(teacher, task.train, precision=precision, on_batch=look)
+        logits = torch.as_tensor(computed, device=device())
     return Teacher(teacher, lambda: precision_context(precision), logits)
 
 

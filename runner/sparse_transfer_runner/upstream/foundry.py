@@ -26,8 +26,8 @@ from sparse_transfer_runner.sparsity.blockwise import reconstruct
 from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.sparsity.prunable import prunable_weights, sparsity_of
 from sparse_transfer_runner.sparsity.solve import LayerProblem, magnitude_mask, prune
-from sparse_transfer_runner.storage import fetch
-from sparse_transfer_runner.training.loop import seed_everything
+from sparse_transfer_runner.storage import fetch, pinned
+from sparse_transfer_runner.training.random_state import seed_everything
 
 from .recovery import Recovery, hidden_state_error
 from .text import Sentences, read_sentences
@@ -118,7 +118,8 @@ def make_foundation(options: UpstreamOptions, reporter: Reporter) -> Foundation:
     options.check()
     started = time.monotonic()
     seed_everything(options.seed)
-    source = fetch(options.model)
+    origin = pinned(options.model)
+    source = fetch(origin)
     parent, tokenizer = _load(source)
     sentences = read_sentences(
         options.data,
