@@ -180,9 +180,7 @@ class StageFolder:
         ]
         if MANIFEST not in left:
             self.place.remove(left)
-        if self.place.folder is not None:
-            for abandoned in self.place.folder.glob(".attempt-*"):
-                shutil.rmtree(abandoned, ignore_errors=True)
+        self.place.sweep()
 
     def _content_fits(self, entry: FileEntry) -> bool:
         near = self.place.folder
@@ -271,6 +269,7 @@ class Attempt:
             raise Transient(f"{self.uri}: another attempt has recorded a result; run again to read")
         if place.folder is None:
             self.folder.adopted(self._kept(cache(settings()), files))
+        self.checkpoints.sweep()
         place.remove(f"{CHECKPOINTS}/{file.path}" for file in self.checkpoints.files())
         return finished
 

@@ -125,6 +125,11 @@ class Schedule:
         self._chance = random.Random(self.seed)
         self._lock = threading.Lock()
 
+    def seed_with(self, seed: int) -> None:
+        """Starts the chances afresh."""
+        with self._lock:
+            self._chance = random.Random(seed)
+
     def set(self, *rules: Rule) -> None:
         """Puts these rules in the place of those before."""
         with self._lock:

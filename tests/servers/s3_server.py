@@ -238,7 +238,11 @@ def s3_server(
         "ROOT_SECRET_KEY": keys.secret,
     }
     with running(command, lambda: _answers(server), folder / "server.log", environment):
-        yield server
+        try:
+            yield server
+        finally:
+            for client in server._clients.values():
+                client.close()
 
 
 def _with_tls(certificate: Certificate) -> list[str]:

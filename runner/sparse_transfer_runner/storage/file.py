@@ -130,6 +130,15 @@ class FilePlace:
                 file.unlink(missing_ok=True)
                 self._remove_empty(file.parent)
 
+    def sweep(self) -> None:
+        """Deletes temporary files and folders, which are hidden by their names."""
+        with explained(self.folder):
+            for path in [*self.folder.rglob(".*")]:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
     def _remove_empty(self, folder: Path) -> None:
         with suppress(OSError):
             while folder != self.folder:

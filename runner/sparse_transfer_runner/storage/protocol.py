@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sparse_transfer_api.errors import AccessError
 from sparse_transfer_api.records import FileEntry
@@ -41,6 +41,23 @@ class Source(Protocol):
 
     def fetch(self, uri: str) -> Path:
         """Returns a local path to a file or folder, to be read and never written.
+
+        Args:
+            uri: The address, with its scheme.
+
+        Raises:
+            InputError: The address is malformed.
+            AccessError: Nothing is there, or it may not be read.
+            Transient: It could not be reached just now, in spite of retries.
+        """
+
+
+@runtime_checkable
+class PinningSource(Source, Protocol):
+    """A source whose addresses may lead to something else tomorrow, as a branch does."""
+
+    def pinned(self, uri: str) -> str:
+        """Returns the address of what is there now.
 
         Args:
             uri: The address, with its scheme.
@@ -138,6 +155,9 @@ class Place(Protocol):
 
     def remove(self, paths: Iterable[str]) -> None:
         """Deletes files; those that do not exist are passed over."""
+
+    def sweep(self) -> None:
+        """Deletes what was being written when its writer was killed; no file that is complete."""
 
 
 class Damaged(AccessError):

@@ -6,14 +6,20 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
+from boto3.session import Session
+from botocore.client import BaseClient
 from tests.servers.s3_server import no_credentials
 
 from sparse_transfer_api.records import FileEntry
 from sparse_transfer_api.spec import S3Storage
 from sparse_transfer_runner.digests import sha256_of
+from sparse_transfer_runner.storage.s3.client import _client
 from sparse_transfer_runner.storage.settings import StorageSettings, using
+
+_CLIENT_OF = Session.client
 
 
 @contextmanager
@@ -37,12 +43,25 @@ def reaching(
     chosen = StorageSettings(
         S3Storage.model_validate(fields), cache=cache, raise_if_stopped=raise_if_stopped
     )
+    made: list[BaseClient] = []
+
+    def recorded(session: Session, *arguments: Any, **options: Any) -> BaseClient:
+        made.append(_CLIENT_OF(session, *arguments, **options))
+        return made[-1]
+
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     with (
         patch.dict(os.environ, {**kept, **no_credentials(), **environment}, clear=True),
+        patch.object(Session, "client", recorded),
         using(chosen),
     ):
-        yield
+        try:
+            yield
+        finally:
+            # A process keeps few clients, and each test needs its own: none is to be left open.
+            _client.cache_clear()
+            for client in made:
+                client.close()
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> list[FileEntry]:

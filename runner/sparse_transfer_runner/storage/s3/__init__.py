@@ -17,6 +17,7 @@ from ..protocol import Missing, StoredFile
 from ..settings import scratch_folder, settings
 from .bucket import Bucket
 from .client import client, encryption, exclusive_client
+from .errors import explained_s3
 from .hashing import digests
 from .objects import Download, Listed, Upload
 
@@ -129,6 +130,10 @@ class S3Place:
         """Deletes objects; those that do not exist are passed over."""
         self.bucket.delete([self.prefix + path for path in paths])
 
+    def sweep(self) -> None:
+        """Aborts uploads that were begun and never ended; the store keeps their parts till then."""
+        self.bucket.abort_uploads(self.prefix)
+
 
 def place(uri: str) -> S3Place:
     """Returns the folder of an address, to be written.
@@ -146,7 +151,8 @@ def _located(uri: str) -> tuple[Bucket, str]:
     if not name:
         raise InputError(f"{uri}: expected s3://BUCKET/path")
     s3 = settings().s3
-    return Bucket(client(s3), exclusive_client(s3), name, encryption(s3)), prefix
+    with explained_s3(uri, s3.endpoint or "Amazon S3"):
+        return Bucket(client(s3), exclusive_client(s3), name, encryption(s3)), prefix
 
 
 def _fetched(uri: str, bucket: Bucket, prefix: str, objects: Sequence[Listed]) -> Path:

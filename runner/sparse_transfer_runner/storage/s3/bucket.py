@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,13 +93,17 @@ class Bucket:
         """
         pages = self.client.get_paginator("list_objects_v2")
         limit: PaginatorConfigTypeDef = {} if most is None else {"MaxItems": most, "PageSize": most}
-        with self.explained(prefix):
+
+        def attempt() -> list[Listed]:
             return [
                 Listed(each["Key"], each["Size"], each["ETag"])
                 for page in pages.paginate(Bucket=self.name, Prefix=prefix, PaginationConfig=limit)
                 for each in page.get("Contents", ())
                 if not each["Key"].endswith("/")
             ]
+
+        with self.explained(prefix):
+            return persistently(attempt)
 
     def names_in(self, prefix: str) -> list[str]:
         """Returns some names of what lies directly below a prefix."""
@@ -113,15 +118,16 @@ class Bucket:
         for start in range(0, len(keys), _DELETED_AT_ONCE):
             batch = keys[start : start + _DELETED_AT_ONCE]
             with self.explained(batch[0]):
-                answer = self.client.delete_objects(
-                    Bucket=self.name,
-                    Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True},
-                )
-                for error in answer.get("Errors", ()):
-                    raise self.client.exceptions.ClientError(
-                        {"Error": {"Code": error["Code"], "Message": error["Message"]}},
-                        "DeleteObjects",
-                    )
+                persistently(partial(self._delete, batch))
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        answer = self.client.delete_objects(
+            Bucket=self.name, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        )
+        for error in answer.get("Errors", ()):
+            raise self.client.exceptions.ClientError(
+                {"Error": {"Code": error["Code"], "Message": error["Message"]}}, "DeleteObjects"
+            )
 
     def abort_uploads(self, prefix: str) -> None:
         """Aborts the unfinished uploads of keys that begin so, as far as rights allow."""
@@ -167,10 +173,14 @@ class Bucket:
 
     def put(self, key: str, source: Path) -> None:
         """Writes an object, in the place of one of the same name."""
-        with self.explained(key):
+
+        def attempt() -> None:
             self.client.upload_file(
                 str(source), self.name, key, ExtraArgs=self.parameters, Config=_in_parts()
             )
+
+        with self.explained(key):
+            persistently(attempt)
 
     def upload(self, files: Sequence[Upload], writer: str) -> list[Upload]:
         """Writes files as new objects.
@@ -291,7 +301,7 @@ class Bucket:
         )
 
     def _metadata(self, key: str) -> dict[str, str]:
-        return self.client.head_object(Bucket=self.name, Key=key)["Metadata"]
+        return persistently(lambda: self.client.head_object(Bucket=self.name, Key=key))["Metadata"]
 
     def _metadata_if_any(self, key: str) -> dict[str, str] | None:
         try:

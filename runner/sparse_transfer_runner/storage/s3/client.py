@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CONNECTIONS = 16
 """Requests at once. More bring nothing: the interpreter is busy with fewer already."""
 _ATTEMPTS = 8
-"""Of each request, with exponential waits and jitter between them: about a minute in all."""
+"""Of each request within some seconds, with exponential waits and jitter between them."""
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 30
 """Without a single byte, after which a request is given up and made again."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import (
@@ -14,6 +16,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
+    ProfileNotFound,
     ProxyConnectionError,
     SSLError,
     UnauthorizedSSOTokenError,
@@ -43,7 +46,6 @@ RIGHTS = {
 _MISSING = ("NoSuchKey", "404", "NotFound")
 _REFUSED = ("PreconditionFailed", "412", "NoSuchUpload")
 """Of a conditional write; an upload that has ended may have ended well."""
-_CONFLICT = "ConditionalRequestConflict"
 
 _UNKNOWN = "{store} refused {operation} in spite of retries"
 _IDENTITY = (
@@ -104,10 +106,14 @@ _MEANINGS = {
         "refused by {store}; correct the address or the settings",
         *("InvalidBucketName", "InvalidArgument", "InvalidRequest", "KeyTooLongError"),
     ),
-    **_meaning(Transient, "was changed by somebody else meanwhile", *_REFUSED, _CONFLICT),
+    **_meaning(
+        Transient, "was changed by somebody else meanwhile", *_REFUSED, "ConditionalRequestConflict"
+    ),
 }
 """What the answers of a store mean, by their code."""
 
+_TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"
+_CA_BUNDLE = "AWS_CA_BUNDLE"
 _CREDENTIALS = (
     "give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the Secret of spec.credentials (on one "
     "machine in the environment), a service account with workload identity in spec.template, or "
@@ -131,40 +137,45 @@ def explained_s3(uri: str, store: str) -> Iterator[None]:
         raise
     except (ClientError, BotoCoreError, Boto3Error, RetriesExceededError) as error:
         raise translated(error, uri, store) from error
+    except OSError as error:
+        if error.filename is None or error.filename != os.environ.get(_TOKEN_FILE):
+            raise
+        raise AccessError(
+            f"{uri}: the token of the workload identity cannot be read "
+            f"({_TOKEN_FILE}={error.filename}: {error.strerror}); check that the cluster mounts it"
+        ) from error
 
 
 def is_refusal(error: BaseException) -> bool:
     """Whether a conditional write was refused because there is an object already."""
-    return _is_answer(error, _REFUSED)
-
-
-def is_conflict(error: BaseException) -> bool:
-    """Whether a conditional write met another one that was not decided yet; it may be repeated."""
-    return _is_answer(error, (_CONFLICT,))
+    return is_answer(error, _REFUSED)
 
 
 def is_missing(error: BaseException) -> bool:
     """Whether an object does not exist."""
-    return _is_answer(error, _MISSING)
+    return is_answer(error, _MISSING)
 
 
-def _is_answer(error: BaseException, codes: Collection[str]) -> bool:
-    cause = _root(error)
+def is_answer(error: BaseException, codes: Collection[str]) -> bool:
+    """Whether a store answered with one of these codes."""
+    cause = root_of(error)
     return isinstance(cause, ClientError) and _code(cause) in codes
 
 
 def translated(error: Exception, uri: str, store: str) -> SparseTransferError:
     """Returns the error that says what happened to a request about an address."""
-    cause = _root(error)
+    cause = root_of(error)
     if isinstance(cause, ClientError):
         return _answer(cause, uri, store)
     match cause:
         case NoCredentialsError() | PartialCredentialsError():
             return AccessError(f"{uri}: no complete credentials ({cause}); {_CREDENTIALS}")
-        case CredentialRetrievalError() | UnauthorizedSSOTokenError():
+        case CredentialRetrievalError() | ProfileNotFound() | UnauthorizedSSOTokenError():
             return AccessError(f"{uri}: credentials could not be had ({cause}); {_CREDENTIALS}")
         case ParamValidationError():
             return InputError(f"{uri}: not an address that a store can have ({cause})")
+        case SSLError() if _bundle_is_missing():
+            return AccessError(f"{uri}: {_CA_BUNDLE}={os.environ[_CA_BUNDLE]}: no such file")
         case SSLError():
             return AccessError(
                 f"{uri}: the certificate of {store} is not trusted ({cause}); give its authorities "
@@ -195,6 +206,11 @@ def _answer(error: ClientError, uri: str, store: str) -> SparseTransferError:
     return kind(f"{uri}: {text} ({said})")
 
 
+def _bundle_is_missing() -> bool:
+    named = os.environ.get(_CA_BUNDLE)
+    return bool(named) and not Path(str(named)).exists()
+
+
 def _region_of(error: ClientError) -> str:
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     details: dict[str, str] = dict(error.response.get("Error", {}))  # type: ignore[arg-type]
@@ -205,12 +221,12 @@ def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _root(error: BaseException) -> BaseException:
+def root_of(error: BaseException) -> BaseException:
     """Returns what a library's wrapper is about."""
     if isinstance(error, RetriesExceededError):
         return error.last_exception
     if isinstance(error, Boto3Error):
         known = (ClientError, BotoCoreError, RetriesExceededError)
         inner = error.__cause__ or error.__context__
-        return _root(inner) if isinstance(inner, known) else error
+        return root_of(inner) if isinstance(inner, known) else error
     return error
