@@ -95,7 +95,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 
 lock: ## Refresh the pinned requirements (needs uv)
 	echo 'uv' | $(COMPILE) - -o requirements/uv.txt
-	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples --extra test --extra lint -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples --extra test --extra servers --extra lint -o requirements/dev.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples -c requirements/dev.txt -o requirements/runner.txt
 	$(COMPILE) pyproject.toml --extra test -c requirements/dev.txt -o requirements/api.txt
 	$(COMPILE) pyproject.toml requirements/oldest.in --extra test -o requirements/api-oldest.txt
