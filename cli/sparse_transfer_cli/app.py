@@ -28,11 +28,23 @@ catalog = typer.Typer(
 examples = typer.Typer(
     rich_markup_mode=None, help="Real data that comes inside packages, to try things with."
 )
+results = typer.Typer(rich_markup_mode=None, help="What experiments have recorded.")
+app.add_typer(results, name="results", no_args_is_help=True)
 app.add_typer(catalog, name="catalog", no_args_is_help=True)
 app.add_typer(examples, name="examples", no_args_is_help=True)
 
 ExperimentFile = Annotated[
     Path, typer.Option("--file", "-f", metavar="YAML", help="The experiment.", show_default=False)
+]
+StorageOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="YAML",
+        help="An experiment whose spec.storage says how storage is reached.",
+        show_default=False,
+    ),
 ]
 ProgressOption = Annotated[
     Literal["auto", "bar", "json"],
@@ -239,6 +251,26 @@ def report(
     from sparse_transfer_cli.verbs.report import write_report
 
     write_report(result, output)
+
+
+@results.command("verify")
+def results_verify(
+    uri: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="URI",
+            help="Path or address of a stage's folder, an experiment's, or one above; by default "
+            "where the experiment of --file puts its results.",
+            show_default=False,
+        ),
+    ] = None,
+    file: StorageOption = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Check that results are as they were recorded; read everything, change nothing."""
+    from sparse_transfer_cli.verbs.results import verify
+
+    raise typer.Exit(verify(uri, file, as_json=json))
 
 
 @catalog.command("list")

@@ -45,8 +45,8 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["--help"]) == 0
     text = capsys.readouterr().out
     for verb in (
-        "run", "sparse-transfer", "validate", "upstream", "benchmark", "report", "catalog",
-        "examples",
+        "run", "sparse-transfer", "validate", "upstream", "benchmark", "report", "results",
+        "catalog", "examples",
     ):  # fmt: skip
         assert f"\n  {verb} " in text
 

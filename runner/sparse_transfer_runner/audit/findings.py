@@ -46,6 +46,18 @@ class CheckState(StrEnum):
     UNCHECKED = "Unchecked"
 
 
+class Verdict(StrEnum):
+    """What an audit comes to."""
+
+    WHOLE = "Whole"
+    """Everything that is finished is as it was recorded."""
+    DAMAGED = "Damaged"
+    DENIED = "Denied"
+    """Something may not be read; what could be read is whole."""
+    UNFINISHED = "Unfinished"
+    """No stage has finished: there was nothing to check."""
+
+
 class Finding(Part):
     """One thing that an audit noticed."""
 
@@ -84,6 +96,15 @@ class Audit(Record):
     def finished(self) -> list[AuditedFolder]:
         """The folders with a manifest: those that were checked."""
         return [folder for folder in self.folders if folder.finished]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the audit comes to."""
+        if not self.finished:
+            return Verdict.UNFINISHED
+        if self.findings(Kind.DAMAGED):
+            return Verdict.DAMAGED
+        return Verdict.DENIED if self.findings(Kind.DENIED) else Verdict.WHOLE
 
     def findings(self, *kinds: Kind) -> list[Finding]:
         """Returns the findings of these kinds, folder by folder."""

@@ -57,7 +57,10 @@ def check_provenance(
     stored, recorded = records.stored, manifest.provenance
     missing = missing_from(recorded, stored.stage)
     if missing:
-        said = f"its provenance does not say {', '.join(missing)}"
+        said = (
+            f"its provenance does not say {', '.join(missing)}: another version wrote it, or it "
+            "was edited"
+        )
         yield stored.damage(Check.PROVENANCE, MANIFEST, said)
     if recorded.get("image") is None and recorded.get("revision") is None:
         said = "neither an image nor a git revision is known of the program that made it"

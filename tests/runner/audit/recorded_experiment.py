@@ -64,7 +64,7 @@ class Written:
         path.write_text(json.dumps(document))
 
 
-def write_experiment(root: Place) -> Written:
+def write_results(root: Place) -> Written:
     """Writes everything as a run does, below ``ROOT/default/film-reviews``."""
     above = root.below("default").below("film-reviews")
     plan = _plan()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.runner.audit.recorded_experiment import Written, write_experiment, write_unfinished
+from tests.runner.audit.recorded_experiment import Written, write_results, write_unfinished
 from tests.runner.storage.reaching import files_below, reaching
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.faults import FlippedBit, Rule, refusal
@@ -62,7 +62,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def written(root: Path) -> Written:
-    return write_experiment(FilePlace(root))
+    return write_results(FilePlace(root))
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -78,7 +78,7 @@ def anywhere(request: pytest.FixtureRequest, root: Path) -> Iterator[Place]:
 
 
 def test_a_whole_experiment_passes_every_check(anywhere: Place) -> None:
-    write_experiment(anywhere)
+    write_results(anywhere)
     watched = Watched()
     found = audit(anywhere, watched)
     assert [folder.stage for folder in found.folders] == STAGES
@@ -316,7 +316,7 @@ def test_an_object_that_may_not_be_read_is_told_from_a_damaged_one(
     proxy: FaultProxy, faulty_store: Bucket
 ) -> None:
     place = place_for(faulty_store.uri)
-    write_experiment(place)
+    write_results(place)
     proxy.schedule.set(
         Rule([refusal(403, "AccessDenied")], operations=["GetObject"], key="*/masks.safetensors")
     )
@@ -329,7 +329,7 @@ def test_damage_on_the_way_is_not_taken_for_damage_in_the_store(
     proxy: FaultProxy, faulty_store: Bucket
 ) -> None:
     place = place_for(faulty_store.uri)
-    write_experiment(place)
+    write_results(place)
     once = Rule([FlippedBit()], operations=["GetObject"], key="*/masks.safetensors", times=1)
     proxy.schedule.set(once)
     assert audit(place, Watched()).findings(*Kind) == []
@@ -338,7 +338,7 @@ def test_damage_on_the_way_is_not_taken_for_damage_in_the_store(
 
 def test_damage_in_the_store_is_named(store: Bucket) -> None:
     place = place_for(store.uri)
-    written = write_experiment(place)
+    written = write_results(place)
     key = f"default/film-reviews/train-{written.train.key}/masks.safetensors"
     store.put(key, b"maskt")
     finding = only(audit(place, Watched()), *Kind)
