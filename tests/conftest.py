@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 
 import pytest
+
+# No test asks a real hub, and none waits for one: hf:// is refused at once where a test does not
+# run a hub of its own.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 pytest_plugins = ["tests.servers.fixtures"]
 

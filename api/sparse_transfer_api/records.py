@@ -65,6 +65,9 @@ class Plan(Record):
         description="Where choices are made: val when test exists, else a tenth held out of train."
     )
     data_digest: str
+    data_uri: str | None = Field(
+        None, description="Where the data was read, pinned to a commit where it is a hub's."
+    )
     inputs: list[str] = Field(
         default_factory=lambda: ["input_ids", "attention_mask"],
         description="Names of the model's inputs, as a use case's batches have them.",

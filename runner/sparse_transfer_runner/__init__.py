@@ -6,6 +6,7 @@ import os
 # as soon as a pod's CPU limit, or a neighbour, leaves fewer cores than threads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-# Models come from where the experiment says; nothing is looked up on a hub behind its back.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Models come from where the experiment says; no library looks anything up behind its back. What the
+# experiment itself names with hf:// is fetched, unless the user sets HF_HUB_OFFLINE.
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

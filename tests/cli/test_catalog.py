@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.servers.hub import Hub
 
 from sparse_transfer_cli.__main__ import invoke
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation
@@ -47,6 +48,16 @@ def test_a_model_that_cannot_be_reached_is_shown_with_the_ways_out(
     assert yaml.safe_load(text)["size"] == "Medium"
     assert "# sparse: cannot be reached: hf://" in text
     assert "spec.model.uri" in text
+
+
+def test_a_model_of_a_hub_is_shown_with_its_commit_and_not_fetched(
+    hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "google-bert/bert-base-uncased"
+    commit = hub.add(name, {"config.json": b"{}"}).branches["main"]
+    text = shown(capsys, "show", "bert-base-90")
+    assert f"# dense: is on the hub, as hf://{name}@{commit}" in text
+    assert hub.fetched() == {}
 
 
 def test_an_added_model_is_the_first_choice_and_is_there(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.servers.fault_proxy import FaultProxy, fault_proxy
+from tests.servers.hub import Hub, hub_server
 from tests.servers.s3_server import HOST, Bucket, Certificate, S3Server, s3_server
 from tests.servers.versitygw import NoServer, versitygw
 
@@ -47,6 +49,19 @@ def bucket(s3: S3Server) -> Bucket:
 def proxy(s3: S3Server) -> Iterator[FaultProxy]:
     """A proxy before the server that does nothing yet; its schedule says what goes wrong."""
     with fault_proxy(s3.endpoint) as running:
+        yield running
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that this process asks, without a token; the library does not wait between tries."""
+    pause = SimpleNamespace(sleep=lambda _: None)
+    monkeypatch.setattr("huggingface_hub.utils._http.time", pause)
+    monkeypatch.setattr("huggingface_hub.file_download.time", pause)
+    for name in ("HF_HUB_OFFLINE", "HF_TOKEN", "http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with hub_server() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
 
 

@@ -17,14 +17,15 @@ from sparse_transfer_runner.catalog.models import CatalogEntry, Source
 from sparse_transfer_runner.catalog.reading import add_entry, entry_of, load_catalog
 from sparse_transfer_runner.catalog.resolution import entry_named
 from sparse_transfer_runner.digests import digest_of_tree
-from sparse_transfer_runner.storage import fetch
+from sparse_transfer_runner.storage import fetch, pinned
+from sparse_transfer_runner.storage.addresses import is_hub
 
 
-def list_models(catalog: Path | None) -> None:
+def list_models(catalog: str | None) -> None:
     """Prints a line for each model, in the order in which they are preferred.
 
     Args:
-        catalog: The user's own; by default the one in force.
+        catalog: Path or address of the user's own; by default the one in force.
     """
     table = Table("name", "family", "size", "sparse", "dense", "licence", box=SIMPLE_HEAD)
     for entry in load_catalog(catalog).models:
@@ -46,12 +47,12 @@ def _row(entry: CatalogEntry) -> tuple[str, ...]:
     )
 
 
-def show_model(name: str, catalog: Path | None) -> None:
+def show_model(name: str, catalog: str | None) -> None:
     """Prints an entry as YAML, and for each of its sources whether it can be reached from here.
 
     Args:
         name: The entry's.
-        catalog: The user's own; by default the one in force.
+        catalog: Path or address of the user's own; by default the one in force.
     """
     entry = entry_named(load_catalog(catalog), name)
     console = stdout()
@@ -65,6 +66,8 @@ def show_model(name: str, catalog: Path | None) -> None:
 
 def _reached(source: Source) -> str:
     try:
+        if is_hub(source.uri):  # asked for, and not fetched: it may have gigabytes
+            return f"is on the hub, as {pinned(source.uri)}"
         digest = digest_of_tree(fetch(source.uri))
     except SparseTransferError as error:
         return f"cannot be reached: {error}"

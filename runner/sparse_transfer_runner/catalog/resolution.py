@@ -8,7 +8,8 @@ from pathlib import Path
 from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_api.optim_level import Band
 from sparse_transfer_api.suggest import did_you_mean, nearest
-from sparse_transfer_runner.storage import fetch
+from sparse_transfer_runner.storage import fetch, pinned
+from sparse_transfer_runner.storage.addresses import shown
 
 from .foundation import Parent, read_foundation
 from .models import Catalog, CatalogEntry, Source
@@ -22,7 +23,7 @@ class ResolvedModel:
     """Where a foundation and its dense counterpart are.
 
     Args:
-        uri: The foundation's address.
+        uri: The foundation's address, pinned where it can be.
         folder: The same as a local path, read-only.
         digest: What its files must add up to; None where nobody recorded it.
         licence: Where it is known.
@@ -56,8 +57,8 @@ def require_digest(uri: str, recorded: str | None, found: str) -> None:
     """
     if recorded is not None and recorded != found:
         raise InputError(
-            f"{uri}: its files have digest {found[:12]}…, but {recorded[:12]}… is recorded; they "
-            "changed, or were fetched in part: fetch the model again, or correct the record"
+            f"{shown(uri)}: its files have digest {found[:12]}…, but {recorded[:12]}… is recorded; "
+            "they changed, or were fetched in part: fetch the model again, or correct the record"
         )
 
 
@@ -168,11 +169,12 @@ def _located(entry: CatalogEntry, band: Band) -> ResolvedModel:
             "'sparse-transfer upstream', or choose a level below 0.25"
         )
     try:
-        folder = fetch(source.uri)
+        uri = pinned(source.uri)
+        folder = fetch(uri)
     except (InputError, AccessError) as error:
         raise type(error)(f"catalogue entry {entry.name}: {error}") from error
     return ResolvedModel(
-        uri=source.uri,
+        uri=uri,
         folder=folder,
         digest=source.digest,
         licence=source.licence,
@@ -183,9 +185,12 @@ def _located(entry: CatalogEntry, band: Band) -> ResolvedModel:
 
 
 def _own(uri: str) -> ResolvedModel:
+    uri = pinned(uri)
     folder = fetch(uri)
     if not folder.is_dir():
-        raise InputError(f"{uri}: a file; expected a Hugging Face folder (config.json, weights)")
+        raise InputError(
+            f"{shown(uri)}: a file; expected a Hugging Face folder (config.json, weights)"
+        )
     if not (folder / "config.json").is_file() and (folder / "training/config.json").is_file():
         # A SparseZoo folder: the Hugging Face folder is inside it.
         uri, folder = f"{uri.rstrip('/')}/training", folder / "training"

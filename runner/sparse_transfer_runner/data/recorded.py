@@ -8,6 +8,7 @@ from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_api.records import Plan
 from sparse_transfer_runner.digests import sha256_of
 from sparse_transfer_runner.storage import fetch
+from sparse_transfer_runner.storage.addresses import shown
 from sparse_transfer_runner.storage.settings import settings
 
 
@@ -36,8 +37,8 @@ def recorded_data(uri: str, plan: Plan) -> Path:
             problems.append(Problem(str(file), f"the {split.name} split has other content"))
     if problems:
         raise InputError(
-            f"{uri}: the data changed since prepare checked it; set spec.data.revision to another "
-            "value, and run the experiment again",
+            f"{shown(uri)}: the data changed since prepare checked it; set spec.data.revision to "
+            "another value, and run the experiment again",
             problems,
         )
     return root

@@ -82,7 +82,7 @@ class PackageTask:
         """
         plan = context.plan()
         use = use_case(plan.use_case)
-        data = recorded_data(context.spec.data.uri, plan)
+        data = recorded_data(plan.data_uri or context.spec.data.uri, plan)
         preprocessor = use.preprocessor(context.earlier[Stage.TRAIN].path / MODEL)
         return cls(
             context,

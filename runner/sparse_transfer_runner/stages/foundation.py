@@ -18,7 +18,8 @@ from sparse_transfer_runner.catalog.resolution import (
     require_digest,
     resolve_model,
 )
-from sparse_transfer_runner.storage import fetch
+from sparse_transfer_runner.storage import fetch, pinned
+from sparse_transfer_runner.storage.addresses import model_address, shown
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.protocol import UseCase
 
@@ -68,7 +69,7 @@ def check_model(spec: SparseTransferSpec, catalog: Catalog | None = None) -> Che
     """
     use, band = use_case(spec.use_case), band_of(spec.optim_level)
     resolved = resolve_model(
-        spec.model.uri,
+        model_address(spec.model),
         family=use.family,
         band=band,
         use_case=use.name,
@@ -112,14 +113,14 @@ def _with_counterpart(
         except (InputError, AccessError) as error:
             if spec.baseline.mode == BaselineMode.AUTO:
                 raise type(error)(
-                    f"the dense counterpart of {source.uri}: {error} (to do without it set "
+                    f"the dense counterpart of {shown(source.uri)}: {error} (to do without it set "
                     "spec.baseline.mode: None; recovery then stays unknown)"
                 ) from error
             warnings.append(f"without the dense counterpart: {error}")
     elif spec.baseline.mode == BaselineMode.AUTO:
         warnings.append(
-            f"{source.uri} has no known dense counterpart (no foundation.json beside it): there is "
-            "no baseline, and recovery stays unknown"
+            f"{shown(source.uri)} has no known dense counterpart (no foundation.json beside it): "
+            "there is no baseline, and recovery stays unknown"
         )
     return CheckedFoundation(
         source,
@@ -136,18 +137,19 @@ def _with_counterpart(
 def _counterpart(
     spec: SparseTransferSpec, use: UseCase, dense: Source, foundation: ModelSource
 ) -> tuple[Path, ModelSource]:
-    folder = fetch(dense.uri)
+    uri = pinned(dense.uri)
+    folder = fetch(uri)
     checked = use.check(folder, trusted=spec.model.trust == Trust.PICKLE)
-    require_digest(dense.uri, dense.digest, checked.digest)
+    require_digest(uri, dense.digest, checked.digest)
     if (checked.architecture, checked.parameters) != (
         foundation.architecture,
         foundation.parameters,
     ):
         raise InputError(
-            f"{dense.uri}: is a {checked.architecture} with {checked.parameters} parameters; "
+            f"{shown(uri)}: is a {checked.architecture} with {checked.parameters} parameters; "
             f"expected the foundation's {foundation.architecture} with {foundation.parameters}"
         )
-    return folder, _model_source(dense.uri, checked, dense.licence)
+    return folder, _model_source(uri, checked, dense.licence)
 
 
 def _model_source(uri: str, checked: CheckedModel, licence: str | None) -> ModelSource:
@@ -164,7 +166,7 @@ def _model_source(uri: str, checked: CheckedModel, licence: str | None) -> Model
 
 def _not_sparse(uri: str, sparsity: float, level: float) -> str:
     return (
-        f"{uri}: is not sparse: {sparsity:.4f} of its prunable weights are zero, and level "
+        f"{shown(uri)}: is not sparse: {sparsity:.4f} of its prunable weights are zero, and level "
         f"{level:g} needs at least {SPARSE_FROM:.2f}; make it sparse with 'sparse-transfer "
         "upstream', leave spec.model out for the catalogue's, or choose a level below 0.25"
     )
@@ -174,8 +176,8 @@ def _require_recorded_sparsity(resolved: ResolvedModel, checked: CheckedModel) -
     record = read_foundation(resolved.folder)
     if record and abs(record.sparsity - checked.sparsity) > _RECORD_TOLERANCE:
         raise InputError(
-            f"{resolved.uri}: foundation.json records a sparsity of {record.sparsity:.4f}, but "
-            f"{checked.sparsity:.4f} is measured: the weights changed; make the model again"
+            f"{shown(resolved.uri)}: foundation.json records a sparsity of {record.sparsity:.4f}, "
+            f"but {checked.sparsity:.4f} is measured: the weights changed; make the model again"
         )
 
 

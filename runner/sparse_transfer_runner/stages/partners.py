@@ -6,7 +6,8 @@ from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.spec import SparseTransferSpec, TeacherMode, Trust
 from sparse_transfer_runner.catalog.reading import load_catalog
 from sparse_transfer_runner.catalog.resolution import resolve_address
-from sparse_transfer_runner.storage import fetch
+from sparse_transfer_runner.storage import fetch, pinned
+from sparse_transfer_runner.storage.addresses import shown
 from sparse_transfer_runner.use_cases.protocol import DataSummary, Preprocessor, UseCase
 
 from .foundation import CheckedFoundation
@@ -17,7 +18,7 @@ _SHOWN_LABELS = 10
 def given_teacher(
     spec: SparseTransferSpec, use: UseCase, data: DataSummary, student: Preprocessor
 ) -> str | None:
-    """Returns the address of a given teacher, after checking that it can teach this student.
+    """Returns the pinned address of a given teacher, after checking that it can teach this student.
 
     Args:
         spec: The user's spec.
@@ -32,17 +33,17 @@ def given_teacher(
     """
     if spec.teacher.mode != TeacherMode.GIVEN or spec.teacher.uri is None:
         return None
-    uri = resolve_address(spec.teacher.uri, load_catalog())
+    uri = pinned(resolve_address(spec.teacher.uri, load_catalog()))
     folder = fetch(uri)
     use.check(folder, trusted=spec.model.trust == Trust.PICKLE)
     if not use.same_inputs(student, use.preprocessor(folder)):
         raise InputError(
-            f"{uri}: has another tokenizer than the student, so that it would see other inputs; "
-            "give a teacher with the student's, or set spec.teacher.mode: Auto"
+            f"{shown(uri)}: has another tokenizer than the student, so that it would see other "
+            "inputs; give a teacher with the student's, or set spec.teacher.mode: Auto"
         )
     if not use.has_head(folder, data.labels, data.problem_type):
         raise InputError(
-            f"{uri}: was not trained for this task: its head is not for the data's labels "
+            f"{shown(uri)}: was not trained for this task: its head is not for the data's labels "
             f"({', '.join(data.labels[:_SHOWN_LABELS])}, in this order); give a model that was "
             "trained on them, or set spec.teacher.mode: Auto"
         )
@@ -59,6 +60,7 @@ def require_same_inputs(use: UseCase, student: Preprocessor, model: CheckedFound
         return
     if not use.same_inputs(student, use.preprocessor(model.dense_folder)):
         raise InputError(
-            f"{model.dense.uri}: the dense counterpart has another tokenizer than the foundation, "
-            "so that they cannot be compared; correct it, or set spec.baseline.mode: None"
+            f"{shown(model.dense.uri)}: the dense counterpart has another tokenizer than the "
+            "foundation, so that they cannot be compared; correct it, or set "
+            "spec.baseline.mode: None"
         )

@@ -19,7 +19,8 @@ from sparse_transfer_runner.data.selection import training_rows
 from sparse_transfer_runner.disk import write_atomically
 from sparse_transfer_runner.engines import engine
 from sparse_transfer_runner.recipes import Recipe
-from sparse_transfer_runner.storage import fetch
+from sparse_transfer_runner.storage import fetch, pinned
+from sparse_transfer_runner.storage.addresses import data_address, shown
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.metrics import resolve_metric
 from sparse_transfer_runner.use_cases.protocol import DataSummary, UseCase
@@ -52,14 +53,14 @@ def run(context: StageContext) -> StageOutcome:
     """
     spec, reporter = context.spec, context.reporter
     with reporter.activity("data", 0.4):
-        data, wrong_data = _attempt(lambda: check_data(spec))
+        data, wrong_data = _attempt(lambda: _check_pinned_data(spec))
     with reporter.activity("model", 0.4):
         model, wrong_model = _attempt(lambda: check_model(spec))
     if data is None or model is None:
         raise _together({"data": wrong_data, "model": wrong_model})
     context.raise_if_stopped()
     with reporter.activity("plan", 0.2):
-        plan = make_plan(spec, data, model)
+        plan = make_plan(*data, model)
         write_atomically(context.work.path / PLAN, plan.to_json())
     return _outcome(plan)
 
@@ -71,7 +72,16 @@ def check_data(spec: SparseTransferSpec) -> DataSummary:
         InputError: With every problem found, each with file and line.
         AccessError: The data is not where it should be.
     """
-    return use_case(spec.use_case).inspect(fetch(spec.data.uri), spec)
+    return use_case(spec.use_case).inspect(fetch(data_address(spec.data)), spec)
+
+
+def _check_pinned_data(spec: SparseTransferSpec) -> tuple[SparseTransferSpec, DataSummary]:
+    """Returns the same spec, its data at the commit where it is now, and what the check found."""
+    uri = pinned(data_address(spec.data))
+    if uri != spec.data.uri:
+        data = spec.data.model_copy(update={"uri": uri, "revision": None})
+        spec = spec.model_copy(update={"data": data})
+    return spec, check_data(spec)
 
 
 def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundation) -> Plan:
@@ -88,7 +98,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
     resolve_metric(spec.evaluation.metric, use.metric_names(data.problem_type))
     preprocessor = use.preprocessor(model.folder)
     length, truncated = use.natural_length(
-        fetch(spec.data.uri), data, preprocessor, spec.training.max_sequence_length
+        fetch(data_address(spec.data)), data, preprocessor, spec.training.max_sequence_length
     ) or (None, None)
     has_test = any(split.name == "test" for split in data.splits)
     runs = _runs(spec, use, band, model)
@@ -104,6 +114,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         evaluation_split="test" if has_test else "val",
         choice_split="val" if has_test else "train",
         data_digest=data.digest,
+        data_uri=data_address(spec.data),
         inputs=use.input_names(data, preprocessor),
         max_sequence_length=length,
         truncated_share=truncated,
@@ -201,8 +212,8 @@ def _require_known_recovery(spec: SparseTransferSpec, plan: Plan) -> None:
     problems = [
         Problem(
             field,
-            f"{value:g} cannot be judged: {plan.model.uri} has no dense counterpart; remove it, "
-            "state the dense value with spec.baseline.mode: Given, or give a model that "
+            f"{value:g} cannot be judged: {shown(plan.model.uri)} has no dense counterpart; remove "
+            "it, state the dense value with spec.baseline.mode: Given, or give a model that "
             "'sparse-transfer upstream' made",
         )
         for field, value in wanted.items()
@@ -254,7 +265,7 @@ def _outcome(plan: Plan) -> StageOutcome:
     samples = {split.name: split.samples for split in plan.splits}
     return StageOutcome(
         message=(
-            f"{plan.band}: {plan.model.uri} (sparsity {plan.model.sparsity:.2f}), "
+            f"{plan.band}: {shown(plan.model.uri)} (sparsity {plan.model.sparsity:.2f}), "
             f"{samples['train']} training rows, {len(plan.labels)} labels, "
             f"{plan.total_steps} steps"
         ),

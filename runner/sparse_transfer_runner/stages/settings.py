@@ -18,6 +18,7 @@ from sparse_transfer_runner.recipes import (
     parse_recipe,
 )
 from sparse_transfer_runner.storage import fetch
+from sparse_transfer_runner.storage.addresses import shown
 
 
 def transfer_recipe(
@@ -138,6 +139,6 @@ def _recipe_text(spec: SparseTransferSpec, catalogued: str | None) -> tuple[str 
         )
     path = fetch(uri)
     try:
-        return path.read_text("utf-8"), uri
+        return path.read_text("utf-8"), shown(uri)
     except (UnicodeDecodeError, IsADirectoryError) as error:
-        raise InputError(f"{uri}: not a recipe file (expected YAML in UTF-8)") from error
+        raise InputError(f"{shown(uri)}: not a recipe file (expected YAML in UTF-8)") from error

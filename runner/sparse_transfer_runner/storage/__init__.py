@@ -8,13 +8,14 @@ from pathlib import Path
 
 from sparse_transfer_api.contract import ENV_CATALOG
 from sparse_transfer_api.errors import InputError
-from sparse_transfer_runner.storage.protocol import Place, Source
+from sparse_transfer_runner.storage.protocol import PinningSource, Place, Source
 
 _SOURCES = {
     "file": ("file", "FileSource"),
     "package": ("package", "PackageSource"),
     "pvc": ("pvc", "PvcSource"),
     "s3": ("s3", "S3Source"),
+    "hf": ("hub", "HubSource"),
     "https": ("web", "WebSource"),
 }
 _PLACES = {"file": "file", "pvc": "pvc", "s3": "s3"}
@@ -60,6 +61,18 @@ def fetch(uri: str) -> Path:
         Transient: It could not be reached just now, in spite of retries.
     """
     return source_for(uri).fetch(uri)
+
+
+def pinned(uri: str) -> str:
+    """Returns an address that leads to the same forever, where its source knows such; else itself.
+
+    Raises:
+        InputError: The address is malformed or its scheme is not supported.
+        AccessError: Nothing is there, or it may not be read.
+        Transient: It could not be reached just now, in spite of retries.
+    """
+    source = source_for(uri)
+    return source.pinned(uri) if isinstance(source, PinningSource) else uri
 
 
 def place_for(uri: str) -> Place:

@@ -56,7 +56,7 @@ class Task:
         """
         plan = context.plan()
         use = use_case(plan.use_case)
-        data = recorded_data(context.spec.data.uri, plan)
+        data = recorded_data(plan.data_uri or context.spec.data.uri, plan)
         preprocessor = use.preprocessor(fetch(plan.model.uri))
         train, choice, evaluation = (
             use.load(data, plan, split, preprocessor)

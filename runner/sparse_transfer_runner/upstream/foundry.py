@@ -154,7 +154,7 @@ def make_foundation(options: UpstreamOptions, reporter: Reporter) -> Foundation:
         name=options.name or options.output.resolve().name,
         family="text",
         architecture=type(model).__name__,
-        parent=Parent(uri=options.model, digest=digest_of_tree(source)),
+        parent=Parent(uri=origin, digest=digest_of_tree(source)),
         sparsity=sparsity_of(prunable_weights(model)),
         pattern=options.pattern,
         method=options.method,

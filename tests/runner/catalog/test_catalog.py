@@ -99,7 +99,7 @@ def test_the_packaged_digests_are_those_of_the_files() -> None:
     ],
 )
 def test_what_cannot_be_reached_is_named_with_the_ways_out(level: float, source: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(AccessError) as caught:
         resolve(None, level)
 
     for part in (source, "copy it to a folder", "STE_CATALOG", "spec.model.uri"):
@@ -137,7 +137,7 @@ def test_what_the_catalogue_lacks_is_said(
 
 
 def test_a_stub_of_the_zoo_is_an_identifier_that_the_catalogue_resolves() -> None:
-    with pytest.raises(InputError, match="oBERT-12-upstream-pruned-unstructured-90-v2"):
+    with pytest.raises(AccessError, match="oBERT-12-upstream-pruned-unstructured-90-v2"):
         resolve(f"{OBERT}?recipe_type=transfer-SST2", 0.6)
 
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.runner.tiny_models import tiny_classifier, write_tiny_encoder
+from tests.servers.hub import Hub
 
 from sparse_transfer_api.contract import PLAN, Stage
 from sparse_transfer_api.errors import AccessError, ExitCode, InputError
@@ -25,6 +26,7 @@ from sparse_transfer_api.records import Plan
 from sparse_transfer_api.spec import parse_experiment
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
 from sparse_transfer_runner.catalog.reading import add_entry, entry_of
+from sparse_transfer_runner.data.recorded import recorded_data
 from sparse_transfer_runner.digests import digest_of_tree
 from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.progress import Reporter
@@ -478,10 +480,41 @@ def test_the_catalogue_chooses_where_the_user_does_not(
 
 
 def test_an_unreachable_default_names_the_source_and_the_ways_out(world: World) -> None:
-    refusal = world.refusal(model={})
+    with pytest.raises(AccessError) as caught:
+        world.prepare(model={})
 
     for part in ("hf://Intel/distilbert", "copy it to a folder", "STE_CATALOG", "spec.model.uri"):
-        assert part in refusal
+        assert part in str(caught.value)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_a_hub_gives_is_pinned_for_the_stages_to_come(world: World, hub: Hub) -> None:
+    record = json.loads((world.sparse / FOUNDATION_FILE).read_bytes())
+    record["parent"]["uri"] = "hf://me/dense"
+    (world.sparse / FOUNDATION_FILE).write_text(json.dumps(record))
+    dense = hub.add("me/dense", contents(world.dense)).branches["main"]
+    sparse = hub.add("me/sparse", contents(world.sparse))
+    v1 = sparse.commit(contents(world.sparse), "v1")
+    data = hub.add("me/films", contents(world.data), "dataset")
+    teacher = contents(write_teacher(world, ["0", "1"]))
+    given = hub.add("me/teacher", teacher).branches["main"]
+
+    plan = world.plan(
+        data={"uri": "hf://me/films", "revision": "main"},
+        model={"uri": "hf://me/sparse", "revision": "v1"},
+        teacher={"mode": "Given", "uri": "hf://me/teacher"},
+    )
+
+    assert plan.data_uri == f"hf://datasets/me/films@{data.branches['main']}"
+    assert plan.model.uri == f"hf://me/sparse@{v1}"
+    assert plan.dense is not None
+    assert plan.dense.uri == f"hf://me/dense@{dense}"
+    assert plan.teacher_uri == f"hf://me/teacher@{given}"
+    data.commit({"train.jsonl": b"changed"})
+    assert recorded_data(plan.data_uri, plan).is_dir()
 
 
 def test_a_search_is_refused_with_what_to_do_instead(world: World) -> None:
