@@ -51,8 +51,13 @@ ProgressOption = Annotated[
     typer.Option(help="Progress bars, JSON lines, or bars only in a terminal."),
 ]
 CatalogOption = Annotated[
-    Path | None,
-    typer.Option("--catalog", metavar="FILE", help="Your own catalogue.", show_default=False),
+    str | None,
+    typer.Option(
+        "--catalog",
+        metavar="FILE",
+        help="Path or address of your own catalogue.",
+        show_default=False,
+    ),
 ]
 SizeOption = Annotated[
     Literal["largest", "medium", "smallest"],

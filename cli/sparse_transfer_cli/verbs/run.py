@@ -24,7 +24,7 @@ from sparse_transfer_cli.display import (
     terminal_display,
 )
 from sparse_transfer_cli.executor import Executor, RunEnd, explain_failure
-from sparse_transfer_cli.experiment_file import experiment_from, read_experiment
+from sparse_transfer_cli.experiment_file import experiment_from, file_uri, read_experiment
 from sparse_transfer_cli.original_arguments import OriginalArguments, experiment_document
 from sparse_transfer_cli.requirements import require_runner
 from sparse_transfer_cli.stage_process import RUNNER
@@ -40,17 +40,17 @@ class RunOptions:
 
     Args:
         style: How progress is shown.
-        catalog: The user's own catalogue instead of the one in force.
+        catalog: Path or address of the user's own catalogue instead of the one in force.
         command: How the runner is started.
     """
 
     style: ProgressStyle = "auto"
-    catalog: Path | None = None
+    catalog: str | None = None
     command: Sequence[str] = RUNNER
 
     def environment(self) -> dict[str, str]:
         """Returns what is set for the stages."""
-        return {} if self.catalog is None else {ENV_CATALOG: str(self.catalog.absolute())}
+        return {} if self.catalog is None else {ENV_CATALOG: file_uri(self.catalog, Path.cwd())}
 
 
 def run_file(path: Path, options: RunOptions) -> int:

@@ -15,7 +15,7 @@ from sparse_transfer_cli.storage import reaching
 from sparse_transfer_cli.summary import percent
 
 
-def validate_file(path: Path, *, data: bool, model: bool, catalog: Path | None) -> None:
+def validate_file(path: Path, *, data: bool, model: bool, catalog: str | None) -> None:
     """Checks an experiment file, and says what it stands for.
 
     Data and model are checked as prepare does, each without the other: where both are wrong, both
@@ -25,7 +25,7 @@ def validate_file(path: Path, *, data: bool, model: bool, catalog: Path | None) 
         path: The YAML file.
         data: Check the data too.
         model: Check the model too.
-        catalog: The user's own catalogue instead of the one in force.
+        catalog: Path or address of the user's own catalogue instead of the one in force.
 
     Raises:
         SparseTransferError: Of the first check that failed.
@@ -64,7 +64,7 @@ def _check_data(spec: SparseTransferSpec) -> None:
         _say(f"  note: {warning}")
 
 
-def _check_model(spec: SparseTransferSpec, catalog: Path | None) -> None:
+def _check_model(spec: SparseTransferSpec, catalog: str | None) -> None:
     require_runner()
     from sparse_transfer_runner.catalog.reading import load_catalog
     from sparse_transfer_runner.stages.prepare import check_model
