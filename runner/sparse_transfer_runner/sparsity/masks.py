@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
@@ -48,22 +47,6 @@ class Masks:
             weights,
             {name: (weight.detach() != 0).to(weight.dtype) for name, weight in weights.items()},
         )
-
-    @classmethod
-    def load(cls, path: Path, weights: Mapping[str, nn.Parameter]) -> Masks:
-        """Reads saved masks for the same weights.
-
-        Raises:
-            InputError: The file is damaged, or belongs to another model.
-        """
-        try:
-            saved = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: the saved mask cannot be read ({error})") from error
-        shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-        if {name: tuple(mask.shape) for name, mask in saved.items()} != shapes:
-            raise InputError(f"{path}: the saved mask belongs to another model")
-        return cls(weights, {name: saved[name].to(weight) for name, weight in weights.items()})
 
     def save(self, path: Path) -> None:
         """Writes the masks as uint8 tensors by parameter name, 1 where kept."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.runner.tiny_models import random_batch, tiny_classifier
 from torch import nn
 
@@ -49,16 +50,17 @@ def test_zeros_stay_zero_through_training(optimizer: type[torch.optim.Optimizer]
 
 
 def test_a_weight_that_trains_to_zero_is_not_pruned_for_ever(tmp_path: Path) -> None:
-    model = sparse_classifier()
-    masks = Masks.take(prunable_weights(model))
-    masks.save(tmp_path / "masks.safetensors")
+    masks = Masks.take(prunable_weights(sparse_classifier()))
+    before = {name: bits.clone() for name, bits in masks.bits.items()}
     name, weight = next(iter(masks.weights.items()))
-    alive = masks.kept[name].nonzero()[0]
+    alive = tuple(masks.kept[name].nonzero()[0])
     with torch.no_grad():
-        weight[tuple(alive)] = 0.0
-    resumed = Masks.load(tmp_path / "masks.safetensors", prunable_weights(model))
-    assert resumed.kept[name][tuple(alive)] == 1
-    assert resumed.masked == masks.masked
+        weight[alive] = 0.0
+    masks.save(tmp_path / "masks.safetensors")
+    saved = load_file(tmp_path / "masks.safetensors")
+    assert saved[name][alive] == 1
+    assert sum(int((mask == 0).sum()) for mask in saved.values()) == masks.masked
+    masks.require(before)
 
 
 def test_masks_hold_when_a_wrapper_renames_the_modules() -> None:
@@ -80,23 +82,6 @@ def test_a_revived_weight_is_noticed() -> None:
         weight[tuple(dead)] = 1e-12
     with pytest.raises(MaskBroken, match=name):
         masks.check()
-
-
-def test_masks_of_another_model_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "masks.safetensors"
-    Masks.take(prunable_weights(sparse_classifier())).save(path)
-    smaller = nn.Sequential(nn.Linear(3, 3))
-    with pytest.raises(InputError, match="another model"):
-        Masks.load(path, prunable_weights(smaller))
-
-
-def test_a_truncated_mask_file_is_an_input_error(tmp_path: Path) -> None:
-    path = tmp_path / "masks.safetensors"
-    masks = Masks.take(prunable_weights(sparse_classifier()))
-    masks.save(path)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match="cannot be read"):
-        Masks.load(path, masks.weights)
 
 
 def test_a_bit_a_weight_tells_one_foundation_from_another() -> None:
