@@ -29,7 +29,7 @@ from .parallel import at_once
 from .protocol import Missing
 
 _FILES_AT_ONCE = 4
-"""Each has up to 10 MiB in memory, the library's chunk."""
+"""Each has some 50 MiB in memory, whatever its size: the library's chunks of 10 MiB, and copies."""
 _CHUNK = 1 << 20
 
 
