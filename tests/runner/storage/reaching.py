@@ -16,6 +16,7 @@ from tests.servers.s3_server import no_credentials
 from sparse_transfer_api.records import FileEntry
 from sparse_transfer_api.spec import S3Storage
 from sparse_transfer_runner.digests import sha256_of
+from sparse_transfer_runner.storage import locks
 from sparse_transfer_runner.storage.s3.client import _client
 from sparse_transfer_runner.storage.settings import StorageSettings, using
 
@@ -58,7 +59,9 @@ def reaching(
         try:
             yield
         finally:
-            # A process keeps few clients, and each test needs its own: none is to be left open.
+            # What a process keeps until it ends is to end with the test.
+            for path in tuple(locks._held):
+                locks.release(path)
             _client.cache_clear()
             for client in made:
                 client.close()

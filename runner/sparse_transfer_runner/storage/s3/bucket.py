@@ -11,7 +11,7 @@ import base64
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -260,8 +260,9 @@ class Bucket:
         def attempt() -> tuple[str, dict[str, str]]:
             answer = self.client.get_object(Bucket=self.name, Key=wanted.key)
             digest = hashlib.sha256()
-            with wanted.target.open("wb") as file:
-                for piece in answer["Body"].iter_chunks(_PIECE_BYTES):
+            # A body that is not read to its end keeps its connection.
+            with closing(answer["Body"]) as body, wanted.target.open("wb") as file:
+                for piece in body.iter_chunks(_PIECE_BYTES):
                     digest.update(piece)
                     file.write(piece)
             return digest.hexdigest(), answer["Metadata"]
