@@ -314,6 +314,39 @@ def catalog_add(
     add_model(folder, catalog, Size(size.capitalize()), stdout())
 
 
+@catalog.command("mirror")
+def catalog_mirror(
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="URI", help="Folder or address: s3://, pvc://, file://.", show_default=False
+        ),
+    ],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="See 'catalog list'.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All models.")] = False,
+    catalog: CatalogOption = None,
+    file: StorageOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be copied; copy nothing.")
+    ] = False,
+    progress: ProgressOption = "auto",
+) -> None:
+    """Copy models, and a catalogue of the copies, to where there is no internet."""
+    from sparse_transfer_cli.verbs.catalog_mirror import MirrorArguments, mirror
+
+    arguments = MirrorArguments(
+        names=names or (),
+        everything=everything,
+        to=to,
+        catalog=catalog,
+        file=file,
+        dry_run=dry_run,
+    )
+    raise typer.Exit(mirror(arguments, progress))
+
+
 @examples.command("list")
 def examples_list() -> None:
     """List the data sets that can be extracted."""
