@@ -12,14 +12,11 @@ from typing import Any
 
 import pytest
 from tests.kills.forked_runner import StageRun, run_stage
-from tests.runner.stages.test_runner_process import write_reviews
-from tests.runner.tiny_models import WORDS, write_tiny_encoder
+from tests.runner.tiny_sources import write_sources
 from tests.servers.s3_server import Bucket
 
 from sparse_transfer_api.contract import ENV_CACHE, Stage
 from sparse_transfer_api.records import Manifest, StageResult
-from sparse_transfer_runner.progress import Reporter
-from sparse_transfer_runner.upstream import UpstreamOptions, make_foundation
 
 KILLS = 50
 KILLS_BY_STAGE = {Stage.PREPARE: 1, Stage.TRAIN: 3, Stage.PACKAGE: 2}
@@ -76,23 +73,7 @@ class Experiment:
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Reviews, and a two-layer random encoder with a foundation made from it."""
-    root = tmp_path_factory.mktemp("sources")
-    write_reviews(root / "data")
-    words = random.Random(1)
-    sentences = [" ".join(words.choices(WORDS[5:], k=8)) for _ in range(400)]
-    (root / "sentences.txt").write_text("\n".join(sentences))
-    make_foundation(
-        UpstreamOptions(
-            model=write_tiny_encoder(root / "dense").as_uri(),
-            data=root / "sentences.txt",
-            output=root / "foundation",
-            sparsity=0.5,
-            calibration_rows=96,
-            recovery_steps=0,
-        ),
-        Reporter(Stage.PREPARE, lambda _: None),
-    )
-    return root
+    return write_sources(tmp_path_factory.mktemp("sources"))
 
 
 @dataclass(frozen=True)
