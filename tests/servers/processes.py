@@ -14,10 +14,19 @@ _STOP_SECONDS = 10
 _POLL_SECONDS = 0.02
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """Returns a TCP port that nobody listens on just now."""
+def free_port(host: str = "127.0.0.1", port: int = 0) -> int:
+    """Returns a TCP port that nobody listens on just now.
+
+    Args:
+        host: A loopback address.
+        port: Which one; 0 for any.
+
+    Raises:
+        OSError: Somebody listens there, or this user may not.
+    """
     with socket.socket() as probe:
-        probe.bind((host, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
         return int(probe.getsockname()[1])
 
 

@@ -203,7 +203,7 @@ class S3Server:
 
 @contextmanager
 def s3_server(
-    folder: Path, certificate: Certificate | None = None, host: str = HOST, port: int | None = None
+    folder: Path, certificate: Certificate | None = None, host: str = HOST, port: int = 0
 ) -> Iterator[S3Server]:
     """Runs a server until the block ends.
 
@@ -211,16 +211,16 @@ def s3_server(
         folder: An empty folder of its own.
         certificate: For TLS.
         host: A loopback address.
-        port: A free one by default.
+        port: Any that is free by default.
 
     Raises:
         NoServer: Its program is missing.
+        OSError: The port is not free.
     """
-    port = port or free_port(host)
+    port = free_port(host, port)
     keys = Keys("administrator")
     for name in ("data", "users", "metadata"):
         (folder / name).mkdir(parents=True)
-    # Listening on a free port, and reporting on it, is not atomic; a collision ends loudly.
     command = [
         str(versitygw()),
         *("--port", f"{host}:{port}", "--region", REGION, "--health", _HEALTH),
