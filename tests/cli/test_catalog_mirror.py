@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import pytest
 import yaml
+from tests.runner.storage.reaching import reaching
 from tests.servers.s3_server import Bucket, S3Server
 
 from sparse_transfer_cli.__main__ import invoke
@@ -118,7 +119,7 @@ def test_a_mirror_in_a_store_is_the_catalogue_of_a_cluster(
     reach = str(
         write_experiment(f"  storage: {{s3: {{endpoint: '{s3.endpoint}', pathStyle: true}}}}\n")
     )
-    with patch.dict(os.environ, {**s3.environment(), "AWS_ENDPOINT_URL": s3.endpoint}):
+    with reaching(s3.endpoint, {**s3.environment(), "AWS_ENDPOINT_URL_S3": s3.endpoint}):
         assert mirror("whole", "--to", f"{bucket.uri}/models", "-f", reach) == 0
         assert bucket.keys() == [
             "models/catalog.yaml",
@@ -133,6 +134,6 @@ def test_a_mirror_in_a_store_is_the_catalogue_of_a_cluster(
         with patch.dict(os.environ, {"STE_CATALOG": uri}):
             assert invoke(["catalog", "show", "whole"]) == 0
         assert "# dense: is here, digest" in capsys.readouterr().out
-    with patch.dict(os.environ, s3.environment(s3.user())):
+    with reaching(s3.endpoint, s3.environment(s3.user())):
         assert mirror("whole", "--to", f"{bucket.uri}/models", "-f", reach) == 13
         assert "the right s3:" in capsys.readouterr().err

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from tests.runner.audit.recorded_experiment import Written, write_results, write_unfinished
@@ -156,7 +154,7 @@ def test_results_in_a_store_are_verified_as_their_experiment_reaches_it(
         f"  output: {{uri: '{bucket.uri}/runs'}}\n"
         f"  storage: {{s3: {{endpoint: '{s3.endpoint}', pathStyle: true}}}}\n"
     )
-    with patch.dict(os.environ, s3.environment()):
+    with reaching(s3.endpoint, s3.environment()):
         assert invoke(["results", "verify", "-f", str(path)]) == 0
         assert "4 of 4 passed" in capsys.readouterr().out
         bucket.delete(f"runs/default/film-reviews/train-{stages.train.key}/model/model.safetensors")
@@ -165,7 +163,7 @@ def test_results_in_a_store_are_verified_as_their_experiment_reaches_it(
         assert invoke(["results", "verify", "-f", str(path), f"{bucket.uri}/elsewhere"]) == 13
         assert invoke(["results", "verify", "-f", str(path), "s3://no-such-bucket/"]) == 13
         assert "has no such bucket" in capsys.readouterr().err
-    with patch.dict(os.environ, s3.environment(s3.user())):
+    with reaching(s3.endpoint, s3.environment(s3.user())):
         assert invoke(["results", "verify", "-f", str(path)]) == 13
         assert "s3:ListBucket" in capsys.readouterr().err
 

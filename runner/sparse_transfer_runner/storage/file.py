@@ -21,6 +21,7 @@ from .protocol import Damaged, Missing, StoredFile
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EXDEV, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 """What file systems answer that know no hard links."""
+_ELSEWHERE = "another place to write to (spec.output.uri, or --to)"
 
 
 class FileSource:
@@ -56,13 +57,13 @@ class FilePlace:
 
     def files(self) -> list[StoredFile]:
         """Returns all complete files below; what is being written is hidden by its name."""
-        with explained(self.folder):
+        with explained(self.folder, _ELSEWHERE):
             return sorted(self._stored())
 
     def read(self, path: str) -> bytes:
         """Returns the content of a small file."""
         try:
-            with explained(self.folder / path):
+            with explained(self.folder / path, _ELSEWHERE):
                 return (self.folder / path).read_bytes()
         except FileNotFoundError as error:
             raise Missing(f"{self.uri}/{path}: no such file") from error
@@ -74,7 +75,7 @@ class FilePlace:
     def put(self, path: str, write: Callable[[Path], None]) -> None:
         """Writes a file under a temporary name and renames it."""
         target = self.folder / path
-        with explained(self.folder):
+        with explained(self.folder, _ELSEWHERE):
             target.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
             os.close(handle)
@@ -91,7 +92,7 @@ class FilePlace:
     def publish(self, source: Path, files: Sequence[FileEntry]) -> list[FileEntry]:
         """Moves files out of ``source`` by hard links, which never replace anything."""
         folders, refused = set(), []
-        with explained(self.folder):
+        with explained(self.folder, _ELSEWHERE):
             for entry in files:
                 target = self.folder / entry.path
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +125,7 @@ class FilePlace:
 
     def remove(self, paths: Iterable[str]) -> None:
         """Deletes files, and the folders that this leaves empty."""
-        with explained(self.folder):
+        with explained(self.folder, _ELSEWHERE):
             for path in paths:
                 file = self.folder / path
                 file.unlink(missing_ok=True)
@@ -132,7 +133,7 @@ class FilePlace:
 
     def sweep(self) -> None:
         """Deletes temporary files and folders, which are hidden by their names."""
-        with explained(self.folder):
+        with explained(self.folder, _ELSEWHERE):
             for path in [*self.folder.rglob(".*")]:
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
