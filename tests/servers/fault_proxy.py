@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -23,6 +23,8 @@ from tests.servers.http_messages import BLOCK_BYTES, Answer, Head, Request, bloc
 from tests.servers.processes import wait_until
 
 _HEAD_LIMIT = 1 << 20
+_GRACE_SECONDS = 0.1
+"""For the rest of a body that the server answers before it has taken all of it."""
 
 Rewrite = Callable[[Request], Request | Reply]
 """Changes a request before it is forwarded, or answers it."""
@@ -70,6 +72,7 @@ class FaultProxy:
     rewrite: Rewrite | None = None
     endpoint: str = ""
     calls: list[Call] = field(default_factory=list, repr=False)
+    _tasks: set[asyncio.Task[None] | None] = field(default_factory=set, repr=False)
 
     def count(self, operation: str) -> int:
         """Returns how many calls of that name came."""
@@ -93,6 +96,8 @@ class FaultProxy:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         parts = urlsplit(self.upstream)
         hard = False
+        # Nobody else holds on to the task of a connection once that has ended.
+        self._tasks.add(asyncio.current_task())
         try:
             async with _connection(parts.hostname or "", parts.port or 80) as server:
                 while (raw := await read_head(reader)) is not None:
@@ -104,6 +109,7 @@ class FaultProxy:
             hard = True  # when cancelled, at the proxy's end, nobody waits for this task any more
         finally:
             await _close(writer, hard=hard)
+            self._tasks.discard(asyncio.current_task())
 
     async def _exchange(self, request: Request, client: _Streams, server: _Streams) -> bool:
         """Passes one call on and its answer back; returns whether the connection may go on."""
@@ -123,9 +129,12 @@ class FaultProxy:
             call.status = fault.status
             return await _reply(request, fault, client)
         assert isinstance(rewritten, Request)
-        answer, sending = await _ask(rewritten, fault, client, server)
-        call.status = answer.status
+        server[1].write(rewritten.forwarded())
+        flipped = isinstance(fault, FlippedBit) and fault.of_request
+        sending = asyncio.create_task(_pass_on(client[0], rewritten, server[1], flipped))
         try:
+            answer = await _answer(server[0], client[1])
+            call.status = answer.status
             await _give_back(request, answer, fault, client[1], server[0])
         finally:
             going_on = await _settled(sending)
@@ -135,44 +144,36 @@ class FaultProxy:
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def _ask(
-    request: Request, fault: Fault | None, client: _Streams, server: _Streams
-) -> tuple[Answer, asyncio.Task[None]]:
-    """Forwards a request; returns the head of its answer, and what still sends its body."""
-    server[1].write(request.forwarded())
-    flipped = isinstance(fault, FlippedBit) and fault.of_request
-    sending = asyncio.create_task(_pass_on(client[0], request, server[1], flipped))
-    while (raw := await read_head(server[0])) is not None:
+async def _answer(server: asyncio.StreamReader, client: asyncio.StreamWriter) -> Answer:
+    """Returns the head of the server's answer, after passing on what comes before it."""
+    while (raw := await read_head(server)) is not None:
         answer = Answer(raw)
         if answer.status >= HTTPStatus.OK:
-            return answer, sending
-        client[1].write(raw)  # 100 Continue
-    sending.cancel()
+            return answer
+        client.write(raw)  # 100 Continue
     raise _Broken(hard=True)
 
 
 async def _settled(sending: asyncio.Task[None]) -> bool:
     """Returns whether all of a request's body was taken, once its answer has come."""
+    await asyncio.wait({sending}, timeout=_GRACE_SECONDS)
     if not sending.done():
-        await asyncio.wait({sending}, timeout=0.1)
-    if sending.done() and not sending.cancelled() and sending.exception() is None:
-        return True
-    sending.cancel()
-    with contextlib.suppress(asyncio.CancelledError, ConnectionError, asyncio.IncompleteReadError):
-        await sending
-    return False
+        sending.cancel()
+        await asyncio.wait({sending})
+    return not sending.cancelled() and sending.exception() is None
 
 
 async def _pass_on(
     source: asyncio.StreamReader, head: Head, target: asyncio.StreamWriter, flipped: bool
 ) -> None:
     sent, middle = 0, (head.length or BLOCK_BYTES) // 2
-    async for block in blocks(source, head):
-        if flipped and sent <= middle < sent + len(block):
-            block = _with_flipped_bit(block, middle - sent)
-        target.write(block)
-        await target.drain()
-        sent += len(block)
+    async with aclosing(blocks(source, head)) as body:
+        async for block in body:
+            if flipped and sent <= middle < sent + len(block):
+                block = _with_flipped_bit(block, middle - sent)
+            target.write(block)
+            await target.drain()
+            sent += len(block)
 
 
 def _with_flipped_bit(block: bytes, position: int) -> bytes:
@@ -208,11 +209,12 @@ async def _give_half(
     server: asyncio.StreamReader,
 ) -> None:
     left = (answer.length or BLOCK_BYTES) // 2
-    async for block in blocks(server, answer):
-        client.write(block[:left])
-        left -= len(block)
-        if left <= 0:
-            break
+    async with aclosing(blocks(server, answer)) as body:
+        async for block in body:
+            client.write(block[:left])
+            left -= len(block)
+            if left <= 0:
+                break
     await client.drain()
     if isinstance(fault, Stall):
         await asyncio.sleep(fault.seconds)
@@ -224,8 +226,9 @@ async def _reply(request: Request, reply: Reply, client: _Streams) -> bool:
     reader, writer = client
     awaited = "expect" not in request.headers  # else the body is not sent before a go-ahead
     if awaited:
-        async for _ in blocks(reader, request):
-            pass
+        async with aclosing(blocks(reader, request)) as rest:
+            async for _ in rest:
+                pass
     body = b"" if request.method == "HEAD" else reply.body
     head = (
         f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\n"

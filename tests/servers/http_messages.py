@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -127,29 +127,31 @@ async def read_head(reader: asyncio.StreamReader) -> bytes | None:
         return None
 
 
-async def blocks(reader: asyncio.StreamReader, head: Head) -> AsyncIterator[bytes]:
+async def blocks(reader: asyncio.StreamReader, head: Head) -> AsyncGenerator[bytes, None]:
     """Yields the body as it is on the wire, chunk sizes included."""
-    if head.length is None:
-        while True:
-            size_line = await reader.readuntil(b"\r\n")
-            size = int(size_line.split(b";")[0], 16)
-            yield size_line
-            if size == 0:
-                break
-            async for block in _exactly(reader, size + 2):
-                yield block
-        while (line := await reader.readuntil(b"\r\n")) != b"\r\n":
-            yield line
-        yield b"\r\n"
+    left = head.length
+    if left is not None:
+        while left > 0:
+            yield (block := await _some(reader, left))
+            left -= len(block)
         return
-    async for block in _exactly(reader, head.length):
-        yield block
+    while True:
+        size_line = await reader.readuntil(b"\r\n")
+        yield size_line
+        left = int(size_line.split(b";")[0], 16)
+        if left == 0:
+            break
+        left += len(b"\r\n")
+        while left > 0:
+            yield (block := await _some(reader, left))
+            left -= len(block)
+    while (line := await reader.readuntil(b"\r\n")) != b"\r\n":
+        yield line
+    yield b"\r\n"
 
 
-async def _exactly(reader: asyncio.StreamReader, size: int) -> AsyncIterator[bytes]:
-    while size > 0:
-        block = await reader.read(min(size, BLOCK_BYTES))
-        if not block:
-            raise asyncio.IncompleteReadError(b"", size)
-        size -= len(block)
-        yield block
+async def _some(reader: asyncio.StreamReader, most: int) -> bytes:
+    block = await reader.read(min(most, BLOCK_BYTES))
+    if not block:
+        raise asyncio.IncompleteReadError(b"", most)
+    return block

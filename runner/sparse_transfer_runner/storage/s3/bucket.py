@@ -36,10 +36,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import PaginatorConfigTypeDef
 
 _LOG = logging.getLogger(__name__)
-_PART_BYTES = 8 << 20
-"""Files above are moved in parts of this size."""
+_WHOLE_BYTES = 8 << 20
+"""Files up to this are moved by one request each, and may be in memory as often as that."""
+_PART_BYTES = 16 << 20
 _PARTS_AT_ONCE = 4
-_PIECE_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 20
+_PIECES_WAITING = 32
+"""What has arrived of a file in parts and waits for the disk."""
 _FETCHES = 2
 """Of an object that does not arrive as it was written."""
 _DIGEST = "sha256"
@@ -207,8 +210,8 @@ class Bucket:
         Raises:
             Damaged: What arrived is not what was written.
         """
-        large = [each for each in objects if each.size_bytes > _PART_BYTES]
-        small = [each for each in objects if each.size_bytes <= _PART_BYTES]
+        large = [each for each in objects if each.size_bytes > _WHOLE_BYTES]
+        small = [each for each in objects if each.size_bytes <= _WHOLE_BYTES]
         for each in large:
             yield each, self._download_in_parts(each, check)
         for each, digest in at_once(self._download_whole, small, CONNECTIONS):
@@ -237,7 +240,7 @@ class Bucket:
                 **self.parameters,
             )
 
-        large = file.source.stat().st_size > _PART_BYTES
+        large = file.source.stat().st_size > _WHOLE_BYTES
         with self.explained(file.key):
             return self._written(file.key, writer, in_parts if large else whole)
 
@@ -315,10 +318,11 @@ class Bucket:
 
 def _in_parts() -> TransferConfig:
     return TransferConfig(
-        multipart_threshold=_PART_BYTES + 1,
+        multipart_threshold=_WHOLE_BYTES + 1,
         multipart_chunksize=_PART_BYTES,
         max_concurrency=_PARTS_AT_ONCE,
         num_download_attempts=ATTEMPTS,
         io_chunksize=_PIECE_BYTES,
+        max_io_queue=_PIECES_WAITING,
         preferred_transfer_client="classic",
     )

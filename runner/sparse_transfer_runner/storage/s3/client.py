@@ -92,7 +92,11 @@ def _config(settings: S3Storage) -> Config:
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
         user_agent_extra="sparse-transfer",
-        s3={"addressing_style": "path" if settings.path_style else "auto"},
+        s3={
+            "addressing_style": "path" if settings.path_style else "auto",
+            # Bodies are covered by checksums, which are signed, in place of another digest.
+            "payload_signing_enabled": False,
+        },
         proxies={"http": proxy, "https": proxy} if proxy is not None else None,
         signature_version=UNSIGNED if settings.anonymous else None,
     )
