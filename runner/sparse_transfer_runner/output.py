@@ -95,10 +95,6 @@ class StageFolder:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def attempts(self) -> int:
-        """Returns how many attempts were claimed."""
-        return len(self.place.below(ATTEMPTS).files())
-
     def newest_attempt(self) -> int:
         """Returns the number of the attempt that may write; 0 before the first."""
         names = (file.path.removesuffix(".json") for file in self.place.below(ATTEMPTS).files())

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparse_transfer_api.errors import InputError, Stopped, Transient
-from sparse_transfer_runner.storage import archives, unpacking
-from sparse_transfer_runner.storage.archives import is_archive, unpack
+from sparse_transfer_runner.storage import archives
+from sparse_transfer_runner.storage.archives import is_archive, unpack, unpacking
 
 KIB = 1024
 TAR_KINDS = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz", ".tar.bz2": "w:bz2", ".tar.xz": "w:xz"}

@@ -24,7 +24,7 @@ from sparse_transfer_runner.storage.addresses import (
 )
 from sparse_transfer_runner.storage.connections import Patience
 from sparse_transfer_runner.storage.hub import HubSource
-from sparse_transfer_runner.storage.model_files import needed
+from sparse_transfer_runner.storage.hub.model_files import needed
 from sparse_transfer_runner.storage.protocol import Missing
 from sparse_transfer_runner.storage.settings import StorageSettings, using
 

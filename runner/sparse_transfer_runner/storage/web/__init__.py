@@ -20,13 +20,13 @@ import httpx2
 from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_runner.digests import sha256_of
 
-from .addresses import shown
-from .archives import is_archive, unpack
-from .cache import Cache, cache, identity_of
-from .connections import Patience, new_client
-from .settings import settings
-from .web_answers import Version
-from .web_transfer import Transfer
+from ..addresses import shown
+from ..archives import is_archive, unpack
+from ..cache import Cache, cache, identity_of
+from ..connections import Patience, new_client
+from ..settings import settings
+from .answers import Version
+from .transfer import Transfer
 
 _SHA256 = re.compile("sha256=([0-9a-fA-F]{64})")
 _THIS_PROCESS = uuid4().hex

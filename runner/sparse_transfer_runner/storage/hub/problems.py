@@ -12,10 +12,10 @@ from huggingface_hub.errors import FileMetadataError, HfHubHTTPError, HFValidati
 from sparse_transfer_api.errors import AccessError, InputError, SparseTransferError
 from sparse_transfer_runner.storage import WAYS_OUT
 
-from .addresses import HubAddress
-from .connections import Passing, transport_problem
-from .hub_client import endpoint
-from .protocol import Missing
+from ..addresses import HubAddress
+from ..connections import Passing, transport_problem
+from ..protocol import Missing
+from .client import endpoint
 
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _NO_HUB = "does not answer as a hub does; check HF_ENDPOINT, and proxies on the way"

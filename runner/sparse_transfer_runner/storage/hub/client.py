@@ -19,7 +19,7 @@ import httpx2
 from huggingface_hub import HfApi, is_offline_mode, set_client_factory
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from .connections import Patience, new_client
+from ..connections import Patience, new_client
 
 _TRUE = ("1", "ON", "YES", "TRUE")
 """As huggingface_hub reads its variables."""

@@ -19,14 +19,14 @@ from huggingface_hub.utils.tqdm import tqdm
 from sparse_transfer_api.errors import InputError, Transient
 from sparse_transfer_api.suggest import did_you_mean
 
-from .addresses import HubAddress
-from .connections import Passing, Patience
-from .hub_client import also_in_threads, asking, endpoint, hub
-from .hub_problems import explained
-from .inner_paths import inner_path
+from ..addresses import HubAddress
+from ..connections import Passing, Patience
+from ..inner_paths import inner_path
+from ..parallel import at_once
+from ..protocol import Missing
+from .client import also_in_threads, asking, endpoint, hub
 from .model_files import needed
-from .parallel import at_once
-from .protocol import Missing
+from .problems import explained
 
 _FILES_AT_ONCE = 4
 """Each has some 50 MiB in memory, whatever its size: the library's chunks of 10 MiB, and copies."""

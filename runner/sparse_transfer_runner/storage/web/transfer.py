@@ -17,8 +17,8 @@ import httpx2
 
 from sparse_transfer_api.errors import Transient
 
-from .connections import Passing, Patience, transport_problem
-from .web_answers import Version, require_success
+from ..connections import Passing, Patience, transport_problem
+from .answers import Version, require_success
 
 _UNSATISFIABLE = 416
 _EXPECTED = {"If-None-Match": 304, "If-Modified-Since": 304, "Range": _UNSATISFIABLE}

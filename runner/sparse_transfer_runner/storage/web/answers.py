@@ -13,10 +13,10 @@ import httpx2
 
 from sparse_transfer_api.errors import AccessError
 
-from .archives import is_archive
-from .connections import Passing
-from .inner_paths import inner_path
-from .protocol import Missing
+from ..archives import is_archive
+from ..connections import Passing
+from ..inner_paths import inner_path
+from ..protocol import Missing
 
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _GONE = {

@@ -16,14 +16,14 @@ from pathlib import Path
 from sparse_transfer_api.errors import AccessError, Transient
 from sparse_transfer_runner.storage import WAYS_OUT
 
-from .addresses import HubAddress, hub_address
-from .cache import Cache, cache, identity_of
-from .connections import Patience
-from .hub_client import asking, hub, user_is_offline
-from .hub_download import HubDownload
-from .hub_problems import explained
+from ..addresses import HubAddress, hub_address
+from ..cache import Cache, cache, identity_of
+from ..connections import Patience
+from ..settings import settings
+from .client import asking, hub, user_is_offline
+from .download import HubDownload
 from .model_files import SELECTION
-from .settings import settings
+from .problems import explained
 
 _LOG = logging.getLogger(__name__)
 _COMMIT = re.compile("[0-9a-f]{40}")

@@ -16,7 +16,7 @@ from typing import IO
 
 from sparse_transfer_api.errors import InputError, Transient
 
-from .inner_paths import inner_path
+from ..inner_paths import inner_path
 
 MAX_ENTRIES = 500_000
 """Data sets of images have a few hundred thousand files."""
