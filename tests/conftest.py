@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator
 
@@ -31,3 +32,17 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped, but --no-skips is set: {call.excinfo and call.excinfo.value}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_heard() -> None:
+    """Undoes what libraries do to logging for the whole process, before each test."""
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    root.filters.clear()
+    logging.disable(logging.NOTSET)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("sparse_transfer"):
+            logging.getLogger(name).disabled = False
+            logging.getLogger(name).setLevel(logging.NOTSET)
+            logging.getLogger(name).propagate = True
