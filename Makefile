@@ -6,7 +6,7 @@ LIGHT := .venv-api
 OLDEST := .venv-api-oldest
 UV := $(CURDIR)/$(BIN)/uv
 QUICKSTART := examples/quickstart
-SOURCES := api runner cli tests benchmarks
+SOURCES := api operator runner cli tests benchmarks
 
 .PHONY: help quickstart environment s3-server test test-api test-fast lint format crds lock clean
 
@@ -95,8 +95,9 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 
 lock: ## Refresh the pinned requirements (needs uv)
 	echo 'uv' | $(COMPILE) - -o requirements/uv.txt
-	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples --extra test --extra servers --extra lint -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra operator --extra cluster --extra examples --extra test --extra servers --extra lint -o requirements/dev.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples -c requirements/dev.txt -o requirements/runner.txt
+	$(COMPILE) pyproject.toml --extra operator -c requirements/dev.txt -o requirements/operator.txt
 	$(COMPILE) pyproject.toml --extra test -c requirements/dev.txt -o requirements/api.txt
 	$(COMPILE) pyproject.toml requirements/oldest.in --extra test -o requirements/api-oldest.txt
 

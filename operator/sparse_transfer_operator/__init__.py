@@ -1,0 +1,1 @@
+"""The Kubernetes operator: runs the stages of experiments as Jobs, and says what came out."""
