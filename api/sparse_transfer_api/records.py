@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from .base import Part, Ratio, Record
 from .contract import MAX_STAGE_RESULT_BYTES, Stage
-from .results import Artifact, Results
+from .results import Artifact, Resolved, Results
 
 
 def _encodable(text: str) -> str:
@@ -104,6 +104,13 @@ class StageResult(Record):
     digests: dict[str, str] = Field(default_factory=dict)
     headline: dict[str, float | None] = Field(
         default_factory=dict, description="Numbers worth showing before the manifest is read."
+    )
+    resolved: Resolved | None = Field(
+        None, description="Prepare only: what aliases, defaults and the catalogue came to."
+    )
+    results: Results | None = Field(None, description="Package only: the experiment's outcome.")
+    artifacts: list[Artifact] = Field(
+        default_factory=list, description="Package only: what the user takes away."
     )
     recorded: bool = Field(False, description="True when nothing was run: the result was there.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from .base import Part, Ratio
+from .spec.pod import FreeForm
 
 
 class Interval(Part):
@@ -107,3 +108,19 @@ class Artifact(Part):
     uri: str = Field(description="Where it is.")
     sha256: str | None = Field(None, description="Of the file.")
     size_bytes: int | None = Field(None, description="Of the file, or of all in the folder.")
+
+
+class Resolved(Part):
+    """What aliases, defaults and the catalogue came to."""
+
+    use_case: str | None = Field(None, description="Canonical name.")
+    level: float | None = Field(None, description="The optimization level.")
+    band: str | None = Field(None, description="Such as MediumSparseInt8.")
+    model: str | None = Field(None, description="The address of the model that is started from.")
+    recipe: str | None = Field(None, description="Where the recipe came from.")
+    digests: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 of model, recipe and data."
+    )
+    settings: FreeForm = Field(
+        default_factory=dict, description="Settings of training as they are used."
+    )

@@ -15,8 +15,7 @@ from pydantic import Field
 from .base import Part, Ratio
 from .contract import Stage
 from .records import Progress
-from .results import Artifact, Results
-from .spec.pod import FreeForm
+from .results import Artifact, Resolved, Results
 from .spec.types import Distinct
 
 MAX_HISTORY = 5
@@ -90,22 +89,13 @@ class StageStatus(Part):
         None, description="How it ended, or Running."
     )
     reason: str | None = Field(None, description="Why, in one CamelCase word.")
-
-
-class Resolved(Part):
-    """What aliases, defaults and the catalogue came to."""
-
-    use_case: str | None = Field(None, description="Canonical name.")
-    level: float | None = Field(None, description="The optimization level.")
-    band: str | None = Field(None, description="Such as MediumSparseInt8.")
-    model: str | None = Field(None, description="The address of the model that is started from.")
-    recipe: str | None = Field(None, description="Where the recipe came from.")
+    message: Annotated[str, Field(max_length=2048)] | None = Field(
+        None, description="The same for people."
+    )
     digests: dict[str, str] = Field(
-        default_factory=dict, description="SHA-256 of model, recipe and data."
+        default_factory=dict, description="What it recorded: the next stage's key follows."
     )
-    settings: FreeForm = Field(
-        default_factory=dict, description="Settings of training as they are used."
-    )
+    manifest_uri: str | None = Field(None, description="Its manifest.")
 
 
 class ProgressStatus(Part):
