@@ -68,6 +68,11 @@ TEACHER_FOLDER = "teacher"
 """The baseline's folder name; it is an output of the train stage with a key of its own."""
 
 
+def progress_path(namespace: str, experiment: str) -> str:
+    """Returns where below ``ENV_PROGRESS_URL`` an experiment's ``Progress`` is posted."""
+    return f"/v1/namespaces/{namespace}/experiments/{experiment}/progress"
+
+
 class ExitCode(IntEnum):
     """Exit codes of the runner and of the command line."""
 
