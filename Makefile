@@ -8,7 +8,7 @@ UV := $(CURDIR)/$(BIN)/uv
 QUICKSTART := examples/quickstart
 SOURCES := api operator runner cli tests benchmarks
 
-.PHONY: help quickstart environment s3-server test test-api test-fast lint format crds lock clean
+.PHONY: help quickstart environment s3-server cluster test test-api test-fast lint format crds lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ environment: $(VENV)/.dev ## Create the development environment in .venv
 
 s3-server: $(VENV)/.dev ## Build the S3 server that the tests of storage run against (needs Go)
 	$(BIN)/python -m tests.servers.versitygw
+
+cluster: $(VENV)/.dev ## Build the Kubernetes that the tests of the operator run against (needs Go)
+	$(BIN)/python -m tests.cluster.build
 
 # ---- the main job ------------------------------------------------------------------------------
 

@@ -44,7 +44,11 @@ def wait_until(happened: Callable[[], bool], what: str, seconds: float = _START_
 
 @contextmanager
 def running(
-    command: Sequence[str], ready: Callable[[], bool], log: Path, environment: Mapping[str, str]
+    command: Sequence[str],
+    ready: Callable[[], bool],
+    log: Path,
+    environment: Mapping[str, str],
+    seconds: float = _START_SECONDS,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a server until the block ends.
 
@@ -53,6 +57,7 @@ def running(
         ready: Whether it answers.
         log: Where its output goes.
         environment: All of it.
+        seconds: That it may take to answer.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -64,7 +69,7 @@ def running(
             assert process.poll() is None, f"{command[0]} ended: {log.read_text()[-2000:]}"
             return ready()
 
-        wait_until(answers, command[0])
+        wait_until(answers, f"{command[0]}, which logs to {log}", seconds)
         yield process
     finally:
         process.terminate()
