@@ -12,7 +12,7 @@ import pytest
 # run a hub of its own.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-pytest_plugins = ["tests.servers.fixtures"]
+pytest_plugins = ["tests.servers.fixtures", "tests.cluster.fixtures"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
