@@ -27,6 +27,8 @@ ENV_PVC_MOUNT = "STE_PVC_MOUNT"
 """Folder that holds the claims by name, instead of ``PVC_MOUNT``."""
 ENV_IMAGE = "STE_IMAGE"
 """The image that a stage runs in, for provenance."""
+ENV_PREFIX = "STE_"
+"""What all variables of the contract begin with; nobody else may set such a one in a pod."""
 ENV_REVISION = "STE_REVISION"
 """The git revision that an image was built of, for provenance."""
 
@@ -41,6 +43,8 @@ ANNOTATION_RETRY = f"{GROUP}/retry"
 
 TERMINATION_LOG = "/dev/termination-log"
 RUNNER_CONTAINER = "runner"
+RUNNER_UID = 65532
+"""User and group of the runner's image, which needs no entry in its passwd."""
 PVC_MOUNT = "/mnt/pvc"
 SCRATCH_MOUNT = "/scratch"
 TRUST_MOUNT = "/etc/sparse-transfer/trust"
