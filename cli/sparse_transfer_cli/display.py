@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,6 +25,22 @@ Sink = Callable[[Progress], None]
 _METRICS_SHOWN = 3
 _BAR_WIDTH = 24
 _NAME_WIDTH = len("Upstream")
+
+
+class Display(Protocol):
+    """What a run is shown on: a terminal, or lines for another program."""
+
+    def stage_started(self, stage: Stage) -> None:
+        """A stage begins."""
+
+    def progress(self, progress: Progress) -> None:
+        """The running stage has reported."""
+
+    def stage_done(self, result: StageResult, seconds: float) -> None:
+        """A stage has its result; ``result.recorded`` says that nothing had to be run."""
+
+    def note(self, message: str) -> None:
+        """Something the user should know while it runs."""
 
 
 class JsonLinesDisplay:
@@ -158,7 +174,7 @@ def describe(progress: Progress) -> str:
     parts += [f"{name} {value:.4g}" for name, value in shown]
     if progress.estimated_remaining_seconds:
         parts.append(f"{duration(progress.estimated_remaining_seconds)} left")
-    return " · ".join(parts)
+    return " · ".join(part for part in parts if part)
 
 
 def duration(seconds: float) -> str:

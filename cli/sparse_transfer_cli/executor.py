@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
 from types import MappingProxyType
-from typing import Protocol
 
 from sparse_transfer_api.contract import PLAN, ExitCode, Stage
 from sparse_transfer_api.errors import SparseTransferError
 from sparse_transfer_api.handover import stage_document
-from sparse_transfer_api.records import Plan, Progress, StageResult
+from sparse_transfer_api.records import Plan, StageResult
 from sparse_transfer_api.spec import SparseTransferExperiment
+from sparse_transfer_cli.display import Display
 from sparse_transfer_cli.experiment_file import experiment_folder
 from sparse_transfer_cli.stage_process import RUNNER, StageEnd, StopRequests, run_stage
 from sparse_transfer_runner.storage import place_for
@@ -28,22 +28,6 @@ LOGS = "logs"
 
 _LOG_TAIL_LINES = 15
 _KILLED = 128 + 9
-
-
-class Display(Protocol):
-    """What a run is shown on: a terminal, or lines for another program."""
-
-    def stage_started(self, stage: Stage) -> None:
-        """A stage begins."""
-
-    def progress(self, progress: Progress) -> None:
-        """The running stage has reported."""
-
-    def stage_done(self, result: StageResult, seconds: float) -> None:
-        """A stage has its result; ``result.recorded`` says that nothing had to be run."""
-
-    def note(self, message: str) -> None:
-        """Something the user should know while it runs."""
 
 
 @dataclass(frozen=True)

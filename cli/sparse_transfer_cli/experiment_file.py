@@ -37,7 +37,7 @@ def read_experiment(path: Path) -> SparseTransferExperiment:
         AccessError: The file is missing or cannot be read.
         InputError: The file is not YAML, or not a valid experiment; every mistake is listed.
     """
-    return experiment_from(_document(path), source=str(path), folder=path.absolute().parent)
+    return experiment_from(read_document(path), source=str(path), folder=path.absolute().parent)
 
 
 def experiment_from(
@@ -59,7 +59,13 @@ def experiment_from(
     return parse_experiment(_absolute(with_output, folder), source)
 
 
-def _document(path: Path) -> Mapping[str, Any]:
+def read_document(path: Path) -> Mapping[str, Any]:
+    """Returns what an experiment's YAML holds, unchecked but for being one mapping.
+
+    Raises:
+        AccessError: The file is missing or cannot be read.
+        InputError: The file is not YAML, or holds something else.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:

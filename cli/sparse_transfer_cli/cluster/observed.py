@@ -1,0 +1,115 @@
+"""An experiment as the cluster has it, read so that a newer operator's words do no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.optim_level import DEFAULT_LEVEL
+from sparse_transfer_api.status import SparseTransferStatus, StageStatus
+
+_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One experiment.
+
+    Args:
+        name: The experiment's.
+        namespace: Its namespace.
+        uid: The very experiment: one made anew under its name has another.
+        generation: Of its spec.
+        created: When it was made.
+        spec: As the user wrote it.
+        status: What the operator said last; empty before.
+        phase: Its phase in the operator's word, even one that this version does not know.
+        deleting: It is being deleted.
+    """
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    created: datetime
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    status: SparseTransferStatus = field(default_factory=SparseTransferStatus)
+    phase: str | None = None
+    deleting: bool = False
+
+    @property
+    def use_case(self) -> str:
+        """As resolved, or as the user wrote it."""
+        resolved = self.status.resolved
+        return (resolved and resolved.use_case) or str(self.spec.get("useCase", ""))
+
+    @property
+    def level(self) -> float:
+        """As resolved, or as the user wrote it."""
+        resolved = self.status.resolved
+        if resolved is not None and resolved.level is not None:
+            return resolved.level
+        return float(self.spec.get("optimLevel", DEFAULT_LEVEL))
+
+    @property
+    def managed_by(self) -> str | None:
+        """Who reconciles it instead of this project's operator."""
+        return dict(self.spec.get("runPolicy") or {}).get("managedBy")
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether the status speaks of the spec as it is now."""
+        return self.status.observed_generation in (None, self.generation)
+
+    def stage(self, name: Stage) -> StageStatus | None:
+        """Returns how a stage went, or None before it."""
+        return next((stage for stage in self.status.stages if stage.name == name), None)
+
+    @property
+    def running(self) -> StageStatus | None:
+        """The stage that runs now."""
+        return next((stage for stage in self.status.stages if stage.outcome == "Running"), None)
+
+
+def observed(document: Mapping[str, Any]) -> Observed:
+    """Reads an experiment as the API server returns it."""
+    metadata = document["metadata"]
+    status = document.get("status") or {}
+    return Observed(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        uid=metadata["uid"],
+        generation=metadata.get("generation", 1),
+        created=datetime.fromisoformat(metadata["creationTimestamp"]),
+        spec=document.get("spec") or {},
+        status=_status(status),
+        phase=status.get("phase"),
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+def _status(document: Mapping[str, Any]) -> SparseTransferStatus:
+    """Returns a status without what this version cannot read, such as a stage of a newer one."""
+    left = dict(document)
+    for _ in range(_ROUNDS):
+        try:
+            return SparseTransferStatus.model_validate(left)
+        except ValidationError as error:
+            for details in error.errors():
+                _leave_out(left, details["loc"])
+    return SparseTransferStatus()
+
+
+def _leave_out(document: dict[str, Any], place: tuple[int | str, ...]) -> None:
+    """Removes the field at a place of the status, of a list only the item in question."""
+    name, *rest = place
+    value = document.get(str(name))
+    if isinstance(value, list) and rest and isinstance(rest[0], int) and rest[0] < len(value):
+        document[str(name)] = [*value[: rest[0]], *value[rest[0] + 1 :]]
+    else:
+        document.pop(str(name), None)
