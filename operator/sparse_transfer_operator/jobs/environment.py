@@ -1,5 +1,6 @@
 """The container's environment: the contract's variables, places to write, and the template's own.
 
+The contract's cannot be set by a template, and that is said instead of done in silence.
 Kubernetes expands ``$(NAME)`` in a variable's value, so that every dollar of ours is doubled.
 """
 
@@ -51,11 +52,11 @@ def environment(
     Raises:
         InputError: The template sets one of the contract's, or the experiment is too large.
     """
+    _refuse_overrides(experiment.spec, template)
     contract = _contract(experiment, order, settings, progress)
-    _refuse_overrides(template, contract)
     own = {name: {"name": name, "value": _literal(value)} for name, value in contract.items()}
     places = {name: {"name": name, "value": value} for name, value in PLACES.items()}
-    theirs = {each.name: each.to_json_dict() for each in template.env}
+    theirs = {each.name: each.to_json_dict() for each in template.env if each.name not in own}
     return list({**own, **places, **theirs}.values())
 
 
@@ -85,15 +86,25 @@ def _contract(
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _refuse_overrides(template: PodTemplate, contract: dict[str, str]) -> None:
+def _refuse_overrides(spec: SparseTransferSpec, template: PodTemplate) -> None:
+    taken = [each.name for each in template.env if each.name.startswith(ENV_PREFIX)]
     problems = [
         Problem(
-            f"env.{each.name}",
-            "is set by the operator; remove it from the template's or stage's env",
+            f"env.{name}",
+            "is the contract's between operator and runner; remove it from the template, from the "
+            "stage, or from the operator's settings",
         )
-        for each in template.env
-        if each.name.startswith(ENV_PREFIX) or each.name in contract
+        for name in taken
     ]
+    blocks = (spec.template, spec.stages.prepare, spec.stages.train, spec.stages.package)
+    theirs = {each.name for block in blocks for each in block.env}
+    if spec.storage.s3.ca_bundle is not None and _CA_BUNDLE_VARIABLE in theirs:
+        problems.append(
+            Problem(
+                f"env.{_CA_BUNDLE_VARIABLE}",
+                "is what spec.storage.s3.caBundle sets; keep one of them",
+            )
+        )
     if problems:
         raise InputError("the template's environment cannot be used", problems)
 
