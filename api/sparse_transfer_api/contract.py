@@ -9,6 +9,8 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "SparseTransferExperiment"
 PLURAL = "sparsetransferexperiments"
+MANAGER = f"{GROUP}/operator"
+"""This project's operator in ``spec.runPolicy.managedBy``, where it may be left out."""
 
 ENV_EXPERIMENT = "STE_EXPERIMENT"
 """The experiment as JSON: identity and keyed fields, at most ``MAX_EXPERIMENT_BYTES``."""

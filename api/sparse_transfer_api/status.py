@@ -73,6 +73,13 @@ class Condition(Part):
     )
 
 
+class Rerun(StrEnum):
+    """Why a stage that had ended is run again, without anybody asking."""
+
+    OUTPUT_VANISHED = "OutputVanished"
+    RESULT_LOST = "ResultLost"
+
+
 class StageStatus(Part):
     """How one stage went, the baseline within train's."""
 
@@ -96,6 +103,22 @@ class StageStatus(Part):
         default_factory=dict, description="What it recorded: the next stage's key follows."
     )
     manifest_uri: str | None = Field(None, description="Its manifest.")
+    last_start_time: datetime | None = Field(None, description="When its newest pod ran.")
+    active_since: datetime | None = Field(
+        None, description="Since when its Job runs unsuspended; absent while it does not."
+    )
+    active_seconds: int | None = Field(
+        None, description="How long its Jobs ran unsuspended before that."
+    )
+    last_disruption_time: datetime | None = Field(
+        None, description="When the newest pod that disruptions counts was made."
+    )
+    reruns: Annotated[tuple[Rerun, ...], Field(max_length=4), Distinct()] = Field(
+        (), description="Why it was run again though it had ended; each at most once per key."
+    )
+    replaces: Annotated[tuple[str, ...], Field(max_length=8), Distinct()] = Field(
+        (), description="UIDs of its earlier Jobs that have to be gone before it runs again."
+    )
 
 
 class ProgressStatus(Part):

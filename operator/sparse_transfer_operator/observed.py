@@ -132,6 +132,7 @@ class ObservedExperiment:
         status: As last written; empty before.
         retry: The value of the retry annotation.
         deleting: It is being deleted.
+        managed_by: ``spec.runPolicy.managedBy`` as it is written, even where the spec is not valid.
     """
 
     name: str
@@ -144,3 +145,4 @@ class ObservedExperiment:
     status: SparseTransferStatus = field(default_factory=SparseTransferStatus)
     retry: str | None = None
     deleting: bool = False
+    managed_by: str | None = None
