@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from .base import Part, Ratio, Record
-from .contract import MAX_STAGE_RESULT_BYTES, Stage
+from .contract import Stage
 from .results import Artifact, Resolved, Results
+from .termination import document_of, message_of
 
 
 def _encodable(text: str) -> str:
@@ -114,31 +115,27 @@ class StageResult(Record):
     )
     recorded: bool = Field(False, description="True when nothing was run: the result was there.")
 
+    omitted: list[str] = Field(
+        default_factory=list,
+        description="What a termination message had no room for, such as results.engines.",
+    )
+
     def to_termination_message(self) -> bytes:
-        """Returns the result in at most ``MAX_STAGE_RESULT_BYTES``.
+        """Returns the result in at most ``MAX_STAGE_RESULT_BYTES``, as ``termination`` says.
 
-        A long message is cut; should that not do, headline and then digests are left out, which the
-        manifest has as well.
+        Raises:
+            ValueError: Reason or manifest URI alone are longer than that.
         """
-        shortened = self
-        while True:
-            body = shortened.model_dump_json(by_alias=True, exclude_none=True).encode()
-            excess = len(body) - MAX_STAGE_RESULT_BYTES
-            if excess <= 0:
-                return body
-            shortened = shortened._shorter(excess)
+        return message_of(self.model_dump(mode="json", by_alias=True, exclude_none=True))
 
-    def _shorter(self, excess: int) -> StageResult:
-        """Returns the result with less in it: at least one character or one block."""
-        if self.message:
-            # A character takes one to six bytes in JSON, so that a few rounds will do.
-            kept = self.message[: max(0, len(self.message) - excess - len("…".encode()))]
-            return self.model_copy(update={"message": f"{kept}…" if kept else ""})
-        if self.headline:
-            return self.model_copy(update={"headline": {}})
-        if self.digests:
-            return self.model_copy(update={"digests": {}})
-        raise ValueError(f"{self.stage}: reason or manifest URI is too long for a stage result")
+    @classmethod
+    def from_termination_message(cls, message: bytes | str) -> StageResult:
+        """Returns the result that a termination message holds, ``omitted`` saying what it lacks.
+
+        Raises:
+            ValueError: It holds none.
+        """
+        return cls.model_validate(document_of(message))
 
 
 class FileEntry(Part):
