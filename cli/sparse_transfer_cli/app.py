@@ -1,6 +1,6 @@
 """The verbs and their options; what a verb does is imported when it is called.
 
-This module decides how long ``--help`` takes, so it imports typer and nothing else.
+This module decides how long ``--help`` takes, so it imports typer and nothing else that takes time.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from sparse_transfer_cli.cluster.app import NameOrVerb, results_show, verbs
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 
@@ -28,7 +30,13 @@ catalog = typer.Typer(
 examples = typer.Typer(
     rich_markup_mode=None, help="Real data that comes inside packages, to try things with."
 )
-results = typer.Typer(rich_markup_mode=None, help="What experiments have recorded.")
+results = typer.Typer(
+    rich_markup_mode=None,
+    cls=NameOrVerb,
+    subcommand_metavar="NAME | VERB [ARGS]...",
+    help="What experiments have recorded; on a cluster, by NAME.",
+)
+results.command("show")(results_show)
 app.add_typer(results, name="results", no_args_is_help=True)
 app.add_typer(catalog, name="catalog", no_args_is_help=True)
 app.add_typer(examples, name="examples", no_args_is_help=True)
@@ -256,6 +264,9 @@ def report(
     from sparse_transfer_cli.verbs.report import write_report
 
     write_report(result, output)
+
+
+app.add_typer(verbs)
 
 
 @results.command("verify")

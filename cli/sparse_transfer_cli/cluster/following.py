@@ -1,26 +1,13 @@
-"""Following one experiment for as long as it takes, whatever becomes of the connection.
-
-A watch ends by itself, its beginning expires, API servers restart: each time the experiment is got
-anew, so that nothing is missed but what came and went in between.
-"""
+"""Following one experiment, or all of a namespace, for as long as it takes."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import count
-
-from sparse_transfer_api.errors import SparseTransferError
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from .experiments import Document, Experiments
-from .refusals import Expired, NotThere
-
-WATCH_SECONDS = 60
-"""After which a watch is renewed: a connection that died without a word is noticed by then."""
-PATIENCE_SECONDS = 600
-"""That an API server may be away; upgrading one takes minutes."""
-_LONGEST_PAUSE_SECONDS = 10
+from .patience import Back, Lost, Timing, patiently
+from .refusals import NotThere
 
 
 @dataclass(frozen=True)
@@ -42,40 +29,21 @@ class Deleted:
 
 
 @dataclass(frozen=True)
-class Lost:
-    """The cluster cannot be asked just now; it is tried again."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class Back:
-    """The cluster can be asked again."""
-
-
-Sighting = Seen | Deleted | Lost | Back
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How long things may take, and what measures it.
+class Listed:
+    """All experiments, as they are now.
 
     Args:
-        watch_seconds: After which a watch is renewed.
-        patience_seconds: Of failed tries in a row.
-        clock: Seconds that only grow.
-        pause: Waits so many seconds.
+        documents: By namespace and name.
+        changed: Those that are new or not as they were.
     """
 
-    watch_seconds: float = WATCH_SECONDS
-    patience_seconds: float = PATIENCE_SECONDS
-    clock: Callable[[], float] = time.monotonic
-    pause: Callable[[float], object] = time.sleep
+    documents: Mapping[tuple[str, str], Document]
+    changed: tuple[tuple[str, str], ...]
 
 
 def follow(
     experiments: Experiments, name: str, *, until: float | None = None, timing: Timing | None = None
-) -> Iterator[Sighting]:
+) -> Iterator[Seen | Deleted | Lost | Back]:
     """Yields what is seen of an experiment, until it is deleted or the time is up.
 
     Args:
@@ -89,73 +57,108 @@ def follow(
         SparseTransferError: The cluster cannot be asked at first, or for longer than patience.
     """
     timing = timing or Timing()
-    follower = _Follower(experiments, name, until, timing)
-    failures: Iterator[int] = count()
-    lost: float | None = None
-    while not follower.over():
-        try:
-            for sighting in follower.once():
-                if lost is not None:
-                    lost = None
-                    yield Back()
-                yield sighting
-                if isinstance(sighting, Deleted):
-                    return
-        except Expired:
-            continue
-        except SparseTransferError as error:
-            if follower.uid is None:
-                raise
-            if lost is None:
-                lost, failures = timing.clock(), count()
-                yield Lost(str(error))
-            if timing.clock() - lost > timing.patience_seconds:
-                raise
-            timing.pause(min(2.0 ** next(failures) / 4, _LONGEST_PAUSE_SECONDS))
+    yield from patiently(_One(experiments, name, until, timing), timing, until)
+
+
+def follow_all(
+    experiments: Experiments, *, everywhere: bool, timing: Timing | None = None
+) -> Iterator[Listed | Lost | Back]:
+    """Yields all experiments whenever one of them changes.
+
+    Args:
+        experiments: Of the namespace that is meant.
+        everywhere: Of all namespaces.
+        timing: How long things may take.
+
+    Raises:
+        SparseTransferError: The cluster cannot be asked at first, or for longer than patience.
+    """
+    timing = timing or Timing()
+    yield from patiently(_All(experiments, everywhere, timing), timing)
 
 
 @dataclass
-class _Follower:
+class _One:
     experiments: Experiments
     name: str
     until: float | None
     timing: Timing
+    ended: bool = False
     uid: str | None = None
     version: str = ""
 
-    def over(self) -> bool:
-        return self.until is not None and self.timing.clock() >= self.until
+    @property
+    def begun(self) -> bool:
+        return self.uid is not None
 
-    def once(self) -> Iterator[Sighting]:
-        """Yields the experiment, and what a single watch tells after that."""
+    def once(self) -> Iterator[Seen | Deleted]:
         try:
             document = self.experiments.get(self.name)
         except NotThere:
             if self.uid is None:
                 raise
-            yield Deleted()
+            yield self._deleted()
             return
         yield from self._seen(document)
+        if self.ended:
+            return
+        seconds = self.timing.next_watch(self.until)
         for kind, changed in self.experiments.watch(
-            since=self.version, seconds=self._seconds(), name=self.name
+            since=self.version, seconds=seconds, name=self.name
         ):
             if kind == "DELETED":
-                yield Deleted()
+                yield self._deleted()
                 return
             yield from self._seen(changed)
 
-    def _seen(self, document: Document) -> Iterator[Sighting]:
+    def _seen(self, document: Document) -> Iterator[Seen | Deleted]:
         metadata = document["metadata"]
         if self.uid not in (None, metadata["uid"]):
-            yield Deleted(replaced=True)
+            yield self._deleted(replaced=True)
             return
         self.uid = metadata["uid"]
         if metadata["resourceVersion"] != self.version:
             self.version = metadata["resourceVersion"]
             yield Seen(document)
 
-    def _seconds(self) -> int:
-        left = self.timing.watch_seconds
-        if self.until is not None:
-            left = min(left, self.until - self.timing.clock())
-        return max(1, int(left))
+    def _deleted(self, *, replaced: bool = False) -> Deleted:
+        self.ended = True
+        return Deleted(replaced)
+
+
+@dataclass
+class _All:
+    experiments: Experiments
+    everywhere: bool
+    timing: Timing
+    begun: bool = False
+    ended: bool = False
+    known: dict[tuple[str, str], Document] = field(default_factory=dict)
+
+    def once(self) -> Iterator[Listed]:
+        found = self.experiments.list(everywhere=self.everywhere)
+        before = self.known if self.begun else None
+        self.known = {_key(each): each for each in found["items"]}
+        self.begun = True
+        if before != self.known:
+            yield self._listed(
+                key for key, each in self.known.items() if (before or {}).get(key) != each
+            )
+        for kind, changed in self.experiments.watch(
+            since=found["metadata"]["resourceVersion"],
+            seconds=self.timing.next_watch(None),
+            everywhere=self.everywhere,
+        ):
+            if kind == "DELETED":
+                self.known.pop(_key(changed), None)
+                yield self._listed(())
+            else:
+                self.known[_key(changed)] = changed
+                yield self._listed([_key(changed)])
+
+    def _listed(self, changed: Iterable[tuple[str, str]]) -> Listed:
+        return Listed(dict(sorted(self.known.items())), tuple(changed))
+
+
+def _key(document: Document) -> tuple[str, str]:
+    return document["metadata"]["namespace"], document["metadata"]["name"]

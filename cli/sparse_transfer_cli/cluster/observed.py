@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.optim_level import DEFAULT_LEVEL
+from sparse_transfer_api.spec import Acceptance
 from sparse_transfer_api.status import SparseTransferStatus, StageStatus
 
 _ROUNDS = 10
@@ -60,6 +61,14 @@ class Observed:
     def managed_by(self) -> str | None:
         """Who reconciles it instead of this project's operator."""
         return dict(self.spec.get("runPolicy") or {}).get("managedBy")
+
+    @property
+    def acceptance(self) -> Acceptance:
+        """What the result must reach."""
+        try:
+            return Acceptance.model_validate(self.spec.get("acceptance") or {})
+        except ValidationError:
+            return Acceptance()
 
     @property
     def up_to_date(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sparse_transfer_api.contract import ExitCode
-from sparse_transfer_api.errors import SparseTransferError
+from sparse_transfer_api.errors import AcceptanceMissed, SparseTransferError
 from sparse_transfer_api.status import ConditionStatus, ConditionType, Phase
 
 from .observed import Observed
@@ -30,6 +30,11 @@ class Outcome:
     reason: str
     message: str
     exit_code: int
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are results of this very end."""
+        return self.succeeded or self.reason == AcceptanceMissed.reason
 
 
 def outcome_of(experiment: Observed) -> Outcome | None:

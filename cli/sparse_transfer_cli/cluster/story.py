@@ -161,7 +161,7 @@ def next_steps(experiment: Observed) -> Iterator[str]:
     if outcome is None and experiment.running is not None:
         yield f"sparse-transfer logs {option} --follow"
     elif outcome is not None and not outcome.succeeded:
-        if outcome.reason != "AcceptanceMissed":
+        if not outcome.measured:
             yield f"sparse-transfer logs {option}"
         yield (
             f"correct what is wrong and submit again; or, unchanged: kubectl annotate ste {option} "
