@@ -87,7 +87,7 @@ class Cache:
         with self._locked(identity):
             found = self.known(identity)
             if found is None:
-                found = self._download(download)
+                found = self.added(download)
                 self.note(identity, found.name)
         return found
 
@@ -206,7 +206,13 @@ class Cache:
             self._remove(digest)
         return True
 
-    def _download(self, download: Download) -> Path:
+    def added(self, download: Download) -> Path:
+        """Returns a new object, filled by a download.
+
+        Raises:
+            Transient: The disk is full; nothing is left behind.
+            AccessError: The cache cannot be written.
+        """
         with self.workspace() as folder:
             content = folder / "content"
             content.mkdir()

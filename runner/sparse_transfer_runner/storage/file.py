@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_api.records import FileEntry
 from sparse_transfer_runner.digests import sha256_of
-from sparse_transfer_runner.disk import explained, write_exclusively
+from sparse_transfer_runner.disk import explained, settle, temporary_beside, write_exclusively
 
 from .file_digests import digests
 from .protocol import Damaged, Missing, StoredFile
@@ -75,19 +74,12 @@ class FilePlace:
     def put(self, path: str, write: Callable[[Path], None]) -> None:
         """Writes a file under a temporary name and renames it."""
         target = self.folder / path
-        with explained(self.folder, _ELSEWHERE):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-            os.close(handle)
-            temporary = Path(name)
-            try:
-                write(temporary)
-                _settle(temporary)
-                temporary.chmod(0o644)
-                temporary.replace(target)
-                _settle(target.parent)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with explained(self.folder, _ELSEWHERE), temporary_beside(target) as temporary:
+            write(temporary)
+            settle(temporary)
+            temporary.chmod(0o644)
+            temporary.replace(target)
+            settle(target.parent)
 
     def publish(self, source: Path, files: Sequence[FileEntry]) -> list[FileEntry]:
         """Moves files out of ``source`` by hard links, which never replace anything."""
@@ -96,12 +88,12 @@ class FilePlace:
             for entry in files:
                 target = self.folder / entry.path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _settle(source / entry.path)
+                settle(source / entry.path)
                 if not _moved(source / entry.path, target):
                     refused.append(entry)
                 folders.add(target.parent)
             for folder in folders:
-                _settle(folder)
+                settle(folder)
         return refused
 
     def get(self, files: Sequence[FileEntry], target: Path) -> None:
@@ -232,12 +224,3 @@ def _unless_gone(error: OSError) -> None:
     """Lets a folder go that was removed meanwhile; one that may not be listed is not empty."""
     if not isinstance(error, FileNotFoundError):
         raise error
-
-
-def _settle(path: Path) -> None:
-    """Waits until the disk has a file's content, or a folder's names."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -16,7 +16,8 @@ from ..cache import cache, identity_of
 from ..protocol import Missing, StoredFile
 from ..settings import scratch_folder, settings
 from .bucket import Bucket
-from .client import client, encryption, exclusive_client
+from .client import CONNECTIONS, client, credentials, encryption, exclusive_client
+from .direct import direct_requests
 from .errors import explained_s3
 from .hashing import digests
 from .objects import Download, Listed, Upload
@@ -152,7 +153,9 @@ def _located(uri: str) -> tuple[Bucket, str]:
         raise InputError(f"{uri}: expected s3://BUCKET/path")
     s3 = settings().s3
     with explained_s3(uri, s3.endpoint or "Amazon S3"):
-        return Bucket(client(s3), exclusive_client(s3), name, encryption(s3)), prefix
+        ordinary = client(s3)
+        direct = direct_requests(ordinary, name, credentials(s3), CONNECTIONS)
+        return Bucket(ordinary, exclusive_client(s3), name, encryption(s3), direct), prefix
 
 
 def _fetched(uri: str, bucket: Bucket, prefix: str, objects: Sequence[Listed]) -> Path:

@@ -1,8 +1,6 @@
 """A bucket: many files moved at once, small ones by a request each, large ones in parts.
 
-The transfer manager sets up threads and queues for each file, which costs more than a small file's
-own request; so it moves only what is worth cutting into parts. Memory is bounded by the number of
-requests at once, whatever the size and number of files.
+Memory is bounded by the number of requests at once, whatever the size and number of files.
 """
 
 from __future__ import annotations
@@ -17,17 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ResponseStreamingError
 from urllib3.exceptions import HTTPError
 
 from sparse_transfer_api.errors import AccessError
-from sparse_transfer_runner.digests import sha256_of
 
 from ..parallel import at_once
 from ..protocol import Damaged
-from .attempts import ATTEMPTS, persistently
+from . import parts
+from .attempts import persistently
 from .client import CONNECTIONS
+from .direct import DirectRequests
 from .errors import explained_s3, is_missing, is_refusal
 from .objects import Download, Listed, Upload
 
@@ -38,11 +36,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _WHOLE_BYTES = 8 << 20
 """Files up to this are moved by one request each, and may be in memory as often as that."""
-_PART_BYTES = 16 << 20
-_PARTS_AT_ONCE = 4
-_PIECE_BYTES = 1 << 20
-_PIECES_WAITING = 32
-"""What has arrived of a file in parts and waits for the disk."""
+_PIECE_BYTES = 256 << 10
 _FETCHES = 2
 """Of an object that does not arrive as it was written."""
 _DIGEST = "sha256"
@@ -62,12 +56,14 @@ class Bucket:
         exclusive: A client whose uploads never replace an object.
         name: The bucket's.
         parameters: Added to every upload, such as encryption.
+        direct: For small objects; None where all have to be asked for through the clients.
     """
 
     client: S3Client
     exclusive: S3Client
     name: str
     parameters: dict[str, Any]
+    direct: DirectRequests | None = None
 
     @property
     def store(self) -> str:
@@ -165,25 +161,29 @@ class Bucket:
             return self._written(
                 key,
                 writer,
-                lambda: self.exclusive.put_object(
-                    Bucket=self.name,
-                    Key=key,
-                    Body=content,
-                    Metadata={_WRITER: writer},
-                    **self.parameters,
+                lambda: persistently(
+                    lambda: self.exclusive.put_object(
+                        Bucket=self.name,
+                        Key=key,
+                        Body=content,
+                        Metadata={_WRITER: writer},
+                        **self.parameters,
+                    )
                 ),
             )
 
     def put(self, key: str, source: Path) -> None:
         """Writes an object, in the place of one of the same name."""
-
-        def attempt() -> None:
-            self.client.upload_file(
-                str(source), self.name, key, ExtraArgs=self.parameters, Config=_in_parts()
-            )
-
         with self.explained(key):
-            persistently(attempt)
+            if source.stat().st_size > _WHOLE_BYTES:
+                parts.upload(self.client, self.name, key, source, self.parameters)
+            else:
+                content = source.read_bytes()
+                persistently(
+                    lambda: self.client.put_object(
+                        Bucket=self.name, Key=key, Body=content, **self.parameters
+                    )
+                )
 
     def upload(self, files: Sequence[Upload], writer: str) -> list[Upload]:
         """Writes files as new objects.
@@ -219,35 +219,41 @@ class Bucket:
             yield each, digest
 
     def _upload(self, file: Upload, writer: str) -> bool:
-        described = {_DIGEST: file.sha256, _WRITER: writer}
-
-        def in_parts() -> None:
-            self.exclusive.upload_file(
-                str(file.source),
-                self.name,
-                file.key,
-                ExtraArgs={"Metadata": described, **self.parameters},
-                Config=_in_parts(),
-            )
-
-        def whole() -> None:
-            self.exclusive.put_object(
-                Bucket=self.name,
-                Key=file.key,
-                Body=file.source.read_bytes(),
-                ChecksumSHA256=base64.b64encode(bytes.fromhex(file.sha256)).decode(),
-                Metadata=described,
-                **self.parameters,
-            )
-
-        large = file.source.stat().st_size > _WHOLE_BYTES
+        described = {"Metadata": {_DIGEST: file.sha256, _WRITER: writer}, **self.parameters}
         with self.explained(file.key):
-            return self._written(file.key, writer, in_parts if large else whole)
+            if file.source.stat().st_size > _WHOLE_BYTES:
+                return self._written(
+                    file.key,
+                    writer,
+                    lambda: parts.upload(
+                        self.exclusive, self.name, file.key, file.source, described
+                    ),
+                )
+            return self._upload_whole(file, writer, described)
+
+    def _upload_whole(self, file: Upload, writer: str, described: dict[str, Any]) -> bool:
+        content = file.source.read_bytes()
+        checksum = base64.b64encode(bytes.fromhex(file.sha256)).decode()
+        described = {**described, "ChecksumSHA256": checksum}
+        if self.direct is not None and self.direct.put(
+            file.key, content, {**described, "IfNoneMatch": "*"}
+        ):
+            return True
+        # What a direct request was not told may have happened all the same.
+        return self._written(
+            file.key,
+            writer,
+            lambda: persistently(
+                lambda: self.exclusive.put_object(
+                    Bucket=self.name, Key=file.key, Body=content, **described
+                )
+            ),
+        )
 
     def _written(self, key: str, writer: str, write: Callable[[], object]) -> bool:
         """Returns whether a conditional write succeeded, of which an answer may have been lost."""
         try:
-            persistently(write)
+            write()
         except Exception as error:
             if not is_refusal(error):
                 raise
@@ -270,21 +276,17 @@ class Bucket:
                     file.write(piece)
             return digest.hexdigest(), answer["Metadata"]
 
-        return self._intact(wanted, lambda: persistently(attempt))
+        def directly() -> tuple[str, dict[str, str]]:
+            got = self.direct and self.direct.get(wanted.key, wanted.target)
+            return got or persistently(attempt)
+
+        return self._intact(wanted, directly)
 
     def _download_in_parts(self, wanted: Download, check: Callable[[], None]) -> str:
-        def attempt() -> tuple[str, dict[str, str]]:
-            metadata = self._metadata(wanted.key)
-            self.client.download_file(
-                self.name,
-                wanted.key,
-                str(wanted.target),
-                Callback=lambda _: check(),
-                Config=_in_parts(),
-            )
-            return sha256_of(wanted.target), metadata
-
-        return self._intact(wanted, lambda: persistently(attempt))
+        return self._intact(
+            wanted,
+            lambda: parts.download(self.client, self.name, wanted.key, wanted.target, check),
+        )
 
     def _intact(self, wanted: Download, fetched: Callable[[], tuple[str, dict[str, str]]]) -> str:
         """Returns the digest of what was fetched, after comparing it with what was written.
@@ -314,15 +316,3 @@ class Bucket:
             if not is_missing(error):
                 raise
             return None
-
-
-def _in_parts() -> TransferConfig:
-    return TransferConfig(
-        multipart_threshold=_WHOLE_BYTES + 1,
-        multipart_chunksize=_PART_BYTES,
-        max_concurrency=_PARTS_AT_ONCE,
-        num_download_attempts=ATTEMPTS,
-        io_chunksize=_PIECE_BYTES,
-        max_io_queue=_PIECES_WAITING,
-        preferred_transfer_client="classic",
-    )

@@ -17,6 +17,7 @@ from botocore.config import Config
 from sparse_transfer_api.spec import S3Storage, ServerSideEncryption
 
 if TYPE_CHECKING:
+    from botocore.credentials import Credentials
     from mypy_boto3_s3.client import S3Client
 
 CONNECTIONS = 16
@@ -49,6 +50,13 @@ def exclusive_client(settings: S3Storage) -> S3Client:
     return _client(settings.model_dump_json(by_alias=True), _environment(), exclusive=True)
 
 
+def credentials(settings: S3Storage) -> Credentials | None:
+    """Returns what the clients of these settings sign with; None where they do not sign."""
+    if settings.anonymous:
+        return None
+    return _session(settings.region, _environment()).get_credentials()
+
+
 def encryption(settings: S3Storage) -> dict[str, Any]:
     """Returns the parameters that ask the store to encrypt what is written."""
     chosen = settings.server_side_encryption
@@ -70,16 +78,19 @@ def _client(
     settings_json: str, environment: tuple[tuple[str, str], ...], *, exclusive: bool
 ) -> S3Client:
     settings = S3Storage.model_validate_json(settings_json)
-    made = _session(settings).client("s3", endpoint_url=settings.endpoint, config=_config(settings))
+    session = _session(settings.region, environment)
+    made = session.client("s3", endpoint_url=settings.endpoint, config=_config(settings))
     if exclusive:
         for operation in ("PutObject", "CompleteMultipartUpload"):
             made.meta.events.register(f"before-parameter-build.s3.{operation}", _unless_there)
     return made
 
 
-def _session(settings: S3Storage) -> boto3.session.Session:
+@lru_cache(maxsize=8)
+def _session(region: str | None, environment: tuple[tuple[str, str], ...]) -> boto3.session.Session:
+    """Returns a session, whose credentials all its clients share and refresh."""
     # Clusters that hand out workload identities set AWS_REGION, which boto3 alone does not read.
-    region = settings.region or os.environ.get("AWS_REGION") or boto3.session.Session().region_name
+    region = region or os.environ.get("AWS_REGION") or boto3.session.Session().region_name
     return boto3.session.Session(region_name=region or _DEFAULT_REGION)
 
 
