@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Generator
 
@@ -32,12 +31,3 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped, but --no-skips is set: {call.excinfo and call.excinfo.value}"
     return report
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_heard() -> None:
-    """Undoes what engines do to the root logger and to its handlers, before each test."""
-    root = logging.getLogger()
-    root.setLevel(logging.WARNING)
-    for handler in root.handlers:
-        handler.setLevel(logging.NOTSET)

@@ -58,21 +58,36 @@ def _is_full(path: Path, error: Exception) -> bool:
     return nearly_full or "No space left" in str(error)
 
 
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Yields an empty file beside a path, hidden by its name; removed, if it is still there.
+
+    Args:
+        path: Its folder is made when missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def settle(path: Path) -> None:
+    """Waits until the disk has a file's content, or a folder's names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that readers see the old content or the new, never a part."""
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with explained(path), _complete_beside(path, content) as temporary:
+        temporary.replace(path)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -86,19 +101,17 @@ def write_exclusively(path: Path, content: bytes) -> bool:
     Returns:
         Whether it was written: of many writers at once, exactly one is told so.
     """
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            return _linked(temporary, path, content)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with explained(path), _complete_beside(path, content) as temporary:
+        return _linked(temporary, path, content)
+
+
+@contextmanager
+def _complete_beside(path: Path, content: bytes) -> Iterator[Path]:
+    with temporary_beside(path) as temporary:
+        temporary.write_bytes(content)
+        settle(temporary)
+        temporary.chmod(0o644)
+        yield temporary
 
 
 def _linked(temporary: Path, path: Path, content: bytes) -> bool:

@@ -145,15 +145,30 @@ class StageFolder:
         Raises:
             OutputVanished: The result is gone or damaged: that stage has to run again.
         """
-        try:
+        with _damage_means_vanished():
             manifest = self.verified()
-            if manifest is not None:
-                self._bring(manifest)
-        except (InputError, Missing, Damaged) as error:
-            raise OutputVanished(str(error)) from error
         if manifest is None:
             raise OutputVanished(f"{self.place.uri}: no result of {self.stage} here; run it again")
+        self.bring(manifest)
         return manifest
+
+    def bring(self, manifest: Manifest) -> None:
+        """Brings the files of a verified manifest within reach of ``path``.
+
+        Raises:
+            OutputVanished: They are gone or damaged.
+        """
+        if self._path is not None:
+            return
+        digests = {file.path: file.sha256 for file in manifest.files}
+
+        def download(folder: Path) -> dict[str, str]:
+            self.place.get(manifest.files, folder)
+            return digests
+
+        kept = cache(settings())
+        with _damage_means_vanished():
+            self._path = kept.find(digest_of_digests(digests)) or kept.added(download)
 
     def adopted(self, path: Path) -> None:
         """Notes where the files of the finished stage can be read."""
@@ -182,19 +197,14 @@ class StageFolder:
         near = self.place.folder
         return near is None or sha256_of(near / entry.path) == entry.sha256
 
-    def _bring(self, manifest: Manifest) -> None:
-        if self._path is not None:
-            return
-        kept = cache(settings())
-        digest = digest_of_digests({file.path: file.sha256 for file in manifest.files})
-        found = kept.find(digest)
-        if found is None:
-            with kept.workspace() as work:
-                content = work / "content"
-                content.mkdir()
-                self.place.get(manifest.files, content)
-                found = kept.adopt(content, digest)
-        self._path = found
+
+@contextmanager
+def _damage_means_vanished() -> Iterator[None]:
+    """Turns what is wrong with a result into the wish to run its stage again."""
+    try:
+        yield
+    except (InputError, Missing, Damaged) as error:
+        raise OutputVanished(str(error)) from error
 
 
 @dataclass(frozen=True)

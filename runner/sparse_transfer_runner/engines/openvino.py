@@ -172,7 +172,8 @@ def _quiet_nncf() -> ModuleType:
             del os.environ["CI"]
         else:
             os.environ["CI"] = before
-    nncf.set_log_level(logging.ERROR)
+    # Not by nncf.set_log_level, which sets the level of whatever handlers are attached as well.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     module: ModuleType = nncf
     return module
 

@@ -33,9 +33,10 @@ def train_baseline(task: Task, share: float) -> StageFolder:
     key = task.plan.teacher_key
     assert key is not None
     folder = StageFolder(task.context.root.below(f"{TEACHER_FOLDER}-{key}"), TEACHER_FOLDER, key)
-    if folder.verified() is not None:
+    recorded = folder.verified()
+    if recorded is not None:
         with task.context.reporter.activity("baseline (recorded)", share):
-            folder.required()
+            folder.bring(recorded)
             return folder
     with folder.attempt() as work:
         _train(task, work, share)
