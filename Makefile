@@ -8,7 +8,7 @@ UV := $(CURDIR)/$(BIN)/uv
 QUICKSTART := examples/quickstart
 SOURCES := api operator runner cli tests benchmarks
 
-.PHONY: help quickstart environment s3-server cluster test test-api test-fast lint format crds lock clean
+.PHONY: help quickstart environment s3-server cluster test test-api test-fast lint format crds manifests image-operator image-runner lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -88,11 +88,31 @@ format: $(VENV)/.dev ## Apply the formatter and the linter's safe mends
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
+# ---- images ------------------------------------------------------------------------------------
+
+# ENGINE is docker or buildah; IMAGE_ARGS are further arguments of its build.
+ENGINE ?= docker
+TAG = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE = $(ENGINE) build --file Dockerfile.$(1) --tag sparse-transfer-$(1):$(TAG) \
+  --build-arg VERSION=$(TAG) \
+  --build-arg STE_REVISION=$$(git describe --always --abbrev=40 --dirty --exclude='*') \
+  $(IMAGE_ARGS) .
+
+image-operator: ## Build the operator's image (ENGINE=docker or buildah)
+	$(call IMAGE,operator)
+
+image-runner: ## Build the runner's image, several gigabytes
+	$(call IMAGE,runner)
+
 # ---- generated files ---------------------------------------------------------------------------
 
-crds: $(VENV)/.dev ## Generate the CRD and the API reference from the models
+crds: $(VENV)/.dev ## Generate the CRD, the references and the manifests from models and chart
 	$(BIN)/python -m sparse_transfer_api.crd
 	$(BIN)/python -m sparse_transfer_api.reference
+	$(BIN)/python -m sparse_transfer_operator.reference
+	$(BIN)/python -m tests.chart.generated
+
+manifests: crds ## The same: what follows from the CRD in the chart, and the manifests of the chart
 
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
@@ -101,6 +121,7 @@ lock: ## Refresh the pinned requirements (needs uv)
 	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra operator --extra cluster --extra examples --extra test --extra servers --extra lint -o requirements/dev.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples -c requirements/dev.txt -o requirements/runner.txt
 	$(COMPILE) pyproject.toml --extra operator -c requirements/dev.txt -o requirements/operator.txt
+	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) pyproject.toml --extra test -c requirements/dev.txt -o requirements/api.txt
 	$(COMPILE) pyproject.toml requirements/oldest.in --extra test -o requirements/api-oldest.txt
 
