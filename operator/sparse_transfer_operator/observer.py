@@ -1,0 +1,261 @@
+"""What is known of the cluster: experiments with their Jobs and pods, in memory, by experiment.
+
+Fed with bodies from watches, from listings and from answers to own requests, in any order: a body
+counts only if it is newer than what is known, so that the operator sees its own writes at once and
+late events change nothing. Whole bodies are never kept: an experiment is packed JSON of what is
+planned with, Jobs and pods are projections.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sparse_transfer_api.contract import API_VERSION, KIND, LABEL_EXPERIMENT
+
+from .bodies import Body, mapping, text
+from .object_key import ObjectKey
+from .observed import Children, ObservedExperiment, ObservedJob, ObservedPod
+from .progress.owners import ExperimentId, PodOwner
+from .projection import DEFAULT_QUEUE_LABEL, observed_experiment, observed_job, observed_pod
+from .summary import Summary, summary
+
+_BURIED = 20_000
+"""So many deleted objects are remembered: an answer that was on its way cannot bring them back."""
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_KEPT_META = (
+    *("name", "namespace", "uid", "generation"),
+    *("creationTimestamp", "deletionTimestamp", "labels"),
+)
+
+
+Gone = Callable[[ObjectKey, str], None]
+
+
+class Kind(StrEnum):
+    """What is watched."""
+
+    EXPERIMENT = "experiment"
+    JOB = "job"
+    POD = "pod"
+
+
+@dataclass(slots=True)
+class _Entry:
+    """All that is known under one name.
+
+    Args:
+        uid: Of the experiment; empty while only children are known.
+        version: The experiment's resource version.
+        packed: Its body as JSON, without what is not planned with.
+        summary: For metrics.
+        jobs: By UID, with their resource versions.
+        pods: By UID, with their resource versions.
+    """
+
+    uid: str = ""
+    version: int = 0
+    packed: bytes = b""
+    summary: Summary | None = None
+    jobs: dict[str, tuple[int, ObservedJob]] = field(default_factory=dict)
+    pods: dict[str, tuple[int, ObservedPod]] = field(default_factory=dict)
+
+
+class Observer:
+    """The operator's memory of the cluster.
+
+    Args:
+        queue_label: A Job with it belongs to a queue manager.
+        gone: Called with each experiment that is gone, with its UID.
+    """
+
+    def __init__(
+        self, queue_label: str = DEFAULT_QUEUE_LABEL, gone: Gone = lambda *_: None
+    ) -> None:
+        self._gone = gone
+        self._queue_label = queue_label
+        self._entries: dict[ObjectKey, _Entry] = {}
+        self._pods: dict[str, ObjectKey] = {}
+        self._buried: OrderedDict[str, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(1 for entry in self._entries.values() if entry.uid)
+
+    def see(self, kind: Kind, body: Body) -> ObjectKey | None:
+        """Takes in an object as it is now.
+
+        Returns:
+            Whose experiment has to be looked at, or None where nothing changed that matters.
+        """
+        meta = mapping(body, "metadata")
+        key, uid, version = _key(kind, meta), text(meta, "uid"), _version(meta)
+        if key is None or not uid or uid in self._buried:
+            return None
+        entry = self._entries.setdefault(key, _Entry())
+        if kind is Kind.EXPERIMENT:
+            changed = self._take_experiment(entry, uid, version, body)
+        elif kind is Kind.JOB:
+            changed = self._take_job(entry, uid, version, body)
+        else:
+            changed = self._take_pod(entry, uid, version, body)
+            self._pods[uid] = key
+        self._drop_if_empty(key, entry)
+        return key if changed else None
+
+    def forget(self, kind: Kind, body: Body) -> ObjectKey | None:
+        """Takes in that an object is gone.
+
+        Returns:
+            Whose experiment has to be looked at, or None where it was not known.
+        """
+        meta = mapping(body, "metadata")
+        key = _key(kind, meta)
+        return None if key is None else self.bury(kind, key, text(meta, "uid"))
+
+    def bury(self, kind: Kind, key: ObjectKey, uid: str) -> ObjectKey | None:
+        """Takes in that the object with a UID is gone for good.
+
+        Returns:
+            The key, or None where it was not known.
+        """
+        self._buried[uid] = None
+        if len(self._buried) > _BURIED:
+            self._buried.popitem(last=False)
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        known = True
+        if kind is Kind.EXPERIMENT:
+            if known := entry.uid == uid:
+                entry.uid, entry.version, entry.packed, entry.summary = "", 0, b"", None
+                self._gone(key, uid)
+        elif kind is Kind.JOB:
+            known = entry.jobs.pop(uid, None) is not None
+        else:
+            known = entry.pods.pop(uid, None) is not None
+            self._pods.pop(uid, None)
+        self._drop_if_empty(key, entry)
+        return key if known else None
+
+    def look(self, key: ObjectKey) -> tuple[ObservedExperiment, Children] | None:
+        """Returns an experiment with the Jobs that it owns and their pods; None where it is not.
+
+        Jobs of an earlier experiment of the same name are not its children.
+        """
+        entry = self._entries.get(key)
+        if entry is None or not entry.uid:
+            return None
+        jobs = tuple(job for _, job in entry.jobs.values() if job.owner_uid == entry.uid)
+        own = {job.uid for job in jobs}
+        pods = tuple(pod for _, pod in entry.pods.values() if pod.job_uid in own)
+        return observed_experiment(json.loads(entry.packed)), Children(jobs, pods)
+
+    def summary(self, key: ObjectKey) -> Summary | None:
+        """Returns what metrics say about one experiment; None where it is not."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.summary
+
+    def experiments(self) -> list[ObjectKey]:
+        """Returns all experiments that exist."""
+        return [key for key, entry in self._entries.items() if entry.uid]
+
+    def summaries(self) -> Iterator[tuple[ObjectKey, Summary]]:
+        """Yields what metrics say about each experiment that exists."""
+        for key, entry in self._entries.items():
+            if entry.summary is not None:
+                yield key, entry.summary
+
+    def known(self, kind: Kind) -> Iterator[tuple[ObjectKey, str, int]]:
+        """Yields key, UID and resource version of all objects of a kind."""
+        for key, entry in self._entries.items():
+            if kind is Kind.EXPERIMENT:
+                if entry.uid:
+                    yield key, entry.uid, entry.version
+                continue
+            held = entry.jobs if kind is Kind.JOB else entry.pods
+            for uid, (version, _) in held.items():
+                yield key, uid, version
+
+    def owner(self, pod_uid: str) -> PodOwner | None:
+        """Returns what a pod works on, by owner references from UID to UID.
+
+        Returns:
+            None for a pod that is not known, that has ended or is being deleted, and for one whose
+            Job has ended, is being deleted, or belongs to no experiment that is known.
+        """
+        key = self._pods.get(pod_uid)
+        if key is None:
+            return None
+        entry = self._entries[key]
+        _, pod = entry.pods[pod_uid]
+        _, job = entry.jobs.get(pod.job_uid, (0, None))
+        if pod.finished or pod.deleting or job is None or job.end or job.deleting:
+            return None
+        if not entry.uid or job.owner_uid != entry.uid:
+            return None
+        return PodOwner(ExperimentId(key.namespace, key.name, entry.uid), job.stage, job.key)
+
+    def _take_experiment(self, entry: _Entry, uid: str, version: int, body: Body) -> bool:
+        if not _newer(version, entry.version):
+            return False
+        packed = _packed(body)
+        changed = uid != entry.uid or packed != entry.packed
+        entry.uid, entry.version, entry.summary = uid, version, summary(body)
+        if changed:
+            entry.packed = packed
+        return changed
+
+    def _take_job(self, entry: _Entry, uid: str, version: int, body: Body) -> bool:
+        before, known = entry.jobs.get(uid, (0, None))
+        if not _newer(version, before) or (job := observed_job(body, self._queue_label)) is None:
+            return False
+        entry.jobs[uid] = (version, job)
+        return known != job
+
+    def _take_pod(self, entry: _Entry, uid: str, version: int, body: Body) -> bool:
+        before, known = entry.pods.get(uid, (0, None))
+        if not _newer(version, before):
+            return False
+        pod = observed_pod(body)
+        entry.pods[uid] = (version, pod)
+        return known != pod
+
+    def _drop_if_empty(self, key: ObjectKey, entry: _Entry) -> None:
+        if not entry.uid and not entry.jobs and not entry.pods:
+            self._entries.pop(key, None)
+
+
+def _key(kind: Kind, meta: Body) -> ObjectKey | None:
+    of_its_own = kind is Kind.EXPERIMENT
+    name = text(meta, "name") if of_its_own else text(mapping(meta, "labels"), LABEL_EXPERIMENT)
+    return ObjectKey(text(meta, "namespace"), name) if name else None
+
+
+def _version(meta: Body) -> int:
+    """Returns a resource version: the API says that they are numbers that grow."""
+    digits = text(meta, "resourceVersion")
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _newer(version: int, known: int) -> bool:
+    """Returns whether a body counts; one without a usable version always does."""
+    return not version or version > known
+
+
+def _packed(body: Body) -> bytes:
+    """Returns what is planned with: a report of progress changes nothing here."""
+    meta, status = mapping(body, "metadata"), mapping(body, "status")
+    annotations = mapping(meta, "annotations")
+    kept = {name: meta[name] for name in _KEPT_META if name in meta}
+    kept["annotations"] = {name: annotations[name] for name in annotations if name != _LAST_APPLIED}
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": kept,
+        "spec": body.get("spec"),
+        "status": {name: status[name] for name in status if name != "progress"},
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
