@@ -1,0 +1,1 @@
+"""Everything that is asked of the API server: one module per thing, each call bounded in time."""

@@ -1,0 +1,117 @@
+"""Compares what is known with what there is: finds what watches never told.
+
+A watch that had to begin anew says nothing of what was deleted meanwhile. So after each beginning,
+and now and then, all objects are listed by their metadata only; what is known and not there is
+buried, what is there and not known, or known in an older version, is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from ..bodies import Body, mapping, mappings, text
+from ..names import LABEL_EXPERIMENT
+from ..object_key import ObjectKey
+from ..observer import Kind, Observer
+from .connection import Connection
+from .failures import NotFound
+from .paths import collection, item
+
+PAGE = 500
+"""Objects in one answer."""
+LIST_SECONDS = 30.0
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+
+_log = logging.getLogger(__name__)
+
+
+class Audit:
+    """Brings an observer up to date.
+
+    Args:
+        connection: To the API server.
+        observer: What is known.
+        namespaces: Where to look; empty for everywhere.
+        changed: Called with each key that has to be looked at.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        observer: Observer,
+        namespaces: Sequence[str],
+        changed: Callable[[ObjectKey], None],
+    ) -> None:
+        self._connection = connection
+        self._observer = observer
+        self._namespaces: Sequence[str | None] = tuple(namespaces) or (None,)
+        self._changed = changed
+
+    async def run(self, kinds: Sequence[Kind] = tuple(Kind)) -> None:
+        """Compares all objects of some kinds.
+
+        Raises:
+            RequestFailed: Not all could be listed; what was found until then counts.
+        """
+        for kind in kinds:
+            for namespace in self._namespaces:
+                await self._compare(kind, namespace)
+
+    async def _compare(self, kind: Kind, namespace: str | None) -> None:
+        known = {
+            uid: (key, version)
+            for key, uid, version in self._observer.known(kind)
+            if namespace is None or key.namespace == namespace
+        }
+        listed: set[str] = set()
+        missed: list[tuple[str, str]] = []
+        as_of = 0
+        async for metas, version_of_all in self._pages(kind, namespace):
+            as_of = version_of_all
+            for meta in metas:
+                uid, version = text(meta, "uid"), _number(meta)
+                listed.add(uid)
+                if uid not in known or known[uid][1] < version:
+                    missed.append((text(meta, "namespace"), text(meta, "name")))
+        for uid, (key, version) in known.items():
+            if uid not in listed and version <= as_of:
+                self._wake(self._observer.bury(kind, key, uid))
+        for namespace_of, name in missed:
+            await self._fetch(kind, namespace_of, name)
+        if missed:
+            _log.info("%d objects of kind %s had to be asked for", len(missed), kind)
+
+    async def _pages(
+        self, kind: Kind, namespace: str | None
+    ) -> AsyncIterator[tuple[list[Body], int]]:
+        """Yields the metadata of some objects with the listing's resource version."""
+        query = {"limit": str(PAGE)}
+        if kind is not Kind.EXPERIMENT:
+            query["labelSelector"] = LABEL_EXPERIMENT
+        path = collection(kind, namespace)
+        while True:
+            page = await self._connection.request(
+                "GET", path, query=query, accept=_METADATA, seconds=LIST_SECONDS
+            )
+            about = mapping(page, "metadata")
+            yield [mapping(each, "metadata") for each in mappings(page, "items")], _number(about)
+            if not text(about, "continue"):
+                return
+            query["continue"] = text(about, "continue")
+
+    async def _fetch(self, kind: Kind, namespace: str, name: str) -> None:
+        try:
+            body = await self._connection.request("GET", item(kind, namespace, name))
+        except NotFound:
+            return  # a watch tells that
+        self._wake(self._observer.see(kind, body))
+
+    def _wake(self, key: ObjectKey | None) -> None:
+        if key is not None:
+            self._changed(key)
+
+
+def _number(meta: Body) -> int:
+    digits = text(meta, "resourceVersion")
+    return int(digits) if digits.isdecimal() else 0
