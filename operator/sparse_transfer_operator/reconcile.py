@@ -1,0 +1,217 @@
+"""Reconciling one experiment: observe, plan, act, write the status if it changed, tell.
+
+Level-based: what is done follows from what is there, never from what happened, so that it may be
+repeated at any time. What fails is repeated later, and later each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.spec import SparseTransferExperiment
+from sparse_transfer_api.status import SparseTransferStatus
+
+from .actions import Action, CreateJob, DeleteExperiment, DeleteJob, Event, Plan, SetSuspend
+from .backoff import Backoff
+from .cluster.failures import NotFound, Refused, RequestFailed
+from .cluster.writes import NameTaken, Writes
+from .object_key import ObjectKey
+from .observed import Children, ObservedExperiment
+from .observer import Kind, Observer
+from .refusal import REASON, with_refusal
+from .settings import OperatorSettings
+from .wake import Wake
+from .work_queue import WorkQueue
+
+WORKERS = 16
+"""Experiments that are reconciled at a time."""
+_TAKEN_TRIES = 4
+"""A name that is taken is mostly given back soon: the status tells it after so many tries."""
+
+Planner = Callable[[ObservedExperiment, Children, datetime, OperatorSettings], Plan]
+JobBuilder = Callable[[SparseTransferExperiment, CreateJob], dict[str, Any]]
+
+_log = logging.getLogger(__name__)
+
+
+class Recorder(Protocol):
+    """Where events go."""
+
+    def tell(self, key: ObjectKey, uid: str, event: Event) -> None:
+        """Wants an event to be written, some time soon."""
+
+
+class Meter(Protocol):
+    """Where figures go."""
+
+    def reconciled(self, seconds: float) -> None:
+        """Counts a reconcile."""
+
+    def failed(self, reason: str) -> None:
+        """Counts a reconcile that failed."""
+
+    def written(self, before: ObservedExperiment, children: Children, after: Plan) -> None:
+        """Counts what a new status says."""
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What reconciling is done with.
+
+    Args:
+        observer: What is known of the cluster.
+        writes: What changes the cluster.
+        plan: The state machine.
+        build: Builds a Job.
+        settings: Of the operator.
+        recorder: Where events go.
+        meter: Where figures go.
+        clock: The time, in UTC.
+    """
+
+    observer: Observer
+    writes: Writes
+    plan: Planner
+    build: JobBuilder
+    settings: OperatorSettings
+    recorder: Recorder
+    meter: Meter
+    clock: Callable[[], datetime]
+
+
+class Reconciler:
+    """Takes keys from the queue; of one key there is never more than one reconcile at a time."""
+
+    def __init__(self, doing: Doing, queue: WorkQueue) -> None:
+        self._do = doing
+        self._queue = queue
+        self._backoff = Backoff()
+        self.wake = Wake(queue.add)
+
+    async def work(self) -> None:
+        """Reconciles until the queue is closed; several of these share it."""
+        while (key := await self._queue.get()) is not None:
+            begin = time.perf_counter()
+            try:
+                await self.reconcile(key)
+            except RequestFailed as error:
+                self._retry(key, error.reason, error.retry_after)
+                _log.warning("%s: %s", key, error)
+            except Exception as error:  # noqa: BLE001 (the top edge: nothing may stop the others)
+                self._retry(key, type(error).__name__)
+                _log.exception("%s: reconciling failed", key)
+            finally:
+                self._do.meter.reconciled(time.perf_counter() - begin)
+                self._queue.done(key)
+            # Others get their turn, even where nothing has to be waited for.
+            await asyncio.sleep(0)
+
+    async def reconcile(self, key: ObjectKey) -> None:
+        """Does what is due for one experiment, and sets its timer.
+
+        Raises:
+            RequestFailed: Something could not be done; nothing of it was recorded.
+        """
+        seen = self._do.observer.look(key)
+        if seen is None:
+            self.wake.cancel(key)
+            self._backoff.succeeded(key)
+            return
+        observed, children = seen
+        now = self._do.clock()
+        plan = self._do.plan(observed, children, now, self._do.settings)
+        try:
+            for action in plan.actions:
+                await self._act(key, observed, action)
+        except (Refused, NameTaken, InputError) as error:
+            await self._refused(key, observed, error, now)
+            return
+        written = await self._write(key, observed, plan.status)
+        if written:
+            self._do.meter.written(observed, children, plan)
+        for event in plan.events:
+            self._do.recorder.tell(key, observed.uid, event)
+        self._backoff.succeeded(key)
+        if written or plan.actions:
+            # The watch tells nothing of what the answers have told already: look once more.
+            self._queue.add(key)
+        self.wake.after(self._next(plan, now), key)
+
+    async def _act(self, key: ObjectKey, observed: ObservedExperiment, action: Action) -> None:
+        writes, namespace = self._do.writes, key.namespace
+        if isinstance(action, CreateJob):
+            if observed.experiment is None:
+                raise ValueError("a plan wants a Job of an experiment that is not valid")
+            manifest = self._do.build(observed.experiment, action)
+            made = await writes.create_job(namespace, manifest, observed.uid)
+            self._do.observer.see(Kind.JOB, made)
+        elif isinstance(action, DeleteJob | SetSuspend):
+            if isinstance(action, DeleteJob):
+                left = await writes.delete_job(namespace, action.name, action.uid)
+            else:
+                left = await writes.suspend_job(namespace, action.name, action.uid, action.suspend)
+            if left is None:
+                self._do.observer.bury(Kind.JOB, key, action.uid)
+            else:
+                self._do.observer.see(Kind.JOB, left)
+        elif isinstance(action, DeleteExperiment):
+            await writes.delete_experiment(key, observed.uid)
+
+    async def _write(
+        self, key: ObjectKey, observed: ObservedExperiment, status: SparseTransferStatus
+    ) -> bool:
+        """Writes a status where it differs; returns whether it did."""
+        if status.progress is not None:
+            status = status.model_copy(update={"progress": None})
+        if status == observed.status:
+            return False
+        try:
+            body = await self._do.writes.apply_status(key, observed.uid, status.to_json_dict())
+        except NotFound:
+            # Should there be another one of that name, a watch tells of it.
+            self._do.observer.bury(Kind.EXPERIMENT, key, observed.uid)
+            return False
+        self._do.observer.see(Kind.EXPERIMENT, body)
+        return True
+
+    async def _refused(
+        self,
+        key: ObjectKey,
+        observed: ObservedExperiment,
+        error: RequestFailed | InputError,
+        now: datetime,
+    ) -> None:
+        """Says that there is no Job, and tries again later."""
+        self._do.meter.failed(error.reason)
+        _log.warning("%s: %s", key, error)
+        wait = (error.retry_after or 0.0) if isinstance(error, RequestFailed) else 0.0
+        seconds = self._backoff.failed(key, wait)
+        if not isinstance(error, NameTaken) or self._backoff.failures(key) >= _TAKEN_TRIES:
+            for_good = isinstance(error, InputError)
+            message = str(error) if isinstance(error, InputError) else error.message
+            said = with_refusal(
+                observed.status, observed.generation, message, now, for_good=for_good
+            )
+            if await self._write(key, observed, said):
+                self._do.recorder.tell(key, observed.uid, Event(REASON, message, warning=True))
+        self.wake.after(seconds, key)
+
+    def _retry(self, key: ObjectKey, reason: str, at_least: float | None = None) -> None:
+        self._do.meter.failed(reason)
+        self.wake.after(self._backoff.failed(key, at_least or 0.0), key)
+
+    def _next(self, plan: Plan, now: datetime) -> float:
+        """Returns seconds until the next look though nothing happens."""
+        # Spread, so that what was looked at together at the start is not for ever.
+        seconds = self._do.settings.resync_seconds * random.uniform(0.75, 1)
+        if plan.next_check is not None:
+            seconds = min(seconds, (plan.next_check - now).total_seconds())
+        return seconds
