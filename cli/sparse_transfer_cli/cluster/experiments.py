@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterator
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
-from kubernetes.client import ApiException, CustomObjectsApi
+from kubernetes.client import CustomObjectsApi
 
 from sparse_transfer_api.contract import GROUP, PLURAL, VERSION
 from sparse_transfer_api.errors import SparseTransferError
 from sparse_transfer_api.suggest import did_you_mean
 
+from .answers import CONNECT_SECONDS, TIMEOUT, Document, document_of, events_of
 from .connection import Connection
 from .refusals import Call, NotThere, explained
 
 FIELD_MANAGER = "sparse-transfer-cli"
 
-Document = Mapping[str, Any]
-
-CONNECT_SECONDS = 10
-_ANSWER_SECONDS = 30
 _SLACK_SECONDS = 15
 """That a watch may last longer than it was asked to, before the connection counts as lost."""
 _APPLY = "application/apply-patch+yaml"
-_TIMEOUT = (CONNECT_SECONDS, _ANSWER_SECONDS)
+_AT_ONCE: dict[str, Any] = {"_preload_content": False, "_request_timeout": TIMEOUT}
 
 
 @dataclass(frozen=True)
@@ -73,10 +67,11 @@ class Experiments:
 
     def _get(self, name: str) -> Document:
         with self._explained("get", self.namespace, name):
-            found: Document = self._api.get_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=_TIMEOUT
-            )  # type: ignore[assignment]
-        return found
+            return document_of(
+                self._api.get_namespaced_custom_object(
+                    GROUP, VERSION, self.namespace, PLURAL, name, **_AT_ONCE
+                )
+            )
 
     def _elsewhere(self, name: str) -> str:
         """Returns a hint at what was meant, as far as this user may see it."""
@@ -99,16 +94,12 @@ class Experiments:
         """Returns all experiments of the namespace, or of all namespaces, as a list object."""
         namespace = None if everywhere else self.namespace
         with self._explained("list", namespace):
-            if namespace is None:
-                found = self._api.list_cluster_custom_object(
-                    GROUP, VERSION, PLURAL, _request_timeout=_TIMEOUT
-                )
-            else:
-                found = self._api.list_namespaced_custom_object(
-                    GROUP, VERSION, namespace, PLURAL, _request_timeout=_TIMEOUT
-                )
-        document: Document = found  # type: ignore[assignment]
-        return document
+            return document_of(self._listed(namespace, **_AT_ONCE))
+
+    def _listed(self, namespace: str | None, **options: Any) -> object:
+        if namespace is None:
+            return self._api.list_cluster_custom_object(GROUP, VERSION, PLURAL, **options)
+        return self._api.list_namespaced_custom_object(GROUP, VERSION, namespace, PLURAL, **options)
 
     def apply(self, document: Document, *, dry_run: bool, force: bool) -> Applied:
         """Makes or changes an experiment by server-side apply, as the field manager of our own.
@@ -125,20 +116,22 @@ class Experiments:
         name = _name(document)
         before = self._before(name)
         with self._explained("patch", self.namespace, name):
-            after: Document = self._api.patch_namespaced_custom_object(
-                GROUP,
-                VERSION,
-                self.namespace,
-                PLURAL,
-                name,
-                dict(document),
-                dry_run="All" if dry_run else None,
-                field_manager=FIELD_MANAGER,
-                field_validation="Strict",
-                force=force,
-                _content_type=_APPLY,
-                _request_timeout=_TIMEOUT,
-            )  # type: ignore[assignment]
+            after = document_of(
+                self._api.patch_namespaced_custom_object(
+                    GROUP,
+                    VERSION,
+                    self.namespace,
+                    PLURAL,
+                    name,
+                    dict(document),
+                    dry_run="All" if dry_run else None,
+                    field_manager=FIELD_MANAGER,
+                    field_validation="Strict",
+                    force=force,
+                    _content_type=_APPLY,
+                    **_AT_ONCE,
+                )
+            )
         if before is None:
             return Applied(after, "created")
         same = before["metadata"]["generation"] == after["metadata"]["generation"]
@@ -183,14 +176,7 @@ class Experiments:
         if name is not None:
             options["field_selector"] = f"metadata.name={name}"
         with self._explained("watch", namespace, name):
-            if namespace is None:
-                answer = self._api.list_cluster_custom_object(GROUP, VERSION, PLURAL, **options)
-            else:
-                answer = self._api.list_namespaced_custom_object(
-                    GROUP, VERSION, namespace, PLURAL, **options
-                )
-            with closing(answer):  # type: ignore[type-var]
-                yield from _events(answer)
+            yield from events_of(self._listed(namespace, **options))
 
     def _explained(self, verb: str, namespace: str | None, name: str | None = None) -> Any:
         return explained(self.connection, Call(verb, namespace=namespace, name=name))
@@ -198,29 +184,3 @@ class Experiments:
 
 def _name(document: Document) -> str:
     return str(document["metadata"]["name"])
-
-
-def _events(answer: Any) -> Iterator[tuple[str, Document]]:
-    """Yields the events of a watch's answer, line by line.
-
-    Raises:
-        ApiException: The API server refuses, at once or on the way.
-    """
-    if answer.status != HTTPStatus.OK:
-        raise ApiException(http_resp=answer)
-    for line in lines(answer):
-        event = json.loads(line)
-        if event["type"] == "ERROR":
-            problem = event["object"]
-            raise ApiException(problem.get("code"), body=json.dumps(problem))
-        yield event["type"], event["object"]
-
-
-def lines(answer: Any) -> Iterator[bytes]:
-    """Yields the lines of a body as they come, the last one too where nothing ends it."""
-    rest = b""
-    for part in answer.stream(amt=None, decode_content=False):
-        *whole, rest = (rest + part).split(b"\n")
-        yield from whole
-    if rest:
-        yield rest

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .experiments import Document, Experiments
+from .answers import Document
+from .experiments import Experiments
 from .patience import Back, Lost, Timing, patiently
 from .refusals import NotThere
 

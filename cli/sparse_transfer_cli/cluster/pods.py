@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any
 
-from kubernetes.client import ApiException, CoreV1Api
+from kubernetes.client import CoreV1Api
 from urllib3.exceptions import ReadTimeoutError
 
 from sparse_transfer_api.contract import (
@@ -22,11 +20,10 @@ from sparse_transfer_api.contract import (
     Stage,
 )
 
+from .answers import CONNECT_SECONDS, TIMEOUT, document_of, lines_of
 from .connection import Connection
-from .experiments import CONNECT_SECONDS, lines
 from .refusals import Call, explained
 
-_ANSWER_SECONDS = 30
 SILENCE_SECONDS = 300
 """After which a log that is followed is asked for anew: the connection may have died silently."""
 
@@ -79,16 +76,13 @@ class Pods:
             SparseTransferError: The cluster cannot be asked, or refuses.
         """
         with self._explained("list", "pods"):
-            answer: Any = self._api.list_namespaced_pod(
+            answer = self._api.list_namespaced_pod(
                 self._connection.namespace,
                 label_selector=f"{LABEL_EXPERIMENT}={experiment}",
                 _preload_content=False,
-                _request_timeout=(CONNECT_SECONDS, _ANSWER_SECONDS),
+                _request_timeout=TIMEOUT,
             )
-            body: bytes = answer.data
-            if answer.status != HTTPStatus.OK:
-                raise ApiException(http_resp=answer)
-        return runner_pods(json.loads(body)["items"])
+            return runner_pods(document_of(answer)["items"])
 
     def log(self, pod: str, *, follow: bool) -> Iterator[tuple[str, str]]:
         """Yields the lines that a pod's runner wrote, each with its time, as the node tells it.
@@ -103,7 +97,7 @@ class Pods:
             SparseTransferError: The cluster cannot be asked, or refuses.
         """
         with self._explained("get", "pods/log", pod):
-            answer: Any = self._api.read_namespaced_pod_log(
+            answer = self._api.read_namespaced_pod_log(
                 pod,
                 self._connection.namespace,
                 container=RUNNER_CONTAINER,
@@ -112,10 +106,8 @@ class Pods:
                 _preload_content=False,
                 _request_timeout=(CONNECT_SECONDS, SILENCE_SECONDS),
             )
-            if answer.status != HTTPStatus.OK:
-                raise ApiException(http_resp=answer)
-            with closing(answer), suppress(ReadTimeoutError):  # it was silent; ask anew
-                for line in lines(answer):
+            with suppress(ReadTimeoutError):  # it was silent; ask anew
+                for line in lines_of(answer):
                     time, _, text = line.decode("utf-8", "replace").partition(" ")
                     yield time, text
 

@@ -50,8 +50,9 @@ def story(experiment: Observed, now: datetime) -> Iterator[RenderableType]:
 
 def headline(experiment: Observed, now: datetime) -> str:
     """Returns who it is, where it stands, and whether the status is behind the spec."""
+    phase = "no phase yet" if experiment.phase is None else phase_of(experiment)
     parts = [
-        f"{experiment.name} in {experiment.namespace}: {phase_of(experiment)}",
+        f"{experiment.name} in {experiment.namespace}: {phase}",
         f"{age(experiment.created, now)} old",
     ]
     if not experiment.up_to_date:

@@ -14,9 +14,10 @@ from rich.live import Live
 
 from sparse_transfer_api.contract import ExitCode
 from sparse_transfer_api.errors import UsageError
+from sparse_transfer_cli.cluster.answers import Document
 from sparse_transfer_cli.cluster.attending import attend
 from sparse_transfer_cli.cluster.connection import Target, connect
-from sparse_transfer_cli.cluster.experiments import Document, Experiments
+from sparse_transfer_cli.cluster.experiments import Experiments
 from sparse_transfer_cli.cluster.following import Listed, follow_all
 from sparse_transfer_cli.cluster.interrupted import until_interrupted
 from sparse_transfer_cli.cluster.listing import listing

@@ -1,0 +1,224 @@
+"""Experiments as an API server returns them, in every state that matters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sparse_transfer_cli.cluster.observed import Observed, observed
+
+Document = dict[str, Any]
+
+NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
+PACKAGE = "s3://team-runs/ml/film-reviews/package-pppppppppp"
+
+RESULTS: Document = {
+    "metric": {
+        "name": "accuracy",
+        "baseline": 0.84,
+        "value": 0.82,
+        "samples": 3000,
+        "split": "test",
+        "interval": {"low": 0.965, "high": 0.99},
+    },
+    "recovery": 0.9762,
+    "sparsity": 0.8,
+    "zeroShare": 0.5,
+    "sizeBytes": 23_000_000,
+    "compressedSizeBytes": 12_000_000,
+    "denseSizeBytes": 91_000_000,
+    "denseCompressedSizeBytes": 83_000_000,
+    "headline": {
+        "engine": "onnxruntime",
+        "batch": 1,
+        "sequence": 128,
+        "speedup": 2.0,
+        "speedupVsFp32": 2.1,
+        "speedupVsDenseInt8": 1.01,
+    },
+    "recommended": {
+        "file": "deployment/dense-int8.onnx",
+        "engine": "onnxruntime",
+        "reason": "sparse is not faster here",
+    },
+    "engines": [
+        {
+            "name": "onnxruntime",
+            "version": "1.26",
+            "isa": "AVX2",
+            "threads": 2,
+            "batch": 1,
+            "sequence": 128,
+            "denseLatencyMs": 11.7,
+            "latencyMs": 5.85,
+            "speedup": 2.0,
+            "speedupVsFp32": 2.1,
+            "speedupVsDenseInt8": 1.01,
+            "notes": ["sparsity brings no time here"],
+        }
+    ],
+}
+
+
+def at(minutes: float) -> str:
+    """Returns the time so many minutes before now, as the API writes it."""
+    stamp = datetime.fromtimestamp(NOW.timestamp() - 60 * minutes, UTC)
+    return stamp.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def document(status: Document | None = None, **fields: Any) -> Document:
+    """Returns an experiment of ten minutes ago.
+
+    Args:
+        status: What the operator said.
+        fields: ``spec`` (added to a minimal one), and those of the metadata.
+    """
+    spec = {
+        "useCase": "sentiment-analysis",
+        "data": {"uri": "s3://team-data/reviews/"},
+        **fields.pop("spec", {}),
+    }
+    metadata = {
+        "name": "film-reviews",
+        "namespace": "ml",
+        "uid": "11111111-2222-3333-4444-555555555555",
+        "generation": 1,
+        "resourceVersion": "100",
+        "creationTimestamp": at(10),
+        **fields,
+    }
+    found = {
+        "apiVersion": "sparsetransfer.dev/v1alpha1",
+        "kind": "SparseTransferExperiment",
+        "metadata": metadata,
+        "spec": spec,
+    }
+    return {**found, "status": status} if status is not None else found
+
+
+def seen(status: Document | None = None, **fields: Any) -> Observed:
+    """Returns the same as the command line reads it."""
+    return observed(document(status, **fields))
+
+
+def condition(kind: str, status: str, reason: str, message: str = "") -> Document:
+    """Returns a condition."""
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": at(5),
+    }
+
+
+def stage(name: str, outcome: str | None = None, **fields: Any) -> Document:
+    """Returns how a stage went; one that ended took a minute and a half."""
+    found: Document = {"name": name, "key": name[0] * 10, "attempt": 1, "disruptions": 0}
+    if outcome is not None:
+        found |= {"outcome": outcome, "startTime": at(8)}
+    if outcome in ("Succeeded", "Failed", "Stopped"):
+        found["completionTime"] = at(6.5)
+    if outcome == "Succeeded":
+        found["reason"] = "Completed"
+        found["manifestUri"] = f"s3://team-runs/ml/film-reviews/{name}-{name[0] * 10}/manifest.json"
+    return {**found, **fields}
+
+
+RESOLVED: Document = {
+    "useCase": "nlp-sentiment_analysis",
+    "level": 0.5,
+    "band": "MediumSparseInt8",
+    "model": "hf://neuralmagic/minilm",
+    "recipe": "builtin",
+    "digests": {"data": "d" * 64, "model": "e" * 64},
+}
+
+
+def queued() -> Document:
+    """Returns a status: nothing runs yet, and a queue manager says why."""
+    return {
+        "observedGeneration": 1,
+        "phase": "Queued",
+        "conditions": [condition("Ready", "False", "Queued", "waits for quota in queue gpus")],
+        "stages": [stage("prepare")],
+    }
+
+
+def training(percentage: float = 45, **fields: Any) -> Document:
+    """Returns a status: prepare is done, train runs and reports."""
+    return {
+        "observedGeneration": 1,
+        "phase": "Training",
+        "conditions": [
+            condition("Prepared", "True", "Completed"),
+            condition("Ready", "True", "Running"),
+            condition("Reconciling", "False", "Running"),
+        ],
+        "stages": [stage("prepare", "Succeeded"), stage("train", "Running")],
+        "resolved": RESOLVED,
+        "progress": {
+            "stage": "train",
+            "activity": "transfer",
+            "step": 450,
+            "totalSteps": 1000,
+            "percentage": percentage,
+            "estimatedRemainingSeconds": 190,
+            "lastUpdatedTime": at(0.1),
+            "metrics": {"loss": 0.25},
+        },
+        **fields,
+    }
+
+
+def succeeded(**fields: Any) -> Document:
+    """Returns a status: all is done, with results."""
+    return {
+        "observedGeneration": 1,
+        "phase": "Succeeded",
+        "conditions": [
+            condition("Complete", "True", "Succeeded", "recovery 0.9762, speed-up 2.00"),
+            condition("Ready", "True", "Succeeded"),
+        ],
+        "stages": [stage(name, "Succeeded") for name in ("prepare", "train", "package")],
+        "resolved": RESOLVED,
+        "results": RESULTS,
+        "artifacts": [
+            {
+                "name": "deployment",
+                "uri": f"{PACKAGE}/deployment",
+                "sizeBytes": 24_000_000,
+            },
+            {"name": "report", "uri": f"{PACKAGE}/report.html", "sha256": "a" * 64},
+        ],
+        **fields,
+    }
+
+
+def failed(reason: str, message: str = "", **fields: Any) -> Document:
+    """Returns a status: train failed for a reason."""
+    return {
+        "observedGeneration": 1,
+        "phase": "Failed",
+        "conditions": [
+            condition("Complete", "False", reason, message),
+            condition("Failed", "True", reason, message),
+            condition("Ready", "False", reason, message),
+            condition("Stalled", "True", reason, message),
+        ],
+        "stages": [
+            stage("prepare", "Succeeded"),
+            stage("train", "Failed", reason=reason, message=message),
+        ],
+        **fields,
+    }
+
+
+def missed() -> Document:
+    """Returns a status: all ran, and the results miss what was asked for."""
+    return {**succeeded(), **_ended_with("AcceptanceMissed", "speed-up at the headline is 2")}
+
+
+def _ended_with(reason: str, message: str) -> Document:
+    ended = failed(reason, message)
+    return {"phase": "Failed", "conditions": ended["conditions"]}
