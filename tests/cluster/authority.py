@@ -66,7 +66,7 @@ def new_authority(folder: Path, addresses: tuple[str, ...]) -> Authority:
         (KUBELET_CLIENT, KUBELET_CLIENT, (KUBELET_CLIENT,)),
         ("service-accounts", "service-accounts", ("service-accounts",)),
     ):
-        leaf = ca.issue_cert(*identities, common_name=common_name)
+        leaf = ca.issue_cert(*dict.fromkeys(identities), common_name=common_name)
         (folder / f"{name}.crt").write_bytes(b"".join(b.bytes() for b in leaf.cert_chain_pems))
         leaf.private_key_pem.write_to_path(str(folder / f"{name}.key"))
     tokens = {user: secrets.token_hex(20) for user in USERS}

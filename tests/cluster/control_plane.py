@@ -22,8 +22,6 @@ from tests.cluster.programs import KubernetesServers, control_plane_servers
 from tests.servers.processes import free_port, running
 
 LOOPBACK = "127.0.0.1"
-SERVICE_RANGE = "10.96.0.0/16"
-API_SERVICE = "10.96.0.1"
 _ISSUER = "https://kubernetes.default.svc"
 _START_SECONDS = 120
 _CONTROLLERS = "*,-node-ipam-controller,-node-route-controller,-service-lb-controller"
@@ -36,10 +34,14 @@ class Place:
     Args:
         address: At which others reach them.
         entry: The command that enters it, such as that of a network namespace.
+        services: The range of the Services' addresses.
+        names: Further addresses of the API server and of the kubelet.
     """
 
     address: str = LOOPBACK
     entry: tuple[str, ...] = ()
+    services: str = "10.96.0.0/16"
+    names: tuple[str, ...] = ("10.96.0.1",)
 
 
 @dataclass
@@ -111,8 +113,8 @@ def running_control_plane(folder: Path, place: Place | None = None) -> Iterator[
     servers = control_plane_servers()
     group = ServerGroup(folder, place or Place())
     address = group.place.address
-    authority = new_authority(folder / "pki", tuple({LOOPBACK, address, API_SERVICE}))
-    port = free_port()
+    authority = new_authority(folder / "pki", (LOOPBACK, address, *group.place.names))
+    port = free_port(address)
     url = f"https://{address}:{port}"
     ca = Path(authority["ca.crt"])
     kubeconfigs = {user: folder / f"{user}.kubeconfig" for user in USERS}
@@ -122,7 +124,10 @@ def running_control_plane(folder: Path, place: Place | None = None) -> Iterator[
     plane = ControlPlane(cluster, authority, kubeconfigs)
     try:
         etcd = _start_etcd(group, servers)
-        api_server = [*servers.command("kube-apiserver"), *_api_server(plane, etcd, port, address)]
+        api_server = [
+            *servers.command("kube-apiserver"),
+            *_api_server(plane, etcd, port, group.place),
+        ]
         group.start("kube-apiserver", api_server, lambda: _answers(plane, "/readyz"))
         _start_controllers(group, servers, plane)
         yield plane
@@ -144,15 +149,16 @@ def _start_etcd(group: ServerGroup, servers: KubernetesServers) -> str:
     return client
 
 
-def _api_server(plane: ControlPlane, etcd: str, port: int, address: str) -> list[str]:
+def _api_server(plane: ControlPlane, etcd: str, port: int, place: Place) -> list[str]:
     files = plane.authority
-    reachable = ["--endpoint-reconciler-type=none"] if address == LOOPBACK else []
+    # A Service leads to it only where there are pods that could use that.
+    endpoint = "none" if place.address == LOOPBACK else "lease"
     return [
         f"--etcd-servers={etcd}",
-        f"--bind-address={address}",
-        f"--advertise-address={address}",
+        f"--bind-address={place.address}",
+        f"--advertise-address={place.address}",
+        f"--endpoint-reconciler-type={endpoint}",
         f"--secure-port={port}",
-        *reachable,
         f"--tls-cert-file={files['api-server.crt']}",
         f"--tls-private-key-file={files['api-server.key']}",
         f"--client-ca-file={files['ca.crt']}",
@@ -161,7 +167,7 @@ def _api_server(plane: ControlPlane, etcd: str, port: int, address: str) -> list
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
         "--profiling=false",
-        f"--service-cluster-ip-range={SERVICE_RANGE}",
+        f"--service-cluster-ip-range={place.services}",
         f"--service-account-issuer={_ISSUER}",
         f"--api-audiences={_ISSUER}",
         f"--service-account-key-file={files['service-accounts.key']}",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.access import Cluster, existing_cluster
 from tests.cluster.control_plane import running_control_plane
+from tests.cluster.node import NodeCluster, running_node_cluster
 from tests.cluster.simulation import simulated
 from tests.servers.go_programs import NoProgram
 
@@ -50,3 +51,21 @@ def namespace(control_plane: Cluster) -> Iterator[str]:
     name = control_plane.namespace()
     yield name
     control_plane.remove_namespace(name)
+
+
+@pytest.fixture(scope="session")
+def kubelet_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeCluster]:
+    """A Kubernetes with a node that really runs containers; for tests marked ``cluster``."""
+    try:
+        with running_node_cluster(tmp_path_factory.mktemp("node-cluster")) as cluster:
+            yield cluster
+    except NoProgram as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def node_namespace(kubelet_cluster: NodeCluster) -> Iterator[str]:
+    """A fresh namespace of the cluster with a real node."""
+    name = kubelet_cluster.namespace()
+    yield name
+    kubelet_cluster.remove_namespace(name)

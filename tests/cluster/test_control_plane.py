@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.access import Cluster, existing_cluster
 from tests.cluster.control_plane import running_control_plane
+from tests.cluster.leftovers import processes_of
 from tests.servers.go_programs import NoProgram
 from tests.servers.processes import wait_until
 
@@ -84,28 +85,15 @@ def test_a_token_is_for_its_audience_only(control_plane: Cluster, namespace: str
     assert not reviews["another"].get("authenticated")
 
 
-def _processes_of(folder: Path) -> list[str]:
-    """Returns the command lines of processes that mention a folder, this one's apart."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if f"{folder}/" in line:
-            found.append(line)
-    return found
-
-
 def test_nothing_is_left_once_it_is_taken_down(tmp_path: Path) -> None:
     folder = tmp_path / "plane"
     folder.mkdir()
     try:
         with running_control_plane(folder):
-            assert len(_processes_of(folder)) == 4
+            assert len(processes_of(folder)) == 4
     except NoProgram as error:
         pytest.skip(str(error))
-    assert _processes_of(folder) == []
+    assert processes_of(folder) == []
 
 
 def test_nothing_is_left_when_the_tests_are_killed(tmp_path: Path, control_plane: Cluster) -> None:
@@ -122,4 +110,4 @@ def test_nothing_is_left_when_the_tests_are_killed(tmp_path: Path, control_plane
         assert tests.stdout is not None
         assert tests.stdout.readline() == b"up\n"
         tests.kill()
-    wait_until(lambda: not _processes_of(tmp_path), "the servers' end")
+    wait_until(lambda: not processes_of(tmp_path), "the servers' end")
