@@ -1,0 +1,103 @@
+"""Events: what changed between two statuses, each transition told once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sparse_transfer_api.status import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    Phase,
+    SparseTransferStatus,
+    StageStatus,
+)
+from sparse_transfer_operator.actions import Event
+
+from .live import RESUMING
+from .stage import SUPERSEDING
+from .texts import bounded
+from .waiting import POD_STARTING, RUNNING, WAITING_FOR_POD
+
+_NO_TROUBLE = frozenset({WAITING_FOR_POD, POD_STARTING, RUNNING, RESUMING, SUPERSEDING})
+"""Reasons to be pending that pass by themselves."""
+
+
+def transitions(old: SparseTransferStatus, new: SparseTransferStatus) -> tuple[Event, ...]:
+    """Returns what is worth telling of a status that is about to replace another."""
+    known = {each.name: each for each in old.stages}
+    found: list[Event] = list(_superseded(old, new))
+    for record in new.stages:
+        before = known.get(record.name)
+        if before is None or before.key != record.key:
+            before = StageStatus(name=record.name, key=record.key)
+        found.extend(_of_stage(before, record))
+    found.extend(_of_all(old, new))
+    return tuple(Event(each.reason, bounded(each.message), each.warning) for each in found)
+
+
+def _superseded(old: SparseTransferStatus, new: SparseTransferStatus) -> Iterator[Event]:
+    keys = {each.name: each.key for each in new.stages}
+    changed = [
+        each.name for each in old.stages if each.key is not None and keys.get(each.name) != each.key
+    ]
+    if changed:
+        yield Event("Superseded", f"the spec changed: {changed[0]} and what follows run again")
+
+
+def _of_stage(old: StageStatus, new: StageStatus) -> Iterator[Event]:
+    stage = new.name
+    for rerun in new.reruns:
+        if rerun not in old.reruns:
+            yield Event(rerun.value, f"{stage} runs again, this once: {rerun.value}", warning=True)
+    if new.job is not None and new.job != old.job:
+        yield Event("JobCreated", f"{stage}: made Job {new.job}")
+    if new.start_time is not None and new.start_time != old.start_time:
+        yield Event("StageStarted", f"{stage} runs")
+    if old.attempt is not None and (new.attempt or 0) > old.attempt and new.job == old.job:
+        message = f"{stage}: attempt {old.attempt} failed; {new.message or 'another follows'}"
+        yield Event("AttemptFailed", message, warning=True)
+    if (new.disruptions or 0) > (old.disruptions or 0):
+        yield Event("Disrupted", f"{stage} lost its pod to the cluster; another one follows")
+    if new.outcome == "Succeeded" and old.outcome != "Succeeded":
+        yield Event("StageSucceeded", f"{stage}: {new.message or 'done'}")
+
+
+def _of_all(old: SparseTransferStatus, new: SparseTransferStatus) -> Iterator[Event]:
+    phase_changed = old.phase is not new.phase
+    if new.phase is Phase.QUEUED and phase_changed:
+        yield Event("Queued", _message(new, ConditionType.COMPLETE))
+    if new.phase is Phase.SUSPENDED and phase_changed:
+        yield Event("Suspended", _message(new, ConditionType.SUSPENDED))
+    if old.phase is Phase.SUSPENDED and phase_changed:
+        yield Event("Resumed", "goes on")
+    if new.phase is Phase.PENDING:
+        yield from _trouble(old, new)
+    if _turned_true(old, new, ConditionType.COMPLETE):
+        yield Event("Completed", _message(new, ConditionType.COMPLETE) or "all stages are done")
+    failed, before = new.condition(ConditionType.FAILED), old.condition(ConditionType.FAILED)
+    if _holds(failed) and not (_holds(before) and _reason(failed) == _reason(before)):
+        yield Event(_reason(failed), _message(new, ConditionType.FAILED), warning=True)
+
+
+def _trouble(old: SparseTransferStatus, new: SparseTransferStatus) -> Iterator[Event]:
+    now, before = new.condition(ConditionType.COMPLETE), old.condition(ConditionType.COMPLETE)
+    if _reason(now) not in _NO_TROUBLE and _reason(now) != _reason(before):
+        yield Event(_reason(now), _message(new, ConditionType.COMPLETE), warning=True)
+
+
+def _holds(condition: Condition | None) -> bool:
+    return condition is not None and condition.status is ConditionStatus.TRUE
+
+
+def _turned_true(old: SparseTransferStatus, new: SparseTransferStatus, kind: ConditionType) -> bool:
+    return _holds(new.condition(kind)) and not _holds(old.condition(kind))
+
+
+def _reason(condition: Condition | None) -> str:
+    return "" if condition is None else condition.reason
+
+
+def _message(status: SparseTransferStatus, kind: ConditionType) -> str:
+    condition = status.condition(kind)
+    return "" if condition is None else condition.message
