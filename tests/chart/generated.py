@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.chart.helm_chart import CHART, NAMESPACE, RELEASE, ROOT, Object, of_kind, rendered, the
+from tests.chart.helm_chart import CHART, NAMESPACE, RELEASE, ROOT, Object, rendered, the
 
 from sparse_transfer_api.crd import CRD_FILE
 from sparse_transfer_api.generated import generate
@@ -95,8 +95,14 @@ def _without_helm(document: Object) -> Object:
     return document
 
 
-def manifests() -> Iterator[tuple[str, str]]:
-    """Yields name and text of each file of ``manifests/``."""
+def chart_files() -> dict[str, str]:
+    """Returns the text of the chart's generated files, by their path in the repository."""
+    chart = CHART.relative_to(ROOT).as_posix()
+    return {f"{chart}/files/{CRD_FILE}": crd(), f"{chart}/{VALUES_SCHEMA}": values_schema()}
+
+
+def manifests() -> dict[str, str]:
+    """Returns the text of the files of ``manifests/``, by their path in the repository."""
     settings = the(_objects(), "ConfigMap", SETTINGS_NAME)
     operator = [each for each in _objects() if each is not settings]
     kustomization = {
@@ -115,10 +121,12 @@ def manifests() -> Iterator[tuple[str, str]]:
             "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
         },
     }
-    yield "kustomization.yaml", _text(kustomization)
-    yield "namespace.yaml", _text(namespace)
-    yield "operator.yaml", _text(*operator)
-    yield SETTINGS_FILE, _HEADER + settings["data"][SETTINGS_FILE]
+    return {
+        "manifests/kustomization.yaml": _text(kustomization),
+        "manifests/namespace.yaml": _text(namespace),
+        "manifests/operator.yaml": _text(*operator),
+        f"manifests/{SETTINGS_FILE}": _HEADER + settings["data"][SETTINGS_FILE],
+    }
 
 
 def _text(*documents: Mapping[str, Any]) -> str:
@@ -127,27 +135,14 @@ def _text(*documents: Mapping[str, Any]) -> str:
     )
 
 
-def files() -> dict[str, str]:
-    """Returns the text of every generated file, by its path in the repository."""
-    chart = CHART.relative_to(ROOT).as_posix()
-    return {
-        f"{chart}/files/{CRD_FILE}": crd(),
-        f"{chart}/{VALUES_SCHEMA}": values_schema(),
-        **{f"manifests/{name}": text for name, text in manifests()},
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the files, or with ``--check`` tells which of them are out of date.
 
     The chart's own files come first: the manifests are rendered from what is there then.
     """
-    if arguments is None:
-        arguments = sys.argv[1:]
-    chart = CHART.relative_to(ROOT).as_posix()
-    own = {f"{chart}/files/{CRD_FILE}": crd(), f"{chart}/{VALUES_SCHEMA}": values_schema()}
-    stale = generate(MODULE, Path(), lambda: own, arguments)
-    return stale | generate(MODULE, Path(), files, arguments)
+    return generate(MODULE, Path(), chart_files, arguments) | generate(
+        MODULE, Path(), manifests, arguments
+    )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,12 @@ def rendered_text(
         Refused: The values are not valid.
     """
     arguments = ("template", release, str(CHART), f"--namespace={namespace}", *options)
-    return run_helm(*arguments, values=values or {})
+    return _rendered(json.dumps(dict(values or {})), arguments)
+
+
+@cache
+def _rendered(values: str, arguments: tuple[str, ...]) -> str:
+    return run_helm(*arguments, values=json.loads(values))
 
 
 def rendered(
