@@ -141,16 +141,15 @@ class Observer:
         return key if known else None
 
     def look(self, key: ObjectKey) -> tuple[ObservedExperiment, Children] | None:
-        """Returns an experiment with the Jobs that it owns and their pods; None where it is not.
+        """Returns an experiment with all Jobs and pods that carry its name; None where it is not.
 
-        Jobs of an earlier experiment of the same name are not its children.
+        Whose they are is not asked here: they may be of an earlier experiment of the same name.
         """
         entry = self._entries.get(key)
         if entry is None or not entry.uid:
             return None
-        jobs = tuple(job for _, job in entry.jobs.values() if job.owner_uid == entry.uid)
-        own = {job.uid for job in jobs}
-        pods = tuple(pod for _, pod in entry.pods.values() if pod.job_uid in own)
+        jobs = tuple(job for _, job in entry.jobs.values())
+        pods = tuple(pod for _, pod in entry.pods.values())
         return observed_experiment(json.loads(entry.packed)), Children(jobs, pods)
 
     def summary(self, key: ObjectKey) -> Summary | None:

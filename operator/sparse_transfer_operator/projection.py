@@ -34,6 +34,7 @@ _MAX_MESSAGE = 8192
 def observed_experiment(body: Body) -> ObservedExperiment:
     """Returns an experiment, with its spec parsed or with what is wrong with it."""
     meta = mapping(body, "metadata")
+    policy = mapping(mapping(body, "spec"), "runPolicy")
     experiment, problem = _parsed(body, text(meta, "name"))
     return ObservedExperiment(
         name=text(meta, "name"),
@@ -46,6 +47,7 @@ def observed_experiment(body: Body) -> ObservedExperiment:
         status=observed_status(mapping(body, "status")),
         retry=text(mapping(meta, "annotations"), ANNOTATION_RETRY) or None,
         deleting=bool(meta.get("deletionTimestamp")),
+        managed_by=text(policy, "managedBy") or None,
     )
 
 

@@ -26,7 +26,9 @@ from .cluster.writes import NameTaken, Writes
 from .object_key import ObjectKey
 from .observed import Children, ObservedExperiment
 from .observer import Kind, Observer
-from .refusal import REASON, with_refusal
+from .plan.events import transitions
+from .progress import ExperimentId, RunningStage, running_stage
+from .refusal import with_refusal
 from .settings import OperatorSettings
 from .wake import Wake
 from .work_queue import WorkQueue
@@ -62,6 +64,15 @@ class Meter(Protocol):
         """Counts what a new status says."""
 
 
+class Progress(Protocol):
+    """Who shows the progress of running stages."""
+
+    def settle(
+        self, experiment: ExperimentId, running: RunningStage | None, shown: datetime | None
+    ) -> None:
+        """Says what runs of an experiment, and when the progress that is shown was reported."""
+
+
 @dataclass(frozen=True)
 class Doing:
     """What reconciling is done with.
@@ -74,6 +85,7 @@ class Doing:
         settings: Of the operator.
         recorder: Where events go.
         meter: Where figures go.
+        progress: Who shows the progress of running stages.
         clock: The time, in UTC.
     """
 
@@ -84,6 +96,7 @@ class Doing:
     settings: OperatorSettings
     recorder: Recorder
     meter: Meter
+    progress: Progress
     clock: Callable[[], datetime]
 
 
@@ -137,6 +150,7 @@ class Reconciler:
         written = await self._write(key, observed, plan.status)
         if written:
             self._do.meter.written(observed, children, plan)
+        self._settle(key, observed, plan.status)
         for event in plan.events:
             self._do.recorder.tell(key, observed.uid, event)
         self._backoff.succeeded(key)
@@ -182,6 +196,15 @@ class Reconciler:
         self._do.observer.see(Kind.EXPERIMENT, body)
         return True
 
+    def _settle(
+        self, key: ObjectKey, observed: ObservedExperiment, status: SparseTransferStatus
+    ) -> None:
+        known = self._do.observer.summary(key)
+        experiment = ExperimentId(key.namespace, key.name, observed.uid)
+        self._do.progress.settle(
+            experiment, running_stage(status), known.reported if known else None
+        )
+
     async def _refused(
         self,
         key: ObjectKey,
@@ -195,13 +218,10 @@ class Reconciler:
         wait = (error.retry_after or 0.0) if isinstance(error, RequestFailed) else 0.0
         seconds = self._backoff.failed(key, wait)
         if not isinstance(error, NameTaken) or self._backoff.failures(key) >= _TAKEN_TRIES:
-            for_good = isinstance(error, InputError)
-            message = str(error) if isinstance(error, InputError) else error.message
-            said = with_refusal(
-                observed.status, observed.generation, message, now, for_good=for_good
-            )
+            said = with_refusal(observed.status, observed.generation, error, now)
             if await self._write(key, observed, said):
-                self._do.recorder.tell(key, observed.uid, Event(REASON, message, warning=True))
+                for event in transitions(observed.status, said):
+                    self._do.recorder.tell(key, observed.uid, event)
         self.wake.after(seconds, key)
 
     def _retry(self, key: ObjectKey, reason: str, at_least: float | None = None) -> None:

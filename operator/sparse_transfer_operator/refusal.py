@@ -1,66 +1,52 @@
-"""What the status says while the API server refuses a Job: a quota, a webhook, a wrong template.
+"""What the status says while there can be no Job: a quota, a webhook, a template that is wrong.
 
-The reconciler writes nothing of a plan that it could not carry out: the status stays what it was,
-with the refusal in the conditions that kstatus reads.
+Nothing is recorded of a plan that could not be carried out: stages stay as they were, and the
+conditions say what is in the way.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sparse_transfer_api.status import (
-    Condition,
-    ConditionStatus,
-    ConditionType,
-    Phase,
-    SparseTransferStatus,
-    with_condition,
-)
+from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.status import Phase, SparseTransferStatus
+
+from .plan.conditions import Situation, conditions_of
+from .plan.texts import bounded
 
 REASON = "JobRefused"
-MAX_MESSAGE = 1000
-"""Characters of the API server's message that are kept."""
+
+
+def situation_of(error: Exception) -> Situation:
+    """Returns where an experiment stands whose Job is refused.
+
+    Args:
+        error: An ``InputError`` where no Job can be made of the spec: only an edit helps. Anything
+            else may pass, and is tried again.
+    """
+    if isinstance(error, InputError):
+        return Situation(Phase.FAILED, error.reason, bounded(str(error)))
+    message = f"the Job is refused, and tried again later: {error}"
+    return Situation(Phase.PENDING, REASON, bounded(message), reconciling=True)
 
 
 def with_refusal(
-    status: SparseTransferStatus,
-    generation: int,
-    message: str,
-    now: datetime,
-    *,
-    for_good: bool = False,
+    status: SparseTransferStatus, generation: int, error: Exception, now: datetime
 ) -> SparseTransferStatus:
-    """Returns the status with a refusal in it; the same refusal again changes nothing.
+    """Returns a status with a refusal in it; the same refusal again changes nothing.
 
     Args:
         status: As it was observed.
-        generation: Of the spec that the Job was built of.
-        message: What the API server said.
-        now: When it said so.
-        for_good: Only another spec, or other settings of the operator, can help.
+        generation: Of the spec that the Job was to be built of.
+        error: Why there is none.
+        now: The time.
     """
-    said = f"The Job was refused and is tried again: {message[:MAX_MESSAGE]}"
-    if for_good:
-        said = f"No Job can be made of this: {message[:MAX_MESSAGE]}"
-    conditions = status.conditions
-    for kind, true in (
-        (ConditionType.READY, False),
-        (ConditionType.RECONCILING, not for_good),
-        (ConditionType.STALLED, for_good),
-    ):
-        condition = Condition(
-            type=kind,
-            status=ConditionStatus.TRUE if true else ConditionStatus.FALSE,
-            observed_generation=generation,
-            last_transition_time=now,
-            reason=REASON,
-            message=said,
-        )
-        conditions = with_condition(conditions, condition)
+    situation = situation_of(error)
+    now = now.replace(microsecond=0)
     return status.model_copy(
         update={
-            "conditions": conditions,
-            "phase": status.phase or Phase.PENDING,
             "observed_generation": generation,
+            "phase": situation.phase,
+            "conditions": conditions_of(situation, None, status.conditions, generation, now),
         }
     )
