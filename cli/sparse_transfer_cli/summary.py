@@ -26,7 +26,9 @@ def print_summary(console: Console, results: Results, folder: str) -> None:
     outcome = Table("Result", "dense", "shipped", "", box=SIMPLE_HEAD)
     for row in outcome_rows(results):
         outcome.add_row(*row)
-    console.print(outcome, engine_table(results.engines))
+    console.print(outcome)
+    if results.engines:
+        console.print(engine_table(results.engines))
     # Unfolded, so that paths can be copied.
     lines = "\n".join(closing_lines(results, folder))
     console.print(lines, markup=False, highlight=False, soft_wrap=True)

@@ -13,6 +13,8 @@ from .observed import Observed
 from .progress import progress_of
 from .telling import telling
 
+_FLEETING = frozenset({"WaitingForPod", "PodStarting", "Running", "Superseding"})
+"""Reasons that pass by themselves in seconds, or that the stage's own line tells."""
 _WAITING = frozenset({Phase.PENDING, Phase.QUEUED, Phase.SUSPENDED})
 """Phases in which no bar moves, so that words have to say why."""
 
@@ -70,8 +72,7 @@ class Announcer:
                 f"newest checkpoint (disruptions: {stage.disruptions})"
             )
         if (stage.attempt or 1) > (before.attempt or 1):
-            because = f" after {before.reason}" if before.reason else ""
-            self.display.note(f"{stage.name}: attempt {stage.attempt}{because}")
+            self.display.note(f"{stage.name}: {stage.message or f'attempt {stage.attempt}'}")
 
     def _outcome(self, stage: StageStatus, *, begun: bool) -> None:
         if stage.outcome is None:
@@ -80,14 +81,17 @@ class Announcer:
             self.display.stage_started(stage.name)
         if stage.outcome == "Succeeded":
             self.display.stage_done(_result(stage), _seconds(stage))
-        elif stage.outcome in ("Failed", "Stopped"):
-            self.display.note(f"{stage.name}: {stage.outcome} ({stage.reason or 'no reason'})")
+        elif stage.outcome == "Failed":
+            self.display.note(f"{stage.name}: failed ({stage.reason or 'no reason'})")
+        elif stage.outcome == "Stopped":
+            self.display.note(f"{stage.name}: stopped at a checkpoint")
 
     def _condition(self, condition: Condition, now: Observed) -> None:
         words = (condition.type.value, condition.reason, condition.message)
         # How it ended is told at the end, in full.
         ended = now.status.phase in (Phase.SUCCEEDED, Phase.FAILED)
-        if words not in self._conditions and not ended:
+        fleeting = condition.reason in _FLEETING
+        if words not in self._conditions and not ended and not fleeting:
             self.display.note(": ".join(word for word in words[1:] if word))
         self._conditions.add(words)
 

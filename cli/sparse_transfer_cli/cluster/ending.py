@@ -87,10 +87,15 @@ def package_folder(experiment: Observed) -> str:
 def print_results(console: Console, experiment: Observed) -> None:
     """Prints the table that a run on this machine closes with, and what there is to take away."""
     results = experiment.status.results
+    lines = []
     if results is None:
-        return
-    print_summary(console, results, package_folder(experiment))
-    lines = list(_artifact_lines(experiment))
+        # A termination message has no room for everything.
+        lines.append(f"the figures are in {package_folder(experiment)}/{MANIFEST}")
+    else:
+        print_summary(console, results, package_folder(experiment))
+        if not results.engines:
+            lines.append(f"every measured point is in {package_folder(experiment)}/{MANIFEST}")
+    lines += _artifact_lines(experiment)
     if lines:
         console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 

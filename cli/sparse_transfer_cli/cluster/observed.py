@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.contract import MANAGER, Stage
 from sparse_transfer_api.optim_level import DEFAULT_LEVEL
 from sparse_transfer_api.spec import Acceptance
 from sparse_transfer_api.status import SparseTransferStatus, StageStatus
@@ -60,7 +60,8 @@ class Observed:
     @property
     def managed_by(self) -> str | None:
         """Who reconciles it instead of this project's operator."""
-        return dict(self.spec.get("runPolicy") or {}).get("managedBy")
+        named = dict(self.spec.get("runPolicy") or {}).get("managedBy")
+        return None if named == MANAGER else named
 
     @property
     def acceptance(self) -> Acceptance:

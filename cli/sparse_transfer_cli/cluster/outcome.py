@@ -38,13 +38,17 @@ class Outcome:
 
 
 def outcome_of(experiment: Observed) -> Outcome | None:
-    """Returns how an experiment ended; None while it goes on, or its spec was edited since."""
+    """Returns how an experiment ended; None while it goes on, or its spec was edited since.
+
+    What is stalled has ended too: only an edit, or somebody with other rights, can get it going.
+    """
     if not experiment.up_to_date:
         return None
     if experiment.status.phase == Phase.SUCCEEDED:
         _, message = _told(experiment, ConditionType.COMPLETE) or ("", "")
         return Outcome(True, "Succeeded", message, ExitCode.DONE)
-    if experiment.status.phase == Phase.FAILED:
+    stalled = _told(experiment, ConditionType.STALLED) is not None
+    if experiment.status.phase == Phase.FAILED or stalled:
         reason, message = next(_reasons(experiment), ("Failed", ""))
         return Outcome(False, reason, message, exit_code_for(reason))
     return None
@@ -68,10 +72,11 @@ def _codes() -> dict[str, int]:
 
 _CODES = {
     **_codes(),
-    # The operator's own words for what the runner could not say itself.
+    # The operator's own words for what it finds before any runner can.
     "InvalidSpec": int(ExitCode.INPUT),
     "OutputMissing": int(ExitCode.INPUT),
-    "OOMKilled": int(ExitCode.MEMORY),
+    "NotSupported": int(ExitCode.INPUT),
+    "JobRefused": int(ExitCode.INPUT),
 }
 
 

@@ -19,8 +19,8 @@ _GOOD_WHEN_TRUE = (
     ConditionType.TRAINED,
     ConditionType.PACKAGED,
 )
-_ROUTINE = frozenset({"Running", "Waiting", "Pending", "NotStarted"})
-"""Reasons that say no more than the phase or the table of stages does."""
+_ROUTINE = frozenset({"Waiting"})
+"""Reasons that say no more than the table of stages does: those before are not done."""
 
 
 def telling(status: SparseTransferStatus) -> Iterator[Condition]:
@@ -44,7 +44,7 @@ def _tells(condition: Condition) -> bool:
     if condition.type in _BAD_WHEN_TRUE:
         return holds
     if condition.type == ConditionType.COMPLETE:
-        return holds or bool(condition.message)
+        return holds
     if condition.type == ConditionType.RECONCILING:
         return holds and bool(condition.message)
     return not holds and bool(condition.message) and condition.reason not in _ROUTINE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -112,6 +113,35 @@ def condition(kind: str, status: str, reason: str, message: str = "") -> Documen
     }
 
 
+def conditions(
+    reason: str, message: str = "", *, done: Sequence[str] = (), ready: bool, **true: bool
+) -> list[Document]:
+    """Returns the conditions as the operator writes them.
+
+    Args:
+        reason: Of where the experiment stands.
+        message: The same for people.
+        done: Conditions of stages that are done.
+        ready: Whether Ready holds.
+        true: Others that hold, by their type.
+    """
+    found = []
+    reached = True
+    for kind in ("Prepared", "Trained", "Packaged"):
+        if kind in done:
+            found.append(condition(kind, "True", "Completed"))
+        elif reached:
+            found.append(condition(kind, "False", reason, message))
+            reached = False
+        else:
+            found.append(condition(kind, "False", "Waiting", "waits for the stages before"))
+    found.append(condition("Complete", str("Complete" in true), reason, message))
+    for kind in ("Failed", "Suspended", "Reconciling", "Stalled"):
+        told = (reason, message) if kind in true else ("InProgress", "")
+        found.append(condition(kind, str(kind in true), *told))
+    return [*found, condition("Ready", str(ready), reason, message)]
+
+
 def stage(name: str, outcome: str | None = None, **fields: Any) -> Document:
     """Returns how a stage went; one that ended took a minute and a half."""
     found: Document = {"name": name, "key": name[0] * 10, "attempt": 1, "disruptions": 0}
@@ -136,12 +166,13 @@ RESOLVED: Document = {
 
 
 def queued() -> Document:
-    """Returns a status: nothing runs yet, and a queue manager says why."""
+    """Returns a status: nothing runs yet, because of a queue manager."""
+    why = "Job film-reviews-prepare-pppppppppp waits to be admitted by its queue manager"
     return {
         "observedGeneration": 1,
         "phase": "Queued",
-        "conditions": [condition("Ready", "False", "Queued", "waits for quota in queue gpus")],
-        "stages": [stage("prepare")],
+        "conditions": conditions("Queued", why, ready=True),
+        "stages": [stage("prepare", reason="Queued", message=why)],
     }
 
 
@@ -150,11 +181,7 @@ def training(percentage: float = 45, **fields: Any) -> Document:
     return {
         "observedGeneration": 1,
         "phase": "Training",
-        "conditions": [
-            condition("Prepared", "True", "Completed"),
-            condition("Ready", "True", "Running"),
-            condition("Reconciling", "False", "Running"),
-        ],
+        "conditions": conditions("Running", done=["Prepared"], ready=True),
         "stages": [stage("prepare", "Succeeded"), stage("train", "Running")],
         "resolved": RESOLVED,
         "progress": {
@@ -176,10 +203,13 @@ def succeeded(**fields: Any) -> Document:
     return {
         "observedGeneration": 1,
         "phase": "Succeeded",
-        "conditions": [
-            condition("Complete", "True", "Succeeded", "recovery 0.9762, speed-up 2.00"),
-            condition("Ready", "True", "Succeeded"),
-        ],
+        "conditions": conditions(
+            "Completed",
+            "recovery 0.9762, speed-up 2.00",
+            done=["Prepared", "Trained", "Packaged"],
+            ready=True,
+            Complete=True,
+        ),
         "stages": [stage(name, "Succeeded") for name in ("prepare", "train", "package")],
         "resolved": RESOLVED,
         "results": RESULTS,
@@ -200,12 +230,9 @@ def failed(reason: str, message: str = "", **fields: Any) -> Document:
     return {
         "observedGeneration": 1,
         "phase": "Failed",
-        "conditions": [
-            condition("Complete", "False", reason, message),
-            condition("Failed", "True", reason, message),
-            condition("Ready", "False", reason, message),
-            condition("Stalled", "True", reason, message),
-        ],
+        "conditions": conditions(
+            reason, message, done=["Prepared"], ready=False, Failed=True, Stalled=True
+        ),
         "stages": [
             stage("prepare", "Succeeded"),
             stage("train", "Failed", reason=reason, message=message),

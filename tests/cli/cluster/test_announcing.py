@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.cli.cluster.experiments import (
     Document,
-    condition,
+    conditions,
     failed,
     queued,
     seen,
@@ -64,7 +64,7 @@ def test_what_is_waited_for_is_told() -> None:
     (lines,) = announced(seen(queued()))
     assert [line["message"] for line in lines] == [
         "film-reviews: Queued",
-        "Queued: waits for quota in queue gpus",
+        "Queued: Job film-reviews-prepare-pppppppppp waits to be admitted by its queue manager",
     ]
 
 
@@ -90,13 +90,13 @@ def test_a_disruption_and_a_further_attempt_are_told() -> None:
     _, disrupted, again = announced(
         seen(with_train()),
         seen(with_train(disruptions=1)),
-        seen(with_train(disruptions=1, attempt=2)),
+        seen(with_train(disruptions=1, attempt=2, message="attempt 2 of 4; the one before: X")),
     )
     assert [line["message"] for line in disrupted] == [
         "train: a pod was evicted or lost its node; another one goes on from the newest "
         "checkpoint (disruptions: 1)"
     ]
-    assert [line["message"] for line in again] == ["train: attempt 2"]
+    assert [line["message"] for line in again] == ["train: attempt 2 of 4; the one before: X"]
 
 
 def test_a_failed_stage_that_runs_again_begins_anew() -> None:
@@ -105,7 +105,7 @@ def test_a_failed_stage_that_runs_again_begins_anew() -> None:
         seen({**training(), "stages": [stage("train", "Failed", reason="OutOfMemory")]}),
         seen(with_train()),
     )
-    assert [line.get("message") for line in lines] == ["train: Failed (OutOfMemory)"]
+    assert [line.get("message") for line in lines] == ["train: failed (OutOfMemory)"]
     assert kinds(rerun)[0] == "started"
 
 
@@ -125,12 +125,13 @@ def test_a_changed_key_is_another_stage() -> None:
 
 def test_how_it_ended_is_left_to_the_end() -> None:
     _, lines = announced(seen(training()), seen(failed("OutOfMemory", "batch of 1")))
-    assert [line["message"] for line in lines] == ["train: Failed (OutOfMemory)"]
+    assert [line["message"] for line in lines] == ["train: failed (OutOfMemory)"]
 
 
 def test_a_condition_that_comes_and_goes_is_told_once() -> None:
-    waiting = training(conditions=[condition("Trained", "False", "Unschedulable", "no GPU")])
+    waiting = training(
+        conditions=conditions("Unschedulable", "no GPU", done=["Prepared"], ready=True)
+    )
     first, _, again = announced(seen(waiting), seen(training()), seen(waiting))
-    assert first[-1]["type"] == "progress" or first[-1]["message"] == "Unschedulable: no GPU"
     assert "Unschedulable: no GPU" in [line.get("message") for line in first]
     assert again == []

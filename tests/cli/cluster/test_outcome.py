@@ -6,6 +6,7 @@ import pytest
 from tests.cli.cluster.experiments import (
     Document,
     condition,
+    conditions,
     failed,
     missed,
     queued,
@@ -38,6 +39,9 @@ def test_success_is_0() -> None:
     ("reason", "code"),
     [
         ("InvalidInput", 10),
+        ("InvalidSpec", 10),
+        ("OutputMissing", 10),
+        ("NotSupported", 10),
         ("AcceptanceMissed", 11),
         ("OutOfMemory", 12),
         ("AccessDenied", 13),
@@ -59,6 +63,13 @@ def test_a_miss_is_a_failure_with_results() -> None:
     outcome = outcome_of(seen(missed()))
     assert outcome is not None
     assert (outcome.succeeded, outcome.measured, outcome.exit_code) == (False, True, 11)
+
+
+def test_what_is_stalled_has_ended_whatever_its_phase() -> None:
+    told = conditions("JobRefused", "No Job can be made of this", ready=False, Stalled=True)
+    outcome = outcome_of(seen({"phase": "Pending", "conditions": told}))
+    assert outcome is not None
+    assert (outcome.reason, outcome.exit_code) == ("JobRefused", 10)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from tests.cli.cluster.experiments import (
     NOW,
     Document,
     at,
+    conditions,
     failed,
     missed,
     queued,
@@ -92,7 +93,14 @@ def test_conditions_that_only_repeat_the_phase_are_left_out() -> None:
 
 
 def test_what_is_waited_for_is_said() -> None:
-    assert "ready        Queued: waits for quota in queue gpus" in told(seen(queued()))
+    why = "Job film-reviews-prepare-pppppppppp waits to be admitted by its queue manager"
+    assert f"prepared     Queued: {why}\n" in told(seen(queued()))
+
+
+def test_why_it_is_tried_again_is_said() -> None:
+    why = "attempt 2 of 4; the one before: OutOfMemory: batch of 32"
+    status = training(conditions=conditions("Running", why, done=["Prepared"], ready=True))
+    assert f"trained      Running: {why}" in told(seen(status))
 
 
 def test_what_kstatus_wants_said_twice_is_said_once() -> None:
