@@ -8,7 +8,7 @@ UV := $(CURDIR)/$(BIN)/uv
 QUICKSTART := examples/quickstart
 SOURCES := api operator runner cli tests benchmarks
 
-.PHONY: help quickstart environment s3-server cluster test test-api test-fast lint format crds manifests image-operator image-runner lock clean
+.PHONY: help quickstart environment s3-server cluster test e2e test-api test-fast lint format crds manifests image-operator image-runner lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -68,7 +68,10 @@ $(QUICKSTART)/foundation/foundation.json: | $(QUICKSTART)/data/train.csv
 # ---- checks ------------------------------------------------------------------------------------
 
 test: $(VENV)/.dev test-api ## Run all tests, the reduced quickstart among them
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not e2e" $(PYTEST_ARGS)
+
+e2e: $(VENV)/.dev ## Build the images, install the chart on a real node, and run experiments there (needs root)
+	$(BIN)/python -m pytest -m e2e tests/e2e $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
