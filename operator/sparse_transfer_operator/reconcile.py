@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.spec import SparseTransferExperiment
-from sparse_transfer_api.status import SparseTransferStatus
+from sparse_transfer_api.status import Phase, SparseTransferStatus
 
 from .actions import Action, CreateJob, DeleteExperiment, DeleteJob, Event, Plan, SetSuspend
 from .backoff import Backoff
@@ -35,8 +35,13 @@ from .work_queue import WorkQueue
 
 WORKERS = 16
 """Experiments that are reconciled at a time."""
+GATHER_SECONDS = 1.0
+"""While a stage only moves on, the status waits for so long, so that what follows at once (a Job,
+its pod, the pod running) is one write."""
 _TAKEN_TRIES = 4
 """A name that is taken is mostly given back soon: the status tells it after so many tries."""
+
+_MOVING = (Phase.PENDING, Phase.PREPARING, Phase.TRAINING, Phase.PACKAGING)
 
 Planner = Callable[[ObservedExperiment, Children, datetime, OperatorSettings], Plan]
 JobBuilder = Callable[[SparseTransferExperiment, CreateJob], dict[str, Any]]
@@ -107,6 +112,7 @@ class Reconciler:
         self._do = doing
         self._queue = queue
         self._backoff = Backoff()
+        self._due: dict[ObjectKey, float] = {}
         self.wake = Wake(queue.add)
 
     async def work(self) -> None:
@@ -137,6 +143,7 @@ class Reconciler:
         if seen is None:
             self.wake.cancel(key)
             self._backoff.succeeded(key)
+            self._due.pop(key, None)
             return
         observed, children = seen
         now = self._do.clock()
@@ -147,17 +154,28 @@ class Reconciler:
         except (Refused, NameTaken, InputError) as error:
             await self._refused(key, observed, error, now)
             return
-        written = await self._write(key, observed, plan.status)
-        if written:
-            self._do.meter.written(observed, children, plan)
         self._settle(key, observed, plan.status)
-        for event in plan.events:
-            self._do.recorder.tell(key, observed.uid, event)
         self._backoff.succeeded(key)
-        if written or plan.actions:
+        seconds = self._next(plan, now)
+        if (wait := self._patience(key, observed.status, plan.status)) > 0:
+            seconds = min(seconds, wait)
+        elif await self._write(key, observed, plan.status):
+            self._do.meter.written(observed, children, plan)
+            for event in plan.events:
+                self._do.recorder.tell(key, observed.uid, event)
+        if plan.actions:
             # The watch tells nothing of what the answers have told already: look once more.
             self._queue.add(key)
-        self.wake.after(self._next(plan, now), key)
+        self.wake.after(seconds, key)
+
+    def _patience(
+        self, key: ObjectKey, old: SparseTransferStatus, new: SparseTransferStatus
+    ) -> float:
+        """Returns for how many seconds the new status may still wait to be written."""
+        if not may_wait(old, new):
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        return self._due.setdefault(key, now + GATHER_SECONDS) - now
 
     async def _act(self, key: ObjectKey, observed: ObservedExperiment, action: Action) -> None:
         writes, namespace = self._do.writes, key.namespace
@@ -183,6 +201,7 @@ class Reconciler:
         self, key: ObjectKey, observed: ObservedExperiment, status: SparseTransferStatus
     ) -> bool:
         """Writes a status where it differs; returns whether it did."""
+        self._due.pop(key, None)
         if status.progress is not None:
             status = status.model_copy(update={"progress": None})
         if status == observed.status:
@@ -235,3 +254,13 @@ class Reconciler:
         if plan.next_check is not None:
             seconds = min(seconds, (plan.next_check - now).total_seconds())
         return seconds
+
+
+def may_wait(old: SparseTransferStatus, new: SparseTransferStatus) -> bool:
+    """Returns whether a new status may come a moment later; the first and the last may not."""
+    return (
+        old.phase in _MOVING
+        and new.phase in _MOVING
+        and old.observed_generation == new.observed_generation
+        and old != new
+    )
