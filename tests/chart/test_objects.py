@@ -139,10 +139,6 @@ def test_images_are_pinned_by_digest_where_there_is_one() -> None:
     assert pod["imagePullSecrets"] == [{"name": "pull"}]
 
 
-def test_the_images_are_of_the_charts_version_where_nothing_else_is_said() -> None:
-    assert _container(rendered())["image"] == "sparse-transfer-operator:0.1.0"
-
-
 @pytest.mark.parametrize("kind", ["serviceMonitor", "podMonitor"])
 def test_a_monitor_scrapes_the_port_of_the_metrics(kind: str) -> None:
     objects = rendered(MONITORED)

@@ -36,7 +36,8 @@ def test_the_operator_takes_the_settings_of_every_installation(
 
 
 def test_values_that_say_nothing_mean_the_operators_own_defaults(tmp_path: Path) -> None:
-    defaults = OperatorSettings(image="sparse-transfer-runner:0.1.0")
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    defaults = OperatorSettings(image=f"sparse-transfer-runner:{version}")
     assert _settings(tmp_path, {}) == defaults
 
 
