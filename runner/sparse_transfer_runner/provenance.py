@@ -15,6 +15,7 @@ from typing import Any
 
 from sparse_transfer_api.contract import ENV_IMAGE, TEACHER_FOLDER, Stage
 from sparse_transfer_api.spec import SparseTransferExperiment
+from sparse_transfer_runner.cores import usable_processors
 from sparse_transfer_runner.output import StageFolder
 from sparse_transfer_runner.revision import revision
 
@@ -104,7 +105,7 @@ def hardware() -> dict[str, Any]:
     return {
         "machine": platform.machine(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_processors(),
         "memoryBytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "accelerators": list(_accelerators()),
     }

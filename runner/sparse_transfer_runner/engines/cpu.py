@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 from collections.abc import Collection
 from pathlib import Path
 
+from sparse_transfer_runner.cores import limited_cores
+
 _CPUINFO = Path("/proc/cpuinfo")
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 _SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 _LADDER = (
@@ -67,13 +67,13 @@ def cpu_flags() -> frozenset[str]:
 
 
 def available_cores() -> int:
-    """Returns the cores that this process may use: affinity and cgroup limit counted.
+    """Returns the cores that this process may use: affinity and CPU limit counted.
 
     Hardware threads of one core count once, as engines count them: they share its multipliers.
     """
     cores = {_core_of(number) for number in os.sched_getaffinity(0)}
-    quota = _cgroup_cores()
-    return len(cores) if quota is None else max(1, min(len(cores), quota))
+    limit = limited_cores()
+    return len(cores) if limit is None else min(len(cores), limit)
 
 
 def _core_of(number: int) -> str:
@@ -82,11 +82,3 @@ def _core_of(number: int) -> str:
         return Path(_SIBLINGS.format(number)).read_text().strip()
     except OSError:
         return str(number)
-
-
-def _cgroup_cores() -> int | None:
-    try:
-        quota, period = _CGROUP_LIMIT.read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else math.ceil(int(quota) / int(period))
