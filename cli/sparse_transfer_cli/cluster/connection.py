@@ -97,7 +97,7 @@ def _paths(target: Target) -> list[Path]:
 def _by_kubeconfig(files: str, target: Target) -> Connection:
     configuration = _configuration()
     try:
-        context = _context(files, target.context)
+        context = _context(files, _contexts(files), target.context)
         load_kube_config(  # type: ignore[no-untyped-call]
             files, context["name"], configuration, persist_config=False
         )
@@ -110,22 +110,20 @@ def _by_kubeconfig(files: str, target: Target) -> Connection:
     return Connection(_client(configuration), configuration.host, context["name"], namespace)
 
 
-def _context(files: str, wanted: str | None) -> dict[str, Any]:
+def _context(files: str, contexts: Sequence[dict[str, Any]], wanted: str | None) -> dict[str, Any]:
     """Returns the context with its name.
 
     Raises:
         UsageError: It does not exist, or none is chosen.
     """
-    try:
-        contexts, current = list_kube_config_contexts(files)  # type: ignore[no-untyped-call]
-    except ConfigException:
-        # Raised where no context is current, or the current one does not exist.
-        contexts, current = _contexts(files), None
     if wanted is None:
-        if current is None:
+        try:
+            _, current = list_kube_config_contexts(files)  # type: ignore[no-untyped-call]
+        except ConfigException as error:
+            # No context is current, or the current one does not exist.
             raise UsageError(
                 f"{files}: no context is chosen; give one with --context: {_names(contexts)}"
-            )
+            ) from error
         found: dict[str, Any] = current
         return found
     for context in contexts:
@@ -136,6 +134,11 @@ def _context(files: str, wanted: str | None) -> dict[str, Any]:
 
 
 def _contexts(files: str) -> list[dict[str, Any]]:
+    """Returns all contexts.
+
+    Raises:
+        ConfigException: A file holds something else than a kubeconfig, on which the library chokes.
+    """
     found: list[dict[str, Any]] = []
     for file in files.split(os.pathsep):
         document = yaml.safe_load(Path(file).read_text("utf-8"))

@@ -108,16 +108,20 @@ def _artifact_lines(experiment: Observed) -> Iterator[str]:
             yield f"             SHA-256 {artifact.sha256}"
 
 
-def history_table(experiment: Observed) -> Table:
-    """Returns what earlier versions of the spec came to, newest first."""
+def print_history(console: Console, experiment: Observed) -> None:
+    """Prints what earlier versions of the spec came to, newest first, and where that is."""
+    history = experiment.status.history
+    if not history:
+        return
     table = Table(
-        "earlier", "ended", "outcome", "level", "sparsity", "recovery", "speed-up", "manifest",
-        box=SIMPLE_HEAD,
-    )  # fmt: skip
-    table.columns[-1].overflow = "fold"
-    for past in experiment.status.history:
+        "earlier", "ended", "outcome", "level", "sparsity", "recovery", "speed-up", box=SIMPLE_HEAD
+    )
+    for past in history:
         table.add_row(*history_row(past))
-    return table
+    console.print(table)
+    lines = [f"earlier      {past.manifest_uri}" for past in history if past.manifest_uri]
+    if lines:
+        console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def history_row(past: PastResult) -> tuple[str, ...]:
@@ -132,7 +136,6 @@ def history_row(past: PastResult) -> tuple[str, ...]:
         UNKNOWN if past.sparsity is None else percent(past.sparsity),
         number(past.recovery),
         times(past.speedup),
-        past.manifest_uri or UNKNOWN,
     )
 
 

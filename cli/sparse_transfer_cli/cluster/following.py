@@ -85,6 +85,7 @@ class _One:
     until: float | None
     timing: Timing
     ended: bool = False
+    granted: bool = False
     uid: str | None = None
     version: str = ""
 
@@ -107,10 +108,12 @@ class _One:
         for kind, changed in self.experiments.watch(
             since=self.version, seconds=seconds, name=self.name
         ):
+            self.granted = True
             if kind == "DELETED":
                 yield self._deleted()
                 return
             yield from self._seen(changed)
+        self.granted = True
 
     def _seen(self, document: Document) -> Iterator[Seen | Deleted]:
         metadata = document["metadata"]
@@ -134,6 +137,7 @@ class _All:
     timing: Timing
     begun: bool = False
     ended: bool = False
+    granted: bool = False
     known: dict[tuple[str, str], Document] = field(default_factory=dict)
 
     def once(self) -> Iterator[Listed]:
@@ -150,12 +154,14 @@ class _All:
             seconds=self.timing.next_watch(None),
             everywhere=self.everywhere,
         ):
+            self.granted = True
             if kind == "DELETED":
                 self.known.pop(_key(changed), None)
                 yield self._listed(())
             else:
                 self.known[_key(changed)] = changed
                 yield self._listed([_key(changed)])
+        self.granted = True
 
     def _listed(self, changed: Iterable[tuple[str, str]]) -> Listed:
         return Listed(dict(sorted(self.known.items())), tuple(changed))

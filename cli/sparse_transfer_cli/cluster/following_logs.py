@@ -80,6 +80,7 @@ class _Logs:
     shown: set[str]
     begun: bool = False
     ended: bool = False
+    granted: bool = False
     _current: str | None = None
     _last: str = ""
     _reason: str | None = None
@@ -137,6 +138,7 @@ class _Logs:
                 self.shown.add(pod.uid)  # it ended without ever beginning
             yield from self._waiting(str(error))
             return
+        self.granted = True
         if pod.ended:
             self.shown.add(pod.uid)
         else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Protocol, TypeVar
 
-from sparse_transfer_api.errors import SparseTransferError
+from sparse_transfer_api.errors import AccessError, SparseTransferError
 
 from .refusals import Expired
 
@@ -75,6 +75,10 @@ class Look(Protocol[Sight]):
         """Whether anything was ever seen: before that, every failure is told at once."""
 
     @property
+    def granted(self) -> bool:
+        """Whether all calls were allowed once: before that, a refusal is no passing trouble."""
+
+    @property
     def ended(self) -> bool:
         """Whether there is nothing more to see."""
 
@@ -103,7 +107,7 @@ def patiently(
         except Expired:
             continue
         except SparseTransferError as error:
-            if not look.begun:
+            if not look.begun or (isinstance(error, AccessError) and not look.granted):
                 raise
             if lost is None:
                 lost, pauses = timing.clock(), count()

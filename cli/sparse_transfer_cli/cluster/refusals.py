@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 from kubernetes.client import ApiException
-from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
+from urllib3.exceptions import HTTPError, MaxRetryError
 
 from sparse_transfer_api.contract import GROUP, KIND, PLURAL, VERSION
 from sparse_transfer_api.errors import (
@@ -90,14 +90,16 @@ def explained(connection: Connection, call: Call) -> Iterator[None]:
 def _unreached(error: HTTPError, connection: Connection) -> SparseTransferError:
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     said = re.sub(r"<[^>]*>[:,]? ?", "", str(cause)).strip() or type(cause).__name__
-    if isinstance(cause, SSLError):
-        return AccessError(
-            f"{connection.server}: its certificate is not trusted ({said}); check the cluster's "
-            f"certificate-authority in the kubeconfig{_context(connection)}"
-        )
     return Transient(
         f"{connection.server}: cannot be reached ({said}); check the network, and whether "
         f"the kubeconfig{_context(connection)} still leads to a running cluster"
+    )
+
+
+def _untrusted(said: str, connection: Connection) -> SparseTransferError:
+    return AccessError(
+        f"{connection.server}: its certificate is not trusted ({said}); check the cluster's "
+        f"certificate-authority in the kubeconfig{_context(connection)}"
     )
 
 
@@ -108,6 +110,8 @@ def _context(connection: Connection) -> str:
 def _refusal(error: ApiException, connection: Connection, call: Call) -> SparseTransferError:
     status = _status(error)
     match error.status:
+        case 0:  # the library's word for what went wrong with TLS
+            return _untrusted(_message(status, error), connection)
         case HTTPStatus.UNAUTHORIZED:
             return AccessError(
                 f"{connection.server}: does not accept these credentials (401); log in again, or "

@@ -10,7 +10,7 @@ from sparse_transfer_api.contract import ExitCode
 from sparse_transfer_cli.cluster.connection import Target, connect
 from sparse_transfer_cli.cluster.ending import (
     explain_failure,
-    history_table,
+    print_history,
     print_results,
     results_document,
 )
@@ -45,8 +45,7 @@ def show_results(name: str, target: Target, *, as_json: bool) -> int:
         return code
     if outcome is not None and outcome.measured:
         print_results(stdout(), experiment)
-    if experiment.status.history:
-        stdout().print(history_table(experiment))
+    print_history(stdout(), experiment)
     if outcome is None:
         _say_unfinished(experiment)
     elif not outcome.succeeded:

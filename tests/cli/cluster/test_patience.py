@@ -34,6 +34,7 @@ class Scripted:
     script: list[list[str | SparseTransferError]]
     begun: bool = False
     ended: bool = False
+    granted: bool = True
     looks: int = 0
     each: Callable[[], None] = lambda: None
 
@@ -92,6 +93,17 @@ def test_what_never_began_fails_at_once(error: SparseTransferError) -> None:
     with pytest.raises(type(error)):
         seen(Scripted([[error]]), clock)
     assert clock.pauses == []
+
+
+def test_a_right_that_was_never_there_is_missed_at_once() -> None:
+    look = Scripted([["a", AccessError("may not watch")]], granted=False)
+    with pytest.raises(AccessError, match="may not watch"):
+        seen(look, Clock())
+
+
+def test_a_right_that_was_there_may_come_back() -> None:
+    look = Scripted([["a", AccessError("may not watch")], ["b", "end"]])
+    assert seen(look, Clock()) == ["a", Lost("may not watch"), Back(), "b", "end"]
 
 
 def test_patience_has_an_end() -> None:
