@@ -101,7 +101,7 @@ class Board:
         retry: Seconds until another try after a write that failed.
     """
 
-    def __init__(self, interval: float, retry: float = 5) -> None:
+    def __init__(self, interval: float, retry: float) -> None:
         self._interval = interval
         self._retry = retry
         self._entries: dict[ExperimentId, _Entry] = {}
@@ -163,7 +163,7 @@ class Board:
         self._entries.pop(experiment, None)
 
     def next_due(self) -> float | None:
-        """Returns when something is to be written; None while nothing is."""
+        """Returns when there may be something to write; None while there is nothing."""
         while self._queue:
             due, _, experiment = self._queue[0]
             entry = self._entries.get(experiment)
@@ -174,15 +174,18 @@ class Board:
 
     def take(self, now: float) -> Write | None:
         """Returns the next write that is due, which has to be answered for (``ended``)."""
-        due = self.next_due()
-        if due is None or due > now:
-            return None
-        _, _, experiment = heapq.heappop(self._queue)
-        entry = self._entries[experiment]
-        entry.due, entry.writing = None, Write(experiment, entry.wanted)
-        if entry.wanted is not None:
-            entry.earliest = now + self._interval
-        return entry.writing
+        while (due := self.next_due()) is not None and due <= now:
+            _, _, experiment = heapq.heappop(self._queue)
+            entry = self._entries[experiment]
+            entry.due = None
+            if entry.wanted == entry.shown:
+                self._plan(experiment, entry, now)
+                continue
+            entry.writing = Write(experiment, entry.wanted)
+            if entry.wanted is not None:
+                entry.earliest = now + self._interval
+            return entry.writing
+        return None
 
     def ended(self, write: Write, outcome: Outcome, now: float) -> None:
         """Takes in what came of a write."""
@@ -207,14 +210,21 @@ class Board:
         """Gives an experiment its place in the queue, or none."""
         if entry.writing is not None:
             return
-        if entry.wanted == entry.shown:
+        if entry.wanted != entry.shown:
+            wait = entry.earliest if entry.wanted is not None else entry.blocked
+            floor = max(entry.blocked, wait)
+            # Who waits for his turn keeps it when he reports again.
+            self._place(
+                experiment, entry, max(floor, now if entry.due is None else min(now, entry.due))
+            )
+        elif not entry.is_empty:
             entry.due = None
-            if entry.is_empty:
-                del self._entries[experiment]
-            return
-        floor = max(entry.blocked, entry.earliest if entry.wanted is not None else entry.blocked)
-        # Who waits for his turn keeps it when he reports again.
-        due = max(floor, now if entry.due is None else min(now, entry.due))
+        elif entry.earliest > now:
+            self._place(experiment, entry, entry.earliest)  # remembered for so long
+        else:
+            del self._entries[experiment]
+
+    def _place(self, experiment: ExperimentId, entry: _Entry, due: float) -> None:
         if due != entry.due:
             entry.due = due
             heapq.heappush(self._queue, (due, next(self._numbers), experiment))

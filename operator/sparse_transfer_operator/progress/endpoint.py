@@ -29,6 +29,8 @@ from .writer import ProgressWriter
 _LOG = logging.getLogger(__name__)
 RELOAD_SECONDS = 3600.0
 """Between two looks at the Secret; another replica may have renewed the leaf a month too early."""
+RETRY_SECONDS = 5.0
+"""After a write that failed; less where progress is written more often."""
 
 OnProgress = Callable[[ExperimentId, ProgressStatus | None], None]
 
@@ -71,7 +73,8 @@ class ProgressEndpoint:
         self._address = address
         self._clock = clock
         self._on_progress = on_progress
-        self._board = Board(progress.interval_seconds)
+        retry = min(RETRY_SECONDS, progress.interval_seconds)
+        self._board = Board(progress.interval_seconds, retry)
         self._writer = ProgressWriter(
             connection, self._board, progress.writes_per_second, is_leader, clock
         )

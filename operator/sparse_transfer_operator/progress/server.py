@@ -28,7 +28,7 @@ REPORTS = Rate(per_second=1, burst=10)
 STANDBY_SECONDS = 10.0
 """After which a runner may try again that met a replica which does not lead."""
 
-_NAME = "([a-z0-9.-]+)"
+_NAME = "([a-z0-9-]+)"
 _PATH = re.compile(progress_path(_NAME, _NAME))
 _LOG = logging.getLogger(__name__)
 

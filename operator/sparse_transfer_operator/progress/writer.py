@@ -103,7 +103,8 @@ class ProgressWriter:
 
     async def _applied(self, write: Write) -> Outcome:
         experiment = write.experiment
-        path = f"/apis/{API_VERSION}/namespaces/{experiment.namespace}/{PLURAL}/{experiment.name}/status"
+        place = f"namespaces/{experiment.namespace}/{PLURAL}/{experiment.name}"
+        path = f"/apis/{API_VERSION}/{place}/status"
         query = {"fieldManager": PROGRESS_FIELD_MANAGER, "force": "true"}
         try:
             await self._connection.request(
