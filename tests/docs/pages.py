@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparse_transfer_api.contract import KIND
 from sparse_transfer_cli.yaml_source import documents
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,12 @@ LINKED = (
     ROOT / "examples/quickstart/README.md",
 )
 """Pages whose links must lead somewhere."""
+
+ON_CLUSTER = (
+    DOCS / "how-to" / "install.md",
+    DOCS / "how-to" / "gitops.md",
+)
+"""Pages whose commands are for a cluster, in the order in which they are followed."""
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE_COMMENT = re.compile(r"# (\S+\.yaml)\n")
@@ -102,10 +109,17 @@ def experiments(page: Path) -> list[Experiment]:
     """Returns the YAML blocks of a page that are whole experiments."""
     found = []
     for line, text in blocks(page, "yaml"):
-        if text.startswith("apiVersion:") or _FILE_COMMENT.match(text):
-            comment = _FILE_COMMENT.match(text)
+        comment = _FILE_COMMENT.match(text)
+        own = text[comment.end() :] if comment else text
+        if own.startswith("apiVersion:") and f"\nkind: {KIND}\n" in own:
             found.append(Experiment(line, comment[1] if comment else None, text))
     return found
+
+
+def files(page: Path) -> dict[str, str]:
+    """Returns the YAML blocks of a page that are files, by the name in their first line."""
+    named = [(_FILE_COMMENT.match(text), text) for _, text in blocks(page, "yaml")]
+    return {comment[1]: text for comment, text in named if comment}
 
 
 def links(page: Path) -> list[str]:

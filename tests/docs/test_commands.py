@@ -19,7 +19,7 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from tests.docs.pages import DOCS, WRITTEN, Command, commands, experiments, name_of
+from tests.docs.pages import DOCS, ON_CLUSTER, WRITTEN, Command, commands, files, name_of
 from tests.servers.s3_server import S3Server
 
 from sparse_transfer_cli.__main__ import invoke
@@ -53,22 +53,28 @@ def depth(page: Path) -> int:
     return max((1 + depth(earlier) for earlier in BUILDS_ON.get(page, ())), default=0)
 
 
-PAGES = sorted((page for page in WRITTEN if commands(page)), key=depth)
+PAGES = sorted((page for page in WRITTEN if commands(page) and page not in ON_CLUSTER), key=depth)
 
 _OWN_SHELL = re.compile(r"[|&;<>$*`]")
 """A command with one of these is for a shell; the others run in this process, which has torch."""
 
 
 class World:
-    """The folder that the commands run in."""
+    """The folder that the commands run in.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: The folder.
+        environment: Variables beside this process's own.
+    """
+
+    def __init__(self, root: Path, environment: Mapping[str, str] | None = None) -> None:
         self.root = root
         self._done: set[Path] = set()
         self._environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "OMP_NUM_THREADS": "1",
+            **(environment or {}),
         }
 
     def follow(self, page: Path) -> None:
@@ -78,9 +84,9 @@ class World:
         for earlier in BUILDS_ON.get(page, ()):
             self.follow(earlier)
         self._done.add(page)
-        for experiment in experiments(page):
-            if experiment.file:
-                (self.root / experiment.file).write_text(experiment.text, "utf-8")
+        for name, text in files(page).items():
+            (self.root / name).parent.mkdir(exist_ok=True)
+            (self.root / name).write_text(text, "utf-8")
         for block in commands(page):
             self._type(page, block)
 
@@ -162,7 +168,7 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, world: World) -> Non
 
 
 def test_the_pages_that_must_have_commands_have_them() -> None:
-    assert {*HOW_TO.glob("*.md"), DOCS / "troubleshooting.md"} <= set(PAGES)
+    assert {*HOW_TO.glob("*.md"), DOCS / "troubleshooting.md"} <= {*PAGES, *ON_CLUSTER}
 
 
 def test_lines_are_looked_for_in_order() -> None:
