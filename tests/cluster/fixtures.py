@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.access import Cluster, existing_cluster
 from tests.cluster.control_plane import running_control_plane
+from tests.cluster.images import ImageStore, image_store
 from tests.cluster.node import NodeCluster, running_node_cluster
 from tests.cluster.simulation import simulated
 from tests.servers.go_programs import NoProgram
@@ -69,3 +70,12 @@ def node_namespace(kubelet_cluster: NodeCluster) -> Iterator[str]:
     name = kubelet_cluster.namespace()
     yield name
     kubelet_cluster.remove_namespace(name)
+
+
+@pytest.fixture(scope="session")
+def images() -> ImageStore:
+    """Where images are built; it is kept between runs."""
+    try:
+        return image_store()
+    except NoProgram as error:
+        pytest.skip(str(error))

@@ -11,29 +11,27 @@ import os
 import shutil
 import signal
 import subprocess
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from tests.cluster.access import Cluster, Document
-from tests.cluster.authority import KUBELET_CLIENT
+from tests.cluster.access import Cluster
 from tests.cluster.busybox import BUSYBOX, write_busybox_image
 from tests.cluster.containerd import SANDBOX_IMAGE, Containerd, what_is_missing
 from tests.cluster.control_groups import make_group, remove_group
 from tests.cluster.control_plane import ControlPlane, Place, ServerGroup, running_control_plane
+from tests.cluster.images import StoredImage
 from tests.cluster.network import NodeNetwork, free_number, set_up, take_down
+from tests.cluster.node_servers import NODE, dns, kubelet, names_are_known, proxy, rights
 from tests.cluster.programs import built_servers, coredns
+from tests.cluster.shared_layers import bring
 from tests.servers.go_programs import NoProgram
 from tests.servers.processes import wait_until
 
-NODE = "node"
 PACKAGES = "containerd runc containernetworking-plugins iproute2 iptables busybox-static"
 """Of Debian, which a node needs."""
 
-DOMAIN = "cluster.local"
 _UMOUNT_SECONDS = 60
 _KUBELET_OWN = Path("/var/lib/kubelet")
 # The kubelet sets them for the whole machine.
@@ -56,6 +54,10 @@ class NodeCluster(Cluster):
     def host_ip(self) -> str:
         """This machine's address, as pods see it: servers for them listen there."""
         return self.network.host_address
+
+    def bring(self, image: StoredImage) -> None:
+        """Brings an image from the store to the node, without copying it."""
+        bring(image, self.containerd)
 
     def import_image(self, archive: Path) -> None:
         """Brings an image to the node, as ``docker save`` or ``buildah push`` wrote it."""
@@ -108,138 +110,14 @@ def _started(plane: ControlPlane, node: ServerGroup, network: NodeNetwork) -> No
         archive = network.folder / "image.tar"
         write_busybox_image(archive, image, runs)
         cluster.import_image(archive)
-    cluster.apply(*_rights())
-    servers = built_servers()
-    proxy = [*servers.command("kube-proxy"), *_proxy(plane, network)]
-    kubelet = [*servers.command("kubelet"), *_kubelet(plane, network)]
-    node.start("kube-proxy", proxy, lambda: True)
-    node.start("coredns", [str(coredns()), *_dns(plane, network)], _names_are_known(network))
-    node.start("kubelet", kubelet, lambda: _is_ready(cluster))
+    cluster.apply(*rights())
+    for name, arguments, ready in (
+        ("kube-proxy", proxy(plane, network), lambda: True),
+        ("kubelet", kubelet(plane, network), lambda: _is_ready(cluster)),
+    ):
+        node.start(name, [*built_servers().command(name), *arguments], ready)
+    node.start("coredns", [str(coredns()), *dns(plane, network)], names_are_known(network))
     return cluster
-
-
-def _kubelet(plane: ControlPlane, network: NodeNetwork) -> list[str]:
-    files, folder = plane.authority, network.folder
-    configuration = {
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "address": network.node_address,
-        "authentication": {
-            "anonymous": {"enabled": False},
-            "webhook": {"enabled": True},
-            "x509": {"clientCAFile": files["ca.crt"]},
-        },
-        "authorization": {"mode": "Webhook"},
-        "tlsCertFile": files["kubelet.crt"],
-        "tlsPrivateKeyFile": files["kubelet.key"],
-        "containerRuntimeEndpoint": f"unix://{folder / 'containerd.sock'}",
-        "volumePluginDir": str(folder / "volume-plugins"),
-        "podLogsDir": str(folder / "pod-logs"),
-        "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{network.name}",
-        "failCgroupV1": False,
-        "failSwapOn": False,
-        "enforceNodeAllocatable": [],
-        "readOnlyPort": 0,
-        "healthzBindAddress": "127.0.0.1",
-        "clusterDNS": [network.node_address],
-        "clusterDomain": DOMAIN,
-        "resolvConf": "",
-        # This machine's disk is not the tests' to judge.
-        "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
-        "imageGCHighThresholdPercent": 100,
-        "imageGCLowThresholdPercent": 99,
-        "nodeStatusUpdateFrequency": "5s",
-        "syncFrequency": "10s",
-        "serializeImagePulls": False,
-    }
-    path = folder / "kubelet.yaml"
-    path.write_text(yaml.safe_dump(configuration))
-    return [
-        f"--config={path}",
-        f"--kubeconfig={plane.kubeconfigs['node']}",
-        f"--root-dir={folder / 'kubelet'}",
-        f"--cert-dir={folder / 'kubelet-certificates'}",
-        f"--hostname-override={NODE}",
-        f"--node-ip={network.node_address}",
-    ]
-
-
-def _proxy(plane: ControlPlane, network: NodeNetwork) -> list[str]:
-    return [
-        f"--kubeconfig={plane.kubeconfigs['proxy']}",
-        f"--hostname-override={NODE}",
-        f"--bind-address={network.node_address}",
-        f"--cluster-cidr={network.pods}",
-        "--proxy-mode=iptables",
-        "--conntrack-max-per-core=0",
-        "--healthz-bind-address=127.0.0.1:10256",
-        "--metrics-bind-address=127.0.0.1:10249",
-    ]
-
-
-def _dns(plane: ControlPlane, network: NodeNetwork) -> list[str]:
-    path = network.folder / "Corefile"
-    path.write_text(
-        f"""
-        .:53 {{
-            bind {network.node_address}
-            errors
-            ready {network.node_address}:8181
-            kubernetes {DOMAIN} in-addr.arpa {{
-                kubeconfig {plane.kubeconfigs["dns"]}
-                pods insecure
-                ttl 1
-            }}
-        }}
-        """
-    )
-    return ["-conf", str(path)]
-
-
-def _rights() -> list[Document]:
-    """Returns what the servers may do beyond what Kubernetes itself gives to their names."""
-    group = "rbac.authorization.k8s.io"
-    reads = [
-        {
-            "apiGroups": ["", "discovery.k8s.io"],
-            "resources": ["endpoints", "services", "pods", "namespaces", "endpointslices"],
-            "verbs": ["list", "watch"],
-        }
-    ]
-    role = {
-        "apiVersion": f"{group}/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": "system:coredns"},
-        "rules": reads,
-    }
-    bindings: list[Document] = [
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": user},
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
-            "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
-        }
-        for user, name in (
-            ("system:coredns", "system:coredns"),
-            (KUBELET_CLIENT, "system:kubelet-api-admin"),
-        )
-    ]
-    return [role, *bindings]
-
-
-def _names_are_known(network: NodeNetwork) -> Callable[[], bool]:
-    client = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-    def known() -> bool:
-        try:
-            with client.open(f"http://{network.node_address}:8181/ready", timeout=5) as answer:
-                return int(answer.status) == 200
-        except OSError:
-            return False
-
-    return known
 
 
 def _is_ready(cluster: Cluster) -> bool:

@@ -17,7 +17,8 @@ import pytest
 from tests.cluster.busybox import BUSYBOX
 from tests.cluster.leftovers import processes_of
 from tests.cluster.network import NodeNetwork
-from tests.cluster.node import DOMAIN, NODE, NodeCluster
+from tests.cluster.node import NodeCluster
+from tests.cluster.node_servers import DOMAIN, NODE
 from tests.cluster.objects import (
     Object,
     ended_container,
