@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -28,9 +29,10 @@ from sparse_transfer_api.contract import (
 )
 from sparse_transfer_api.errors import OutOfMemory, SparseTransferError, UsageError
 from sparse_transfer_api.handover import read_stage_document
-from sparse_transfer_api.records import StageResult
+from sparse_transfer_api.records import Progress, StageResult
 from sparse_transfer_api.spec import SparseTransferExperiment
 from sparse_transfer_runner.progress import Reporter
+from sparse_transfer_runner.progress_post import posting
 from sparse_transfer_runner.stages.runtime import StageRun
 
 _LOG = logging.getLogger("sparse_transfer_runner")
@@ -50,18 +52,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    result = _run(options, records, stop)
-    _send(records, "result", result.to_json())
-    _write_termination_log(result)
+    # Posting ends last: the result does not wait for it.
+    with ExitStack() as ending:
+        result = _run(options, records, stop, ending)
+        _send(records, "result", result.to_json())
+        _write_termination_log(result)
     return result.exit_code
 
 
-def _run(options: argparse.Namespace, records: TextIO, stop: threading.Event) -> StageResult:
+def _run(
+    options: argparse.Namespace, records: TextIO, stop: threading.Event, ending: ExitStack
+) -> StageResult:
     stage = Stage(options.stage)
-    reporter = Reporter(stage, lambda progress: _send(records, "progress", progress.to_json()))
     key = os.environ.get(ENV_STAGE_KEY)
     try:
         experiment = experiment_of(os.environ)
+        post = ending.enter_context(posting(os.environ, experiment.metadata))
+
+        def report(progress: Progress) -> None:
+            _send(records, "progress", progress.to_json())
+            post(progress)
+
+        reporter = Reporter(stage, report)
         return StageRun(experiment, stage, reporter, stop, key, options.recorded_only).execute()
     except SparseTransferError as error:
         return _failure(stage, key, error, logged=str(error))
@@ -122,7 +134,7 @@ def _send(records: TextIO, kind: str, document: bytes) -> None:
     body = {"type": kind, **json.loads(document)}
     try:
         records.write(json.dumps(body) + "\n")
-    except (OSError, ValueError) as error:  # nobody listens any more: the work goes on
+    except OSError as error:  # nobody listens any more: the work goes on
         _LOG.debug("record not sent: %s", error)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -109,6 +110,9 @@ class Reporter:
                     round(elapsed * (1 - done) / done, 1) if done > 0.01 else None
                 ),
                 last_updated_time=datetime.now(UTC),
-                metrics=metrics or {},
+                # A loss that is no number any more is none in JSON either.
+                metrics={
+                    name: value for name, value in (metrics or {}).items() if math.isfinite(value)
+                },
             )
         )

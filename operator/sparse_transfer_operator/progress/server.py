@@ -25,8 +25,8 @@ MAX_BODY = 16 * 1024
 """Bytes of a report; a real one takes about 500."""
 REPORTS = Rate(per_second=1, burst=10)
 """Of one pod; a runner sends one in ten seconds, and a few more where activities are short."""
-STANDBY_SECONDS = 10.0
-"""After which a runner may try again that met a replica which does not lead."""
+STANDBY_SECONDS = 1.0
+"""After which a runner may try again that met a replica which does not lead: another may answer."""
 
 _NAME = "([a-z0-9-]+)"
 _PATH = re.compile(progress_path(_NAME, _NAME))
