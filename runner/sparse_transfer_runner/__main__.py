@@ -134,7 +134,7 @@ def _send(records: TextIO, kind: str, document: bytes) -> None:
     body = {"type": kind, **json.loads(document)}
     try:
         records.write(json.dumps(body) + "\n")
-    except OSError as error:  # nobody listens any more: the work goes on
+    except (OSError, ValueError) as error:  # nobody listens any more: the work goes on
         _LOG.debug("record not sent: %s", error)
 
 
