@@ -31,6 +31,7 @@ class Command:
             env={**os.environ, "PYTHONWARNINGS": "error"},
         )
         self._rest = b""
+        self._errors = b""
         self.lines: list[str] = []
 
     def __enter__(self) -> Command:
@@ -69,6 +70,20 @@ class Command:
         found: dict[str, Any] = json.loads(self.wait_for(wanted))
         return found
 
+    def wait_for_error(self, words: str) -> str:
+        """Reads standard error on until it has these words, and returns all of it."""
+        assert self.process.stderr is not None
+        deadline = time.monotonic() + _SECONDS
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stderr, selectors.EVENT_READ)
+            while words not in (text := self._errors.decode()):
+                assert time.monotonic() < deadline, text
+                if selector.select(1):
+                    part = os.read(self.process.stderr.fileno(), 65_536)
+                    assert part, f"ended without {words!r}: {text}"
+                    self._errors += part
+        return text
+
     @property
     def records(self) -> list[dict[str, Any]]:
         """The JSON lines that were read."""
@@ -83,4 +98,4 @@ class Command:
         output, errors = self.process.communicate(timeout=_SECONDS)
         self.lines += (self._rest + output).decode().splitlines()
         self._rest = b""
-        return self.process.returncode, errors.decode()
+        return self.process.returncode, (self._errors + errors).decode()

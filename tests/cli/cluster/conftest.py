@@ -34,7 +34,7 @@ class Served:
 
     def kubectl(self, *arguments: str, **options: Any) -> str:
         """Runs kubectl in the namespace, and returns what it prints."""
-        done = self.cluster.kubectl(*arguments, f"--namespace={self.namespace}", **options)
+        done = self.cluster.kubectl(f"--namespace={self.namespace}", *arguments, **options)
         return str(done.stdout)
 
     def create(self, name: str = "film-reviews", status: Document | None = None) -> None:
