@@ -15,6 +15,7 @@ Write = Callable[..., Path]
 
 _HEAVY = {
     "jinja2",
+    "kubernetes",
     "matplotlib",
     "numpy",
     "onnxruntime",
@@ -26,7 +27,18 @@ _HEAVY = {
 }
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["catalog", "list", "-h"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["catalog", "list", "-h"],
+        ["submit", "--help"],
+        ["status", "-h"],
+        ["logs", "--help"],
+        ["results", "show", "--help"],
+    ],
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     ended = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "sparse_transfer_cli", *arguments],
@@ -46,7 +58,7 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for verb in (
         "run", "sparse-transfer", "validate", "upstream", "benchmark", "report", "results",
-        "catalog", "examples",
+        "catalog", "examples", "submit", "status", "logs",
     ):  # fmt: skip
         assert f"\n  {verb} " in text
 
@@ -80,6 +92,18 @@ def test_mistakes_end_with_their_code_and_words_and_no_traceback(
     assert words in shown.err
     assert "Traceback" not in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["submit", "-f", "x.yaml"], ["status"], ["logs", "a"], ["results", "a"]],
+)
+def test_verbs_of_a_cluster_say_which_extra_they_need(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes", None)  # as if it were not installed
+    assert invoke(arguments) == 2
+    assert "pip install 'sparse-transfer[cluster]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "run"], ["run", "--debug"]])
