@@ -85,6 +85,7 @@ class Plan(Record):
     quantize: bool
     training: TrainingSettings
     baseline: TrainingSettings | None = None
+    recipe_source: str | None = Field(None, description="Where training's recipe came from.")
     teacher_key: str | None = None
     total_steps: int
     expected_memory_bytes: int

@@ -10,7 +10,7 @@ from typing import Any
 from sparse_transfer_api.contract import PLAN, Stage
 from sparse_transfer_api.errors import Stopped
 from sparse_transfer_api.records import Plan
-from sparse_transfer_api.results import Artifact, Results
+from sparse_transfer_api.results import Artifact, Resolved, Results
 from sparse_transfer_api.spec import SparseTransferExperiment, SparseTransferSpec
 from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.progress import Reporter
@@ -70,6 +70,7 @@ class StageOutcome:
         message: One sentence for the user.
         digests: What the next stage's key depends on, by name.
         headline: Numbers worth showing.
+        resolved: Prepare only.
         results: Package only.
         artifacts: What the user takes away.
         provenance: What the work was done with; goes into the manifest.
@@ -79,6 +80,7 @@ class StageOutcome:
     message: str
     digests: Mapping[str, str] = field(default_factory=dict)
     headline: Mapping[str, float | None] = field(default_factory=dict)
+    resolved: Resolved | None = None
     results: Results | None = None
     artifacts: tuple[Artifact, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)

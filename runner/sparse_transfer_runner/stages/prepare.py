@@ -29,7 +29,9 @@ from .context import StageContext, StageOutcome
 from .foundation import CheckedFoundation, check_model
 from .memory import training_bytes
 from .partners import given_teacher, require_same_inputs
+from .resolved import resolved_of
 from .settings import (
+    BASELINE_RECIPE,
     dense_recipe,
     refuse_recipe_at_level_zero,
     resolved_precision,
@@ -126,6 +128,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         quantize=runs.quantize,
         training=runs.training,
         baseline=runs.baseline,
+        recipe_source=runs.recipe_source,
         total_steps=0,
         expected_memory_bytes=0,
         licences={
@@ -157,6 +160,7 @@ class _Runs:
     """The training runs of an experiment."""
 
     training: TrainingSettings
+    recipe_source: str
     baseline: TrainingSettings | None
     quantize: bool
     warnings: tuple[str, ...]
@@ -174,8 +178,8 @@ def _runs(spec: SparseTransferSpec, use: UseCase, band: Band, model: CheckedFoun
         refuse_recipe_at_level_zero(spec)
         if baseline is None:
             raise AssertionError("at level 0 the model is its own dense counterpart")
-        return _Runs(baseline, baseline, quantize=False, warnings=())
-    recipe = transfer_recipe(
+        return _Runs(baseline, BASELINE_RECIPE, baseline, quantize=False, warnings=())
+    recipe, source = transfer_recipe(
         spec,
         use.family,
         sparse=model.sparse,
@@ -187,6 +191,7 @@ def _runs(spec: SparseTransferSpec, use: UseCase, band: Band, model: CheckedFoun
         warnings.append("the recipe has no QuantizationModifier: the product is not INT8")
     return _Runs(
         settings(recipe),
+        source,
         baseline if spec.baseline.mode == BaselineMode.AUTO else None,
         quantize=recipe.quantization is not None,
         warnings=tuple(warnings),
@@ -275,5 +280,6 @@ def _outcome(plan: Plan) -> StageOutcome:
             "sparsity": plan.model.sparsity,
             "totalSteps": plan.total_steps,
         },
+        resolved=resolved_of(plan),
         licences=plan.licences,
     )

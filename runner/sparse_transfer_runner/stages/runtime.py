@@ -23,6 +23,7 @@ from sparse_transfer_runner.storage.protocol import Place
 from sparse_transfer_runner.storage.settings import scratch_folder, settings_of, using
 
 from .context import StageContext, StageOutcome, plan_in
+from .resolved import resolved_of
 
 _ORDER = (Stage.PREPARE, Stage.TRAIN, Stage.PACKAGE)
 
@@ -71,10 +72,27 @@ class StageRun:
         recorded = folder.verified()
         if recorded is not None and recorded.result is not None:
             self._restore(folder, earlier)
-            return recorded.result.model_copy(update={"recorded": True})
+            return self._recorded(folder, recorded, recorded.result)
         if self.recorded_only:
             raise OutputVanished(f"{folder.place.uri}: no recorded result of {self.stage}")
         return self._work(folder, earlier)
+
+    def _recorded(
+        self, folder: StageFolder, manifest: Manifest, result: StageResult
+    ) -> StageResult:
+        """Returns a recorded result with what stands beside it: in the manifest, or in the plan."""
+        resolved = None
+        if self.stage == Stage.PREPARE:
+            folder.bring(manifest)
+            resolved = resolved_of(plan_in(folder))
+        return result.model_copy(
+            update={
+                "recorded": True,
+                "resolved": resolved,
+                "results": manifest.results,
+                "artifacts": manifest.artifacts,
+            }
+        )
 
     def _restore(self, folder: StageFolder, earlier: Mapping[str, StageFolder]) -> None:
         """Puts back what a finished train also left outside its folder: the baseline."""
@@ -111,7 +129,13 @@ class StageRun:
                 headline=dict(outcome.headline),
             )
             work.complete(self._manifest(folder, earlier, outcome, result, started))
-        return result
+        return result.model_copy(
+            update={
+                "resolved": outcome.resolved,
+                "results": outcome.results,
+                "artifacts": list(outcome.artifacts),
+            }
+        )
 
     def _manifest(
         self,

@@ -20,11 +20,14 @@ from sparse_transfer_runner.recipes import (
 from sparse_transfer_runner.storage import fetch
 from sparse_transfer_runner.storage.addresses import shown
 
+BASELINE_RECIPE = "the baseline's recipe"
+"""Where the baseline's recipe comes from: it is packaged."""
+
 
 def transfer_recipe(
     spec: SparseTransferSpec, family: str, *, sparse: bool, quantize: bool, catalogued: str | None
-) -> Recipe:
-    """Returns the recipe of the transfer.
+) -> tuple[Recipe, str]:
+    """Returns the recipe of the transfer, and where it came from.
 
     Args:
         spec: The user's spec.
@@ -47,7 +50,7 @@ def transfer_recipe(
             f"{source}: keeps no zeros, so that the sparse foundation would become dense; add a "
             "ConstantPruningModifier with params __ALL_PRUNABLE__, or leave spec.recipe out"
         )
-    return recipe
+    return recipe, source
 
 
 def dense_recipe(spec: SparseTransferSpec, family: str) -> Recipe:
@@ -62,7 +65,7 @@ def dense_recipe(spec: SparseTransferSpec, family: str) -> Recipe:
     overrides = {"epochs": spec.training.epochs}
     if spec.optim_level == 0:
         overrides["learning_rate"] = spec.training.learning_rate
-    return parse_recipe(baseline_recipe(family), {}, overrides, "the baseline's recipe")
+    return parse_recipe(baseline_recipe(family), {}, overrides, BASELINE_RECIPE)
 
 
 def refuse_recipe_at_level_zero(spec: SparseTransferSpec) -> None:
