@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -12,6 +11,7 @@ import cel
 import jsonschema
 import pytest
 from hypothesis import strategies as st
+from tests.api.documents import Document, varied
 
 from sparse_transfer_api.crd import RULES_KEY, resource_schema
 from sparse_transfer_api.errors import InputError
@@ -30,31 +30,6 @@ from sparse_transfer_api.spec.types import (
 )
 from sparse_transfer_api.use_cases import ALL_NAMES
 
-Document = dict[str, Any]
-
-
-def _document(changes: Mapping[str, Any] | None = None) -> Document:
-    """Returns a valid experiment with changes by dotted path; ``...`` removes a field."""
-    made: Document = {
-        "apiVersion": "sparsetransfer.dev/v1alpha1",
-        "kind": "SparseTransferExperiment",
-        "metadata": {"name": "film-reviews", "namespace": "language"},
-        "spec": {
-            "useCase": "nlp-sentiment_analysis",
-            "data": {"uri": "s3://datasets/film-reviews/"},
-        },
-    }
-    for path, value in (changes or {}).items():
-        *above, last = path.split(".")
-        node = made
-        for name in above:
-            node = node.setdefault(name, {})
-        if value is ...:
-            node.pop(last, None)
-        else:
-            node[last] = copy.deepcopy(value)
-    return made
-
 
 def _problems_of(made: Any) -> dict[str, str]:
     try:
@@ -71,13 +46,13 @@ def _problems_of(made: Any) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def document() -> Callable[..., Document]:
     """``document({"spec.optimLevel": 0.8})``: a valid experiment with changes by dotted path."""
-    return _document
+    return varied
 
 
 @pytest.fixture(scope="session")
 def parsed() -> Callable[..., SparseTransferExperiment]:
     """``parsed({...})``: the same, read."""
-    return lambda changes=None: parse_experiment(_document(changes), "experiment.yaml")
+    return lambda changes=None: parse_experiment(varied(changes), "experiment.yaml")
 
 
 @pytest.fixture(scope="session")
@@ -167,7 +142,7 @@ def _with_spec(spec: Document) -> Document:
     spec.get("benchmark", {}).get("headline", {}).pop("engine", None)
     if not re.match("(?i)nlp|sentiment|qa|ner", spec["useCase"]):
         spec["useCase"] = "nlp-text_classification"
-    return {**_document(), "spec": spec}
+    return {**varied(), "spec": spec}
 
 
 def _values(node: Mapping[str, Any]) -> st.SearchStrategy[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tests.cluster.access import Cluster
@@ -106,3 +107,26 @@ def evict(cluster: Cluster, namespace: str, name: str) -> None:
     }
     path = f"/api/v1/namespaces/{namespace}/pods/{name}/eviction"
     cluster.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+
+
+def define(cluster: Cluster, definitions: Path) -> None:
+    """Applies a kustomization of definitions, and waits until their objects are served."""
+    chosen = ("-k", str(definitions))
+    cluster.kubectl("apply", "--server-side", *chosen)
+    names = cluster.kubectl("get", "--output=name", *chosen).stdout.split()
+
+    def served() -> bool:
+        # kubectl wait fails where there are no conditions yet; and what is established may still
+        # be answered with 429 for a moment.
+        found = [cluster.get(name) for name in names]
+        conditions = [each.get("status", {}).get("conditions") or () for each in found]
+        return all(map(_established, conditions)) and all(
+            cluster.kubectl("get", name.partition("/")[2], check=False).returncode == 0
+            for name in names
+        )
+
+    wait_until(served, f"what {definitions} defines", _END_SECONDS)
+
+
+def _established(conditions: Sequence[Object]) -> bool:
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
