@@ -20,7 +20,7 @@ from sparse_transfer_api.records import (
     TrainingSettings,
 )
 from sparse_transfer_api.results import Artifact, Headline, MetricResult, Recommended, Results
-from sparse_transfer_api.spec import parse_experiment
+from sparse_transfer_api.spec import SparseTransferSpec, parse_experiment
 from sparse_transfer_runner.digests import digest_of_tree, sha256_of
 from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.provenance import stage_provenance
@@ -64,12 +64,16 @@ class Written:
         path.write_text(json.dumps(document))
 
 
-def write_results(root: Place) -> Written:
-    """Writes everything as a run does, below ``ROOT/default/film-reviews``."""
+def write_results(root: Place, spec: SparseTransferSpec = EXPERIMENT.spec) -> Written:
+    """Writes everything as a run does, below ``ROOT/default/film-reviews``.
+
+    Args:
+        root: The output place.
+        spec: What the stages' keys follow from.
+    """
     above = root.below("default").below("film-reviews")
     plan = _plan()
     digests = planned_digests(plan)
-    spec = EXPERIMENT.spec
     prepare = _folder(above, Stage.PREPARE, stage_key(spec, Stage.PREPARE, None, {}))
     with prepare.attempt() as work:
         (work.path / PLAN).write_bytes(plan.to_json())

@@ -64,8 +64,8 @@ class Place:
         assert [line["type"] for line in lines[:-1]] == ["progress"] * (len(lines) - 1)
         assert lines[-1]["type"] == "result"
         result = StageResult.model_validate(lines[-1])
-        logged = StageResult.model_validate_json((self.root / "termination-log").read_bytes())
-        assert logged.message == result.message
+        logged = (self.root / "termination-log").read_bytes()
+        assert StageResult.from_termination_message(logged) == result
         assert done.returncode == result.exit_code
         return done.returncode, result
 
@@ -115,6 +115,8 @@ def wait_for(process: subprocess.Popen[str], happened: Callable[[dict[str, Any]]
 def test_prepare_and_train_succeed_and_are_not_run_again(place: Place) -> None:
     code, prepared = place.run("prepare")
     assert (code, prepared.outcome) == (0, "Succeeded")
+    assert prepared.resolved is not None
+    assert prepared.resolved.recipe == "the default recipe"
     code, trained = place.run("train")
     assert (code, trained.outcome) == (0, "Succeeded")
     assert trained.headline["accuracy"] is not None
