@@ -1,0 +1,435 @@
+"""Fluent builders of what the operator observes, and words for what it plans.
+
+    experiment("a").level(0.5).suspended()
+    job("train").with_pod(pod().running())
+
+Each method returns a changed copy. Keys follow from the experiment and ``DIGESTS``, so that nobody
+has to write one down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from sparse_transfer_api.contract import API_VERSION, KIND, Stage
+from sparse_transfer_api.fitting import fitted_status
+from sparse_transfer_api.keys import stage_key
+from sparse_transfer_api.records import StageResult
+from sparse_transfer_api.results import Artifact, Resolved, Results
+from sparse_transfer_api.spec import SparseTransferExperiment, parse_experiment
+from sparse_transfer_api.status import SparseTransferStatus, StageStatus
+from sparse_transfer_operator.actions import (
+    Action,
+    CreateJob,
+    DeleteExperiment,
+    DeleteJob,
+    Plan,
+    SetSuspend,
+)
+from sparse_transfer_operator.effective import effective
+from sparse_transfer_operator.names import job_name
+from sparse_transfer_operator.observed import (
+    Children,
+    JobEnd,
+    ObservedExperiment,
+    ObservedJob,
+    ObservedPod,
+    PodPhase,
+)
+from sparse_transfer_operator.plan import plan
+from sparse_transfer_operator.settings import OperatorSettings
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SETTINGS = OperatorSettings()
+UID = "experiment-uid"
+QUEUE = {SETTINGS.queue_label: "gpus"}
+
+DIGESTS: Mapping[Stage, dict[str, str]] = {
+    Stage.PREPARE: {"data": "d", "model": "m", "recipe": "r"},
+    Stage.TRAIN: {"weights": "w"},
+    Stage.PACKAGE: {"deployment": "p"},
+}
+
+
+def at(seconds: float) -> datetime:
+    """Returns a time so many seconds after noon."""
+    return NOON + timedelta(seconds=seconds)
+
+
+def results(recovery: float = 0.98, speedup: float = 3.0) -> Results:
+    return Results.model_validate(
+        {
+            "metric": {"name": "accuracy", "value": 0.9, "samples": 100, "split": "test"},
+            "recovery": recovery,
+            "sparsity": 0.8,
+            "zeroShare": 0.7,
+            "sizeBytes": 10,
+            "compressedSizeBytes": 5,
+            "denseSizeBytes": 40,
+            "headline": {"engine": "onnxruntime", "batch": 1, "speedup": speedup},
+            "recommended": {"file": "model.onnx", "engine": "onnxruntime", "reason": "fastest"},
+        }
+    )
+
+
+def succeeded(stage: Stage | str, key: str, **more: Any) -> StageResult:
+    """Returns what a stage hands over when it succeeds."""
+    stage = Stage(stage)
+    found: dict[str, Any] = {
+        "manifest_uri": f"s3://bucket/runs/{stage}-{key}/manifest.json",
+        "digests": DIGESTS[stage],
+        "message": f"{stage} is done",
+    }
+    if stage is Stage.PREPARE:
+        found["resolved"] = Resolved(model="catalog:small", recipe="packaged", settings={"e": 3})
+    if stage is Stage.PACKAGE:
+        found["results"] = results()
+        found["artifacts"] = [Artifact(name="deployment", uri="s3://bucket/runs/deployment")]
+    return StageResult(
+        stage=stage, key=key, outcome="Succeeded", reason="Completed", **(found | more)
+    )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Builds an observed experiment."""
+
+    name: str = "a"
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    status: SparseTransferStatus = field(default_factory=SparseTransferStatus)
+    generation: int = 1
+    retry: str | None = None
+    deleting: bool = False
+    problem: str | None = None
+
+    def with_spec(self, **blocks: Any) -> Self:
+        """Changes blocks of the spec, by their YAML names; None removes one. An edit."""
+        spec = {name: block for name, block in {**self.spec, **blocks}.items() if block is not None}
+        return replace(self, spec=spec)
+
+    def edited(self, **blocks: Any) -> Self:
+        """The same as ``with_spec``, as a new generation."""
+        return replace(self.with_spec(**blocks), generation=self.generation + 1)
+
+    def policy(self, **fields: Any) -> Self:
+        return self.with_spec(runPolicy={**self.spec.get("runPolicy", {}), **fields})
+
+    def level(self, level: float) -> Self:
+        return self.with_spec(optimLevel=level)
+
+    def suspended(self, suspend: bool = True) -> Self:
+        return self.policy(suspend=suspend)
+
+    def in_queue(self) -> Self:
+        return replace(self, labels=QUEUE)
+
+    def retried(self, value: str) -> Self:
+        return replace(self, retry=value)
+
+    def being_deleted(self) -> Self:
+        return replace(self, deleting=True)
+
+    def invalid(self, problem: str) -> Self:
+        return replace(self, problem=problem, generation=self.generation + 1)
+
+    def mended(self) -> Self:
+        return replace(self, problem=None, generation=self.generation + 1)
+
+    def with_status(self, status: SparseTransferStatus) -> Self:
+        """Takes a status as the API server would give it back."""
+        return replace(self, status=SparseTransferStatus.model_validate(fitted_status(status)))
+
+    def with_records(self, *records: StageStatus) -> Self:
+        return replace(self, status=self.status.model_copy(update={"stages": records}))
+
+    def done(self, *stages: str) -> Self:
+        """Records stages as succeeded."""
+        records = tuple(
+            StageStatus(
+                name=stage,
+                key=self.key(stage),
+                job=self.job_name(stage),
+                attempt=1,
+                disruptions=0,
+                start_time=NOON,
+                last_start_time=NOON,
+                completion_time=NOON,
+                active_seconds=0,
+                outcome="Succeeded",
+                reason="Completed",
+                digests=DIGESTS[Stage(stage)],
+            )
+            for stage in stages
+        )
+        update: dict[str, Any] = {"stages": (*self.status.stages, *records)}
+        if "package" in stages:
+            update["results"] = results()
+        return replace(self, status=self.status.model_copy(update=update))
+
+    @property
+    def parsed(self) -> SparseTransferExperiment:
+        spec = {
+            "useCase": "sentiment",
+            "data": {"uri": "s3://bucket/reviews/"},
+            "output": {"uri": "s3://bucket/runs/"},
+            **self.spec,
+        }
+        spec = {name: block for name, block in spec.items() if block != {}}
+        metadata = {"name": self.name, "namespace": "ns", "uid": UID, "labels": dict(self.labels)}
+        document = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
+        return parse_experiment(document, self.name)
+
+    def key(self, stage: str) -> str:
+        """Returns a stage's key, where the stages before recorded ``DIGESTS``."""
+        spec = effective(self.parsed, SETTINGS).spec
+        key, digests = None, {}
+        for each in Stage:
+            key = stage_key(spec, each, key, digests)
+            digests = DIGESTS[each]
+            if each == stage:
+                return key
+        raise ValueError(stage)
+
+    def job_name(self, stage: str, *, recorded_only: bool = False) -> str:
+        return job_name(self.name, Stage(stage), self.key(stage), recorded_only=recorded_only)
+
+    def observed(self) -> ObservedExperiment:
+        return ObservedExperiment(
+            name=self.name,
+            namespace="ns",
+            uid=UID,
+            generation=self.generation,
+            created=at(-60),
+            experiment=None if self.problem is not None else self.parsed,
+            problem=self.problem,
+            status=self.status,
+            retry=self.retry,
+            deleting=self.deleting,
+        )
+
+
+@dataclass(frozen=True)
+class Pod:
+    """Builds an observed pod; its result is made for the stage and key of its Job."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] | None = None
+
+    def _with(self, **fields: Any) -> Self:
+        return replace(self, fields={**self.fields, **fields})
+
+    def made(self, seconds: float) -> Self:
+        return self._with(created=at(seconds))
+
+    def running(self, since: float = 2) -> Self:
+        return self._with(phase=PodPhase.RUNNING, started=at(since))
+
+    def unschedulable(self, message: str) -> Self:
+        return self._with(unschedulable=message)
+
+    def waiting(self, reason: str, message: str = "") -> Self:
+        return self._with(waiting_because=(reason, message))
+
+    def succeeded(self, when: float = 60, **result: Any) -> Self:
+        """Ended well, with its result."""
+        ran = self._with(phase=PodPhase.SUCCEEDED, started=at(2), finished=at(when), exit_code=0)
+        return replace(ran, result={"outcome": "Succeeded", **result})
+
+    def failed(self, code: int, when: float = 60, because: str | None = "Error") -> Self:
+        return self._with(
+            phase=PodPhase.FAILED,
+            started=at(2),
+            finished=at(when),
+            exit_code=code,
+            ended_because=because,
+        )
+
+    def saying(self, reason: str, message: str = "", outcome: str = "Failed") -> Self:
+        """Left a result that tells of no success."""
+        return replace(self, result={"outcome": outcome, "reason": reason, "message": message})
+
+    def with_message(self, message: str) -> Self:
+        return replace(self._with(message=message), result=None)
+
+    def disrupted(self, reason: str = "EvictionByEvictionAPI") -> Self:
+        return self._with(disrupted=reason)
+
+    def being_deleted(self) -> Self:
+        return self._with(deleting=True)
+
+    def observed(self, job: ObservedJob, number: int) -> ObservedPod:
+        fields: dict[str, Any] = {
+            "name": f"{job.name}-{number}",
+            "uid": f"{job.uid}-{number}",
+            "job_uid": job.uid,
+            "phase": PodPhase.PENDING,
+            "created": job.created + timedelta(seconds=1 + number),
+            **self.fields,
+        }
+        if self.result is not None:
+            fields["message"] = self._message(job)
+        return ObservedPod(**fields)
+
+    def _message(self, job: ObservedJob) -> str:
+        result = dict(self.result or {})
+        if result.pop("outcome") == "Succeeded":
+            found = succeeded(job.stage, job.key, **result)
+        else:
+            found = StageResult(stage=job.stage, key=job.key, **(self.result or {}))
+        return found.to_termination_message().decode()
+
+
+@dataclass(frozen=True)
+class Job:
+    """Builds an observed Job of the stage's wanted key, with its pods."""
+
+    stage: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    pods: tuple[Pod, ...] = ()
+
+    def _with(self, **fields: Any) -> Self:
+        return replace(self, fields={**self.fields, **fields})
+
+    def made(self, seconds: float) -> Self:
+        return self._with(created=at(seconds), started=at(seconds))
+
+    def of_key(self, key: str) -> Self:
+        return self._with(key=key)
+
+    def owned_by(self, uid: str) -> Self:
+        return self._with(owner_uid=uid)
+
+    def with_uid(self, uid: str) -> Self:
+        return self._with(uid=uid)
+
+    def recorded_only(self) -> Self:
+        return self._with(recorded_only=True)
+
+    def suspended(self) -> Self:
+        return self._with(suspended=True, started=None)
+
+    def in_queue(self) -> Self:
+        return self._with(queued=True)
+
+    def being_deleted(self) -> Self:
+        return self._with(deleting=True)
+
+    def with_failures(self, failed: int) -> Self:
+        return self._with(failed=failed)
+
+    def with_deadline(self, seconds: int) -> Self:
+        return self._with(active_deadline_seconds=seconds)
+
+    def with_pod(self, *pods: Pod) -> Self:
+        return replace(self, pods=(*self.pods, *pods))
+
+    def running(self) -> Self:
+        return self.with_pod(pod().running())
+
+    def complete(self, when: float = 61) -> Self:
+        """The Job is complete; its pods are whatever was added."""
+        return self._with(end=JobEnd.COMPLETE, ended=(at(when), "CompletionsReached", ""))
+
+    def succeeded(self, **result: Any) -> Self:
+        return self.with_pod(pod().succeeded(**result)).complete()
+
+    def failed(self, reason: str = "PodFailurePolicy", message: str = "", when: float = 61) -> Self:
+        failures = max(1, self.fields.get("failed", 0))
+        return self._with(end=JobEnd.FAILED, ended=(at(when), reason, message), failed=failures)
+
+    def observed(self, owner: Experiment) -> tuple[ObservedJob, list[ObservedPod]]:
+        recorded_only = self.fields.get("recorded_only", False)
+        key = self.fields.get("key") or owner.key(self.stage)
+        name = job_name(owner.name, Stage(self.stage), key, recorded_only=recorded_only)
+        fields: dict[str, Any] = {
+            "name": name,
+            "uid": f"uid-of-{name}",
+            "owner_uid": UID,
+            "stage": Stage(self.stage),
+            "key": key,
+            "created": NOON,
+            "started": NOON,
+            **self.fields,
+        }
+        made = ObservedJob(**fields)
+        return made, [each.observed(made, number) for number, each in enumerate(self.pods)]
+
+
+def experiment(name: str = "a") -> Experiment:
+    return Experiment(name)
+
+
+def job(stage: str) -> Job:
+    return Job(stage)
+
+
+def pod() -> Pod:
+    return Pod()
+
+
+def children(owner: Experiment, *jobs: Job) -> Children:
+    """Returns Jobs and pods as they are observed."""
+    made = [each.observed(owner) for each in jobs]
+    return Children(
+        jobs=tuple(found for found, _ in made),
+        pods=tuple(each for _, pods in made for each in pods),
+    )
+
+
+def planned(
+    owner: Experiment,
+    *jobs: Job,
+    now: datetime | None = None,
+    settings: OperatorSettings = SETTINGS,
+) -> Plan:
+    """Returns the plan for an experiment and its Jobs, by default a minute after noon."""
+    return plan(owner.observed(), children(owner, *jobs), now or at(62), settings)
+
+
+def words(owner: Experiment, found: Plan) -> list[str]:
+    """Returns a plan's actions in words, such as ``delete old train``."""
+    return [_words(owner, action) for action in found.actions]
+
+
+def _words(owner: Experiment, action: Action) -> str:
+    if isinstance(action, DeleteExperiment):
+        return "delete the experiment"
+    if isinstance(action, CreateJob):
+        how = ["suspended"] * action.suspended + ["recorded-only"] * action.recorded_only
+        return " ".join(["create", *how, action.stage.value])
+    verb = "delete"
+    if isinstance(action, SetSuspend):
+        verb = "suspend" if action.suspend else "resume"
+    return f"{verb} {_job_words(owner, action)}"
+
+
+def _job_words(owner: Experiment, action: DeleteJob | SetSuspend) -> str:
+    for stage in Stage:
+        if action.name == owner.job_name(stage):
+            return stage.value
+        if action.name == owner.job_name(stage, recorded_only=True):
+            return f"recorded-only {stage}"
+        if action.name.startswith(f"{owner.name}-{stage}-"):
+            return f"old {stage}"
+    return action.name
+
+
+def condition(found: Plan, kind: str) -> str:
+    """Returns a condition in words, such as ``False Unschedulable``."""
+    for each in found.status.conditions:
+        if each.type == kind:
+            return f"{each.status} {each.reason}"
+    return "absent"
+
+
+def message(found: Plan, kind: str = "Complete") -> str:
+    return next(each.message for each in found.status.conditions if each.type == kind)
+
+
+def record(found: Plan, stage: str) -> StageStatus:
+    """Returns what the planned status says of a stage."""
+    return next(each for each in found.status.stages if each.name == stage)
