@@ -109,6 +109,17 @@ class OperatorProcess:
 
         wait_until(leading, f"an operator that leads, which logs to {self.log}", START_SECONDS)
 
+    def wait_until_idle(self) -> None:
+        """Waits until each experiment that there is was looked at."""
+
+        def idle() -> bool:
+            vitals = self.vitals()
+            looked = self.total("sparse_transfer_reconcile_duration_seconds_count")
+            there = self.total("sparse_transfer_experiments")
+            return bool(vitals.get("synced")) and not vitals["queue_depth"] and looked >= there
+
+        wait_until(idle, "an operator that has looked at everything", START_SECONDS)
+
     def stop(self) -> int:
         """Asks it to stop, waits for that, and returns its exit code."""
         if self.process.poll() is None:
