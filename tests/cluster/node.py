@@ -79,9 +79,9 @@ def running_node_cluster(folder: Path) -> Iterator[NodeCluster]:
     built_servers(), coredns()
     with ExitStack() as stack:
         network = NodeNetwork(stack.enter_context(free_number()))
-        _remove_leftovers(network)
+        remove_leftovers(network)
         stack.enter_context(_settings_kept())
-        stack.callback(_remove_leftovers, network)
+        stack.callback(remove_leftovers, network)
         set_up(network)
         make_group(network.name)
         network.folder.mkdir(mode=0o700)
@@ -143,7 +143,7 @@ def _settings_kept() -> Iterator[None]:
             shutil.rmtree(_KUBELET_OWN, ignore_errors=True)
 
 
-def _remove_leftovers(network: NodeNetwork) -> None:
+def remove_leftovers(network: NodeNetwork) -> None:
     """Removes what a node of that number has left on this machine, whose servers have stopped."""
     remove_group(network.name)
     for process in _shims(network):

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.cluster.access import existing_cluster
 from tests.cluster.busybox import BUSYBOX
 from tests.cluster.leftovers import processes_of
-from tests.cluster.network import NodeNetwork
-from tests.cluster.node import NodeCluster
+from tests.cluster.network import NodeNetwork, free_number
+from tests.cluster.node import NodeCluster, remove_leftovers
 from tests.cluster.node_servers import DOMAIN, NODE
 from tests.cluster.objects import (
     Object,
@@ -186,30 +187,63 @@ def test_a_pod_that_has_to_go_may_still_say_something(
     assert (ended["exitCode"], ended["message"]) == (143, "stopped")
 
 
-def test_nothing_is_left_once_it_is_stopped(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def _up(temporary: Path) -> Iterator[tuple[subprocess.Popen[str], Path, NodeNetwork]]:
+    """Runs another cluster as people do; gives its process, kubeconfig and network."""
     command = [sys.executable, "-m", "tests.cluster.up", "--size=large"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "TMPDIR": str(temporary)}
     with subprocess.Popen(
         command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, env=environment
     ) as up:
         assert up.stdout is not None
         kubeconfig = Path(up.stdout.readline().strip())
-        nodes = ["kubectl", f"--kubeconfig={kubeconfig}", "get", "nodes", "-oname"]
-        done = subprocess.run(nodes, capture_output=True, text=True, check=True)
-        assert done.stdout == f"node/{NODE}\n"
-        numbers = [each for each in map(NodeNetwork, range(8)) if _names(each, kubeconfig)]
-        assert len(numbers) == 1
+        server = kubeconfig.read_text()
+        (network,) = [
+            each for each in map(NodeNetwork, range(8)) if f"//{each.host_address}:" in server
+        ]
+        try:
+            yield up, kubeconfig, network
+        finally:
+            up.terminate()
+            up.wait(UP_SECONDS)
+
+
+def _left_of(network: NodeNetwork) -> list[str]:
+    """Returns what a node has left on this machine."""
+    places = [
+        network.folder,
+        Path("/run/netns") / network.name,
+        *Path("/sys/class/net").glob(f"{network.name}*"),
+        *Path("/sys/fs/cgroup").rglob(network.name),
+    ]
+    mounts = Path("/proc/mounts").read_text().splitlines()
+    return [
+        *processes_of(network.folder),
+        *(str(place) for place in places if place.exists()),
+        *(mount for mount in mounts if str(network.folder) in mount),
+    ]
+
+
+def test_nothing_is_left_once_it_is_stopped(tmp_path: Path) -> None:
+    with _up(tmp_path) as (up, kubeconfig, network):
+        cluster = existing_cluster(kubeconfig, tmp_path)
+        assert cluster.get("node", NODE) is not None
         up.send_signal(signal.SIGTERM)
         assert up.wait(UP_SECONDS) == 128 + signal.SIGTERM
-    (network,) = numbers
-    assert list(tmp_path.iterdir()) == []
-    assert processes_of(tmp_path, network.folder) == []
-    assert not network.folder.exists()
-    assert str(network.folder) not in Path("/proc/mounts").read_text()
-    assert not (Path("/run/netns") / network.name).exists()
-    assert not list(Path("/sys/class/net").glob(f"{network.name}*"))
-    assert not list(Path("/sys/fs/cgroup").rglob(network.name))
+    assert not list(tmp_path.glob("sparse-transfer-cluster-*"))
+    assert processes_of(tmp_path) == []
+    assert _left_of(network) == []
 
 
-def _names(network: NodeNetwork, kubeconfig: Path) -> bool:
-    return f"https://{network.host_address}:" in kubeconfig.read_text()
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    with _up(tmp_path) as (up, kubeconfig, network):
+        cluster = existing_cluster(kubeconfig, tmp_path)
+        cluster.apply(_shell("while :; do sleep 1; done"))
+        wait_for_condition(cluster, "default", "pod/shell", "Ready")
+        up.kill()
+    wait_until(lambda: processes_of(tmp_path) == [], "the control plane's end")
+    assert _left_of(network) != []
+    with free_number() as number:
+        assert number == network.number
+        remove_leftovers(network)
+        assert _left_of(network) == []
