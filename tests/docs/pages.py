@@ -31,6 +31,8 @@ ON_CLUSTER = (
     DOCS / "how-to" / "gitops.md",
 )
 """Pages whose commands are for a cluster, in the order in which they are followed."""
+WITH_OPERATOR = (DOCS / "how-to" / "run-on-a-cluster.md",)
+"""Pages whose commands are for a cluster on which an operator runs experiments."""
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE_COMMENT = re.compile(r"# (\S+\.yaml)\n")

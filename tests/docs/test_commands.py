@@ -19,7 +19,16 @@ from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from tests.docs.pages import DOCS, ON_CLUSTER, WRITTEN, Command, commands, files, name_of
+from tests.docs.pages import (
+    DOCS,
+    ON_CLUSTER,
+    WITH_OPERATOR,
+    WRITTEN,
+    Command,
+    commands,
+    files,
+    name_of,
+)
 from tests.servers.s3_server import S3Server
 
 from sparse_transfer_cli.__main__ import invoke
@@ -53,7 +62,10 @@ def depth(page: Path) -> int:
     return max((1 + depth(earlier) for earlier in BUILDS_ON.get(page, ())), default=0)
 
 
-PAGES = sorted((page for page in WRITTEN if commands(page) and page not in ON_CLUSTER), key=depth)
+CLUSTER_PAGES = {*ON_CLUSTER, *WITH_OPERATOR}
+PAGES = sorted(
+    (page for page in WRITTEN if commands(page) and page not in CLUSTER_PAGES), key=depth
+)
 
 _OWN_SHELL = re.compile(r"[|&;<>$*`]")
 """A command with one of these is for a shell; the others run in this process, which has torch."""
@@ -168,7 +180,7 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, world: World) -> Non
 
 
 def test_the_pages_that_must_have_commands_have_them() -> None:
-    assert {*HOW_TO.glob("*.md"), DOCS / "troubleshooting.md"} <= {*PAGES, *ON_CLUSTER}
+    assert {*HOW_TO.glob("*.md"), DOCS / "troubleshooting.md"} <= {*PAGES, *CLUSTER_PAGES}
 
 
 def test_lines_are_looked_for_in_order() -> None:
