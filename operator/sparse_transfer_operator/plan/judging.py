@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pydantic import ValidationError
-
 from sparse_transfer_api.errors import OutOfMemory, OutputVanished, SparseTransferError, Stopped
 from sparse_transfer_api.records import StageResult
 from sparse_transfer_operator.observed import ObservedJob, ObservedPod, PodPhase
@@ -117,7 +115,7 @@ def _result(job: ObservedJob, pod: ObservedPod) -> StageResult | None:
     if not pod.message:
         return None
     try:
-        result = StageResult.model_validate_json(pod.message)
-    except ValidationError:
+        result = StageResult.from_termination_message(pod.message)
+    except ValueError:
         return None
     return result if (result.stage, result.key) == (job.stage, job.key) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sparse_transfer_operator.actions import CreateJob
+from sparse_transfer_operator.observed import PodPhase
 
 from .builders import (
     Job,
@@ -53,7 +54,7 @@ OBSTACLES = {
         'secret "s3" not found',
     ),
     "the node refused the pod": (
-        job("train").with_pod(Pod({"phase": "Failed", "ended_because": "OutOfcpu"})),
+        job("train").with_pod(Pod({"phase": PodPhase.FAILED, "ended_because": "OutOfcpu"})),
         "OutOfcpu",
         "ended before it ran",
     ),
