@@ -14,6 +14,7 @@ from typing import Any
 
 from sparse_transfer_api.contract import API_VERSION, KIND, PLURAL
 
+from ..bodies import Body, mapping, text
 from ..cluster.connection import APPLY_PATCH, Connection
 from ..cluster.failures import Conflict, NotFound, Refused, RequestFailed
 from ..names import PROGRESS_FIELD_MANAGER
@@ -102,20 +103,30 @@ class ProgressWriter:
             self._board.ended(write, outcome, self._clock())
 
     async def _applied(self, write: Write) -> Outcome:
-        experiment = write.experiment
-        place = f"namespaces/{experiment.namespace}/{PLURAL}/{experiment.name}"
-        path = f"/apis/{API_VERSION}/{place}/status"
-        query = {"fieldManager": PROGRESS_FIELD_MANAGER, "force": "true"}
         try:
-            await self._connection.request(
-                "PATCH", path, query=query, body=_document(write), content=APPLY_PATCH
-            )
+            answer = await self._apply(write)
+            # The API server does not compare UIDs where the status of a custom resource is applied.
+            if text(mapping(answer, "metadata"), "uid") != write.experiment.uid:
+                await self._apply(Write(write.experiment, None))
+                return Outcome.GONE
         except (NotFound, Conflict):
-            return Outcome.GONE  # or another one of that name, which is the same
+            return Outcome.GONE
         except RequestFailed as error:
             self._tell(write, error)
             return Outcome.REFUSED if isinstance(error, Refused) else Outcome.FAILED
         return Outcome.DONE
+
+    async def _apply(self, write: Write) -> Body:
+        experiment = write.experiment
+        place = f"namespaces/{experiment.namespace}/{PLURAL}/{experiment.name}"
+        answer: Body = await self._connection.request(
+            "PATCH",
+            f"/apis/{API_VERSION}/{place}/status",
+            query={"fieldManager": PROGRESS_FIELD_MANAGER, "force": "true"},
+            body=_document(write),
+            content=APPLY_PATCH,
+        )
+        return answer
 
     def _tell(self, write: Write, error: RequestFailed) -> None:
         if self._clock() - self._told >= _TELL_SECONDS:
@@ -125,10 +136,6 @@ class ProgressWriter:
 
 def _document(write: Write) -> dict[str, Any]:
     experiment, progress = write.experiment, write.progress
-    metadata = {
-        "name": experiment.name,
-        "namespace": experiment.namespace,
-        "uid": experiment.uid,
-    }
+    metadata = {"name": experiment.name, "namespace": experiment.namespace}
     status = {} if progress is None else {"status": {"progress": progress.to_json_dict()}}
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, **status}

@@ -28,6 +28,7 @@ class ApiServer:
         users: Token to the user that it speaks for, and the audience that it is made for.
         secrets: By name.
         patches: Of statuses, as they came.
+        uids: Of experiments, by name.
         reviews: How many tokens were asked about.
         troubles: Statuses of HTTP that the next requests get, whatever they want.
         holding: While it is set, reviews wait.
@@ -36,6 +37,7 @@ class ApiServer:
     users: dict[str, tuple[Json, str]] = field(default_factory=dict)
     secrets: dict[str, Json] = field(default_factory=dict)
     patches: list[tuple[str, str, Json]] = field(default_factory=list)
+    uids: dict[str, str] = field(default_factory=dict)
     reviews: int = 0
     troubles: deque[int] = field(default_factory=deque)
     holding: bool = False
@@ -62,6 +64,7 @@ class ApiServer:
         assert request.path.endswith("/status"), request.path
         assert request.content_type == "application/apply-patch+yaml"
         self.patches.append((request.path, request.query["fieldManager"], body))
+        body["metadata"]["uid"] = self.uids[body["metadata"]["name"]]
         return web.json_response(body)
 
     async def _review(self, body: Json) -> web.Response:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests.operator.progress.api_server import ApiServer, api_server
 from tests.operator.progress.background import Background, background_loop
-from tests.operator.progress.endpoints import Endpoint, running_endpoint
+from tests.operator.progress.endpoints import EXPERIMENT, Endpoint, running_endpoint
 
 from sparse_transfer_operator.cluster.connection import Connection
 
@@ -26,6 +26,7 @@ def served(background: Background) -> Iterator[tuple[ApiServer, Connection]]:
 
 @pytest.fixture
 def api(served: tuple[ApiServer, Connection]) -> ApiServer:
+    served[0].uids[EXPERIMENT.name] = EXPERIMENT.uid
     return served[0]
 
 

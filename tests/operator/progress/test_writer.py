@@ -67,6 +67,7 @@ def test_all_experiments_together_are_written_at_a_bounded_rate(
         for each in experiments:
             endpoint.owners[each.uid] = PodOwner(each, Stage.TRAIN, KEY)
             api.pod_token(each.uid, endpoint.url, each.uid)
+            api.uids[each.name] = each.uid
         begin = time.monotonic()
         for each in experiments:
             path = progress_path(each.namespace, each.name)
@@ -104,6 +105,14 @@ def test_an_experiment_that_is_gone_is_not_written_again(
     assert endpoint.post(token, {**REPORT, "step": 6}).status == 204
     wait_until(lambda: not api.troubles, "a failure")
     assert not caplog.records
+
+
+def test_what_was_written_to_another_experiment_of_that_name_is_taken_back(
+    endpoint: Endpoint, api: ApiServer
+) -> None:
+    api.uids[EXPERIMENT.name] = "another"
+    assert endpoint.post(api.pod_token("good", endpoint.url, POD)).status == 204
+    wait_until(lambda: [bool(each) for each in shown(api)] == [True, False], "two writes")
 
 
 def test_a_replica_that_leads_no_more_writes_nothing(
