@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sparse_transfer_api.contract import MANAGER, Stage
+from sparse_transfer_api.contract import ANNOTATION_RETRY, MANAGER, Stage
 from sparse_transfer_api.optim_level import DEFAULT_LEVEL
 from sparse_transfer_api.spec import Acceptance
 from sparse_transfer_api.status import SparseTransferStatus, StageStatus
 
 _ROUNDS = 10
+_LONGEST_RETRY = 256
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Observed:
         status: What the operator said last; empty before.
         phase: Its phase in the operator's word, even one that this version does not know.
         deleting: It is being deleted.
+        retry: The value of the annotation that asks for a failed stage to be run again.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Observed:
     status: SparseTransferStatus = field(default_factory=SparseTransferStatus)
     phase: str | None = None
     deleting: bool = False
+    retry: str | None = None
 
     @property
     def use_case(self) -> str:
@@ -76,6 +79,14 @@ class Observed:
         """Whether the status speaks of the spec as it is now."""
         return self.status.observed_generation in (None, self.generation)
 
+    @property
+    def retry_pending(self) -> bool:
+        """Whether it was asked to try again, and nobody has acted on that yet."""
+        asked = self.retry
+        # Of longer ones the status keeps a digest.
+        known = asked is None or len(asked) > _LONGEST_RETRY
+        return not known and asked != self.status.observed_retry
+
     def stage(self, name: Stage) -> StageStatus | None:
         """Returns how a stage went, or None before it."""
         return next((stage for stage in self.status.stages if stage.name == name), None)
@@ -100,6 +111,7 @@ def observed(document: Mapping[str, Any]) -> Observed:
         status=_status(status),
         phase=status.get("phase"),
         deleting="deletionTimestamp" in metadata,
+        retry=(metadata.get("annotations") or {}).get(ANNOTATION_RETRY),
     )
 
 

@@ -50,6 +50,8 @@ def outcome_of(experiment: Observed) -> Outcome | None:
     stalled = _told(experiment, ConditionType.STALLED) is not None
     if experiment.status.phase == Phase.FAILED or stalled:
         reason, message = next(_reasons(experiment), ("Failed", ""))
+        if experiment.retry_pending and reason not in _MENDED_BY_EDITS:
+            return None
         return Outcome(False, reason, message, exit_code_for(reason))
     return None
 
@@ -70,14 +72,9 @@ def _codes() -> dict[str, int]:
     return found
 
 
-_CODES = {
-    **_codes(),
-    # The operator's own words for what it finds before any runner can.
-    "InvalidSpec": int(ExitCode.INPUT),
-    "OutputMissing": int(ExitCode.INPUT),
-    "NotSupported": int(ExitCode.INPUT),
-    "JobRefused": int(ExitCode.INPUT),
-}
+_MENDED_BY_EDITS = ("InvalidSpec", "OutputMissing", "NotSupported", "JobRefused")
+"""The operator's own words for what it finds before any runner can; trying again cannot help."""
+_CODES = {**_codes(), **dict.fromkeys(_MENDED_BY_EDITS, int(ExitCode.INPUT))}
 
 
 def _reasons(experiment: Observed) -> Iterator[tuple[str, str]]:

@@ -70,7 +70,11 @@ def _document(experiment: Observed, code: int) -> dict[str, Any]:
 def _say_unfinished(experiment: Observed) -> None:
     report = progress_of(experiment)
     share = f", {report.percentage:.0f} %" if report is not None and report.percentage else ""
-    stands = phase_of(experiment) if experiment.up_to_date else "edited, not looked at since"
+    stands = phase_of(experiment)
+    if not experiment.up_to_date:
+        stands = "edited, not looked at since"
+    elif experiment.retry_pending:
+        stands = f"{stands}, to be tried again"
     line = (
         f"{experiment.name} has not ended ({stands}{share}), so there are no results of it yet: "
         f"sparse-transfer status {experiment.name} --namespace {experiment.namespace} --watch"

@@ -28,6 +28,23 @@ def test_what_ended_before_an_edit_is_no_outcome() -> None:
     assert outcome_of(seen(succeeded(), generation=2)) is None
 
 
+@pytest.mark.parametrize(
+    ("reason", "observed", "ended"),
+    [
+        ("OutOfMemory", None, False),
+        ("OutOfMemory", "1", False),
+        ("OutOfMemory", "2", True),
+        ("InvalidSpec", None, True),
+    ],
+)
+def test_what_is_to_be_tried_again_has_not_ended(
+    reason: str, observed: str | None, ended: bool
+) -> None:
+    status = {**failed(reason), **({} if observed is None else {"observedRetry": observed})}
+    experiment = seen(status, annotations={"sparsetransfer.dev/retry": "2"})
+    assert (outcome_of(experiment) is not None) is ended
+
+
 def test_success_is_0() -> None:
     outcome = outcome_of(seen(succeeded()))
     assert outcome is not None
