@@ -10,7 +10,9 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeGuard
 
 from pydantic import BaseModel
 
@@ -112,22 +114,46 @@ def deciding_fields(spec: SparseTransferSpec, stage: Stage | str) -> dict[str, A
 def _differing(block: BaseModel, stage: str, prefix: str) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     dumped: dict[str, Any] | None = None
-    for name, field in type(block).model_fields.items():
-        value = getattr(block, name)
-        path = f"{prefix}{field.alias or name}"
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and DECIDES in extra:
-            stages = extra[DECIDES]
-            if (
-                isinstance(stages, list)
-                and stage in stages
-                and value != field.get_default(call_default_factory=True)
-            ):
-                dumped = dumped or block.model_dump(mode="json", by_alias=True)
-                found.append((path, dumped[field.alias or name]))
-        elif isinstance(value, BaseModel):
+    for field in _deciding(type(block), stage):
+        value = getattr(block, field.name)
+        path = f"{prefix}{field.alias}"
+        if field.decides and value != field.default:
+            dumped = dumped or block.model_dump(mode="json", by_alias=True)
+            found.append((path, dumped[field.alias]))
+        elif not field.decides and isinstance(value, BaseModel):
             found.extend(_differing(value, stage, f"{path}."))
     return found
+
+
+@dataclass(frozen=True)
+class _Deciding:
+    """A field that decides a stage, or a block that may hold such fields."""
+
+    name: str
+    alias: str
+    decides: bool
+    default: Any
+
+
+@cache
+def _deciding(block: type[BaseModel], stage: str) -> tuple[_Deciding, ...]:
+    """Returns a block's fields that matter to a stage; most, such as a pod's, matter to none."""
+    found: list[_Deciding] = []
+    for name, field in block.model_fields.items():
+        extra = field.json_schema_extra
+        alias = field.alias or name
+        if isinstance(extra, dict) and DECIDES in extra:
+            stages = extra[DECIDES]
+            if isinstance(stages, list) and stage in stages:
+                default = field.get_default(call_default_factory=True)
+                found.append(_Deciding(name, alias, True, default))
+        elif not _is_block(field.annotation) or _deciding(field.annotation, stage):
+            found.append(_Deciding(name, alias, False, None))
+    return tuple(found)
+
+
+def _is_block(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _key(content: Mapping[str, Any]) -> str:
