@@ -262,5 +262,12 @@ def may_wait(old: SparseTransferStatus, new: SparseTransferStatus) -> bool:
         old.phase in _MOVING
         and new.phase in _MOVING
         and old.observed_generation == new.observed_generation
+        and _given_up(old) == _given_up(new)
         and old != new
     )
+
+
+def _given_up(status: SparseTransferStatus) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Returns what cannot be planned again once the Jobs that it is about are deleted."""
+    noted = ((each.replaces, tuple(each.reruns)) for each in status.stages)
+    return [each for each in noted if any(each)]

@@ -64,8 +64,10 @@ def past_result(old: SparseTransferStatus) -> PastResult | None:
     results = old.results
     failed = old.condition(ConditionType.FAILED)
     missed = failed is not None and failed.reason == ACCEPTANCE_MISSED
+    # Conditions of stages stay as they are while a later spec cannot be run.
+    packaged = old.condition(ConditionType.PACKAGED)
     return PastResult(
-        generation=old.observed_generation,
+        generation=packaged.observed_generation if packaged else old.observed_generation,
         completion_time=last.completion_time,
         outcome="Failed" if missed or last.outcome == "Failed" else "Succeeded",
         reason=ACCEPTANCE_MISSED if missed else last.reason,

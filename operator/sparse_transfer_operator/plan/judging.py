@@ -57,7 +57,7 @@ def success(job: ObservedJob | None, pods: Pods) -> Success | None:
     for pod in reversed(pods):
         if job is not None and pod.phase is PodPhase.SUCCEEDED:
             result = _result(job, pod)
-            if result is not None and result.outcome == "Succeeded":
+            if result is not None and result.outcome == "Succeeded" and _tells_keys(result):
                 return Success(pod, result)
     return None
 
@@ -102,6 +102,11 @@ def _pod_failure(job: ObservedJob, pod: ObservedPod) -> Failure:
     if because and because not in _TELLS_NOTHING:
         return Failure(because, _ended(pod))
     return Failure(_REASONS.get(pod.exit_code, "RunnerFailed"), _ended(pod))
+
+
+def _tells_keys(result: StageResult) -> bool:
+    """Whether the next stage's key follows from a result: its digests had room."""
+    return "digests" not in result.omitted
 
 
 def _ended(pod: ObservedPod) -> str:

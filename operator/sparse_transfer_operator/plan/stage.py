@@ -90,11 +90,12 @@ def advance(task: Task) -> Step:
 def _without_success(task: Task, job: ObservedJob | None, jobs: tuple[ObservedJob, ...]) -> Step:
     if job is None:
         return _create(task)
+    if job.end is not None:
+        # Even while it is being deleted: what it came to may not be recorded yet.
+        return _unproved(task, job, jobs)
     if job.deleting:
         return _until_gone(task, [job])
-    if job.end is None:
-        return live_step(task.view, task.record, job, task.budget)
-    return _unproved(task, job, jobs)
+    return live_step(task.view, task.record, job, task.budget)
 
 
 def _given_up(record: StageStatus, job: ObservedJob) -> bool:
