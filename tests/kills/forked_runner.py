@@ -25,6 +25,7 @@ _FORKS.set_forkserver_preload(
         "onnxruntime",
         "openvino",
         "sparse_transfer_runner.__main__",
+        "sparse_transfer_runner.process",
         "sparse_transfer_runner.stages.package",
         "sparse_transfer_runner.stages.prepare",
         "sparse_transfer_runner.stages.train",

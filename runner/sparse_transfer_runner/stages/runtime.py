@@ -54,6 +54,7 @@ class StageRun:
         Raises:
             SparseTransferError: Of the class that fits; nothing recorded is lost.
         """
+        self._raise_if_stopped()
         with using(settings_of(self.experiment.spec.storage, self._raise_if_stopped)):
             return self._execute()
 
