@@ -22,7 +22,7 @@ $(BIN)/uv: requirements/uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-$(VENV)/.runner: requirements/runner.txt pyproject.toml $(BIN)/uv
+$(VENV)/.runner: requirements/quickstart.txt pyproject.toml $(BIN)/uv
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $<
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -122,7 +122,8 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 lock: ## Refresh the pinned requirements (needs uv)
 	echo 'uv' | $(COMPILE) - -o requirements/uv.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra operator --extra cluster --extra examples --extra test --extra servers --extra lint -o requirements/dev.txt
-	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples -c requirements/dev.txt -o requirements/runner.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples -c requirements/dev.txt -o requirements/quickstart.txt
+	$(COMPILE) pyproject.toml --extra runner -c requirements/dev.txt -o requirements/runner.txt
 	$(COMPILE) pyproject.toml --extra operator -c requirements/dev.txt -o requirements/operator.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) pyproject.toml --extra test -c requirements/dev.txt -o requirements/api.txt

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from sparse_transfer_api.base import ApiModel
+from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_api.spec import Output, PodTemplate, Resources, Stages, StageTemplate
+from sparse_transfer_api.template import merged
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Interval = Annotated[float, Field(gt=0)]
@@ -107,6 +109,17 @@ class OperatorSettings(ApiModel):
     resync_seconds: Interval = Field(
         600, description="After which every experiment is looked at again, whatever happened."
     )
+
+    @field_validator("stages")
+    @classmethod
+    def _with_defaults(cls, given: Stages) -> Stages:
+        """Keeps the defaults of what a file does not mention."""
+        return Stages(
+            **{
+                stage.value: merged([getattr(_stages(), stage.value), getattr(given, stage.value)])
+                for stage in Stage
+            }
+        )
 
 
 def load_settings(path: Path) -> OperatorSettings:

