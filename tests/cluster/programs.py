@@ -97,13 +97,9 @@ def _build(target: Path) -> None:
         "gitTreeState": "clean",
     }
     flags = [f"-X k8s.io/component-base/version.{name}={value}" for name, value in said.items()]
-    made = target.with_suffix(".new")
-    run_go(
-        ["build", "-trimpath", f"-ldflags=-s -w {' '.join(flags)}", "-o", str(made), "."],
-        WAY_OUT,
-        {"CGO_ENABLED": "0"},
-        _SOURCES,
-    )
+    made = target.parent / f"{target.name}.new"
+    options = ("-trimpath", "-buildvcs=false", f"-ldflags=-s -w {' '.join(flags)}")
+    run_go(["build", *options, "-o", str(made), "."], WAY_OUT, {"CGO_ENABLED": "0"}, _SOURCES)
     made.rename(target)
 
 
