@@ -218,7 +218,10 @@ class Cache(Block):
         None, description="A PersistentVolumeClaim.", json_schema_extra=NOTHING
     )
     host_path: AbsolutePath | None = Field(
-        None, description="A folder of the node.", json_schema_extra=NOTHING
+        None,
+        description="A folder of the node, which must be there already, and which the pod's user "
+        "(65532 by default) may write to. Pods with it break the restricted Pod Security Standard.",
+        json_schema_extra=NOTHING,
     )
     size_limit: Quantity | None = Field(
         None,

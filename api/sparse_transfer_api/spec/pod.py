@@ -159,13 +159,22 @@ class PodTemplate(Block):
         (), description="Secrets that the image is pulled with.", json_schema_extra=NOTHING
     )
     env: Env = Field(
-        (), description="Environment variables; merged by name.", json_schema_extra=NOTHING
+        (),
+        description="Environment variables; merged by name. Names that begin with STE_ are the "
+        "operator's.",
+        json_schema_extra=NOTHING,
     )
     volumes: Volumes = Field(
-        (), description="Further volumes; merged by name.", json_schema_extra=NOTHING
+        (),
+        description="Further volumes; merged by name. Names that begin with ste- are the "
+        "operator's.",
+        json_schema_extra=NOTHING,
     )
     volume_mounts: VolumeMounts = Field(
-        (), description="Their mounts; merged by path.", json_schema_extra=NOTHING
+        (),
+        description="Their mounts; merged by path. One at /scratch, /tmp or /mnt/pvc/CLAIM takes "
+        "the place of the operator's.",
+        json_schema_extra=NOTHING,
     )
     labels: Labels = Field(
         default_factory=dict, description="Of the pods; merged.", json_schema_extra=NOTHING
@@ -179,7 +188,9 @@ class PodTemplate(Block):
         json_schema_extra=NOTHING,
     )
     pod_security_context: FreeForm | None = Field(
-        None, description="As in a pod; replaced as a whole.", json_schema_extra=NOTHING
+        None,
+        description="As in a pod; replaced as a whole. Default: user and group 65532, not root.",
+        json_schema_extra=NOTHING,
     )
     termination_grace_period_seconds: Seconds | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""The container's environment: the contract's variables, places to write, and the template's own.
+"""The container's environment: the contract's variables, a home, and the template's own.
 
 The contract's cannot be set by a template, and that is said instead of done in silence.
 Kubernetes expands ``$(NAME)`` in a variable's value, so that every dollar of ours is doubled.
@@ -32,12 +32,13 @@ Json = dict[str, Any]
 
 _CA_BUNDLE_VARIABLE = "AWS_CA_BUNDLE"
 
-PLACES = {
+HOME = {
     "HOME": SCRATCH_MOUNT,
     "XDG_CACHE_HOME": f"{SCRATCH_MOUNT}/.cache",
     "TMPDIR": "/tmp",
+    "USER": "sparse-transfer",
 }
-"""Where libraries write, since the root is read-only and the user has no home; may be changed."""
+"""What libraries ask of a user who has no home and no name; a template may change it."""
 
 
 def environment(
@@ -55,9 +56,9 @@ def environment(
     _refuse_overrides(experiment.spec, template)
     contract = _contract(experiment, order, settings, progress)
     own = {name: {"name": name, "value": _literal(value)} for name, value in contract.items()}
-    places = {name: {"name": name, "value": value} for name, value in PLACES.items()}
+    home = {name: {"name": name, "value": value} for name, value in HOME.items()}
     theirs = {each.name: each.to_json_dict() for each in template.env if each.name not in own}
-    return list({**own, **places, **theirs}.values())
+    return list({**own, **home, **theirs}.values())
 
 
 def env_from(spec: SparseTransferSpec) -> Json:
