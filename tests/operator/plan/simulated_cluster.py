@@ -47,9 +47,10 @@ class Cluster:
         jobs: By name.
         pods: By UID.
         output: Stages and keys whose results are in the output place.
-        vanishing: Failures for want of an earlier stage's output, so far.
         events: All that were told.
         gone: The experiment was deleted.
+        made: Jobs and pods so far.
+        seen: Pods as the operator sees them, where their watch is behind; None where it is not.
     """
 
     owner: Experiment = field(default_factory=experiment)
@@ -60,11 +61,13 @@ class Cluster:
     events: list[Event] = field(default_factory=list)
     gone: bool = False
     made: int = 0
+    seen: tuple[ObservedPod, ...] | None = None
 
     # ---- the operator ----------------------------------------------------------------------------
 
     def planned(self) -> Plan:
-        children = Children(tuple(self.jobs.values()), tuple(self.pods.values()))
+        pods = tuple(self.pods.values()) if self.seen is None else self.seen
+        children = Children(tuple(self.jobs.values()), pods)
         return plan(self.owner.observed(), children, self.now, SETTINGS)
 
     def reconcile(self, *, status_is_lost: bool = False) -> bool:
@@ -279,6 +282,7 @@ class Cluster:
 
     def work_in_fair_weather(self) -> None:
         """One round in which everything works: queues admit, pods start and succeed."""
+        self.seen = None
         self.collect()
         for name, job in list(self.jobs.items()):
             if job.queued:

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.status import Phase
@@ -146,6 +140,10 @@ class AnyWeather(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 20, 600, 4000, 1_000_000]))
     def time_passes(self, seconds: int) -> None:
         self.cluster.pass_time(seconds)
+
+    @rule(late=st.booleans())
+    def the_watch_of_pods_falls_behind_or_catches_up(self, late: bool) -> None:
+        self.cluster.seen = tuple(self.cluster.pods.values()) if late else None
 
     # ---- what holds
 

@@ -153,6 +153,13 @@ def test_a_run_that_missed_its_acceptance_is_remembered_as_such() -> None:
     assert (past.outcome, past.reason, past.speedup) == ("Failed", "AcceptanceMissed", 3.0)
 
 
+def test_a_wrong_edit_in_between_does_not_take_the_place_of_the_run_in_the_history() -> None:
+    wrong = FINISHED.invalid("no such field")
+    mended = wrong.with_status(planned(wrong).status).mended().with_spec(**TARGETS)
+    (past,) = planned(mended).status.history
+    assert (past.generation, past.outcome, past.recovery) == (1, "Succeeded", 0.98)
+
+
 def test_a_run_that_had_not_ended_leaves_no_history() -> None:
     owner = experiment().done("prepare")
     owner = owner.with_status(planned(owner, job("train").running()).status).edited(**LEVEL)

@@ -178,6 +178,16 @@ def test_a_job_that_failed_waits_a_moment_for_the_news_of_its_pod() -> None:
     assert planned(OWNER, failed, now=at(76)).status.phase == "Failed"
 
 
+def test_a_failed_job_that_is_deleted_before_its_failure_was_written_is_still_judged() -> None:
+    failed = job("train").with_pod(pod().failed(10).saying("InvalidInput")).failed()
+    assert planned(OWNER, failed.being_deleted()).status.phase == "Failed"
+
+
+def test_without_room_for_its_digests_a_result_proves_nothing() -> None:
+    cut = job("train").succeeded(omitted=["digests"])
+    assert words(OWNER, planned(OWNER, cut)) == ["create recorded-only train"]
+
+
 # ---- an earlier stage's output has vanished ------------------------------------------------------
 
 PACKAGING = experiment().done("prepare", "train")
@@ -206,6 +216,12 @@ def _rerun(owner: Experiment) -> Experiment:
     owner = owner.with_status(planned(owner).status)
     owner = owner.with_status(planned(owner, job("prepare").succeeded()).status)
     return owner.with_status(planned(owner, job("train").succeeded()).status)
+
+
+def test_what_was_given_up_is_seen_while_its_jobs_are_deleted_though_nothing_was_written() -> None:
+    deleting = [each.being_deleted() for each in (*REST, VANISHED)]
+    found = planned(PACKAGING, *deleting)
+    assert record(found, "train").reruns == (Rerun.OUTPUT_VANISHED,)
 
 
 def test_after_the_rerun_package_goes_on() -> None:
