@@ -19,7 +19,7 @@ from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.spec import SparseTransferExperiment
 from sparse_transfer_api.status import Phase, SparseTransferStatus
 
-from .actions import Action, CreateJob, DeleteExperiment, DeleteJob, Event, Plan, SetSuspend
+from .actions import Action, CreateJob, DeleteExperiment, DeleteJob, Event, Plan
 from .backoff import Backoff
 from .cluster.failures import NotFound, Refused, RequestFailed
 from .cluster.writes import NameTaken, Writes
@@ -38,6 +38,8 @@ WORKERS = 16
 GATHER_SECONDS = 1.0
 """While a stage only moves on, the status waits for so long, so that what follows at once (a Job,
 its pod, the pod running) is one write."""
+SETTLE_SECONDS = 5.0
+"""After a write, an experiment is looked at once more, should nothing else lead there before."""
 _TAKEN_TRIES = 4
 """A name that is taken is mostly given back soon: the status tells it after so many tries."""
 
@@ -148,9 +150,10 @@ class Reconciler:
         observed, children = seen
         now = self._do.clock()
         plan = self._do.plan(observed, children, now, self._do.settings)
+        news = False
         try:
             for action in plan.actions:
-                await self._act(key, observed, action)
+                news |= await self._act(key, observed, action)
         except (Refused, NameTaken, InputError) as error:
             await self._refused(key, observed, error, now)
             return
@@ -160,11 +163,12 @@ class Reconciler:
         if (wait := self._patience(key, observed.status, plan.status)) > 0:
             seconds = min(seconds, wait)
         elif await self._write(key, observed, plan.status):
+            seconds = min(seconds, SETTLE_SECONDS)
             self._do.meter.written(observed, children, plan)
             for event in plan.events:
                 self._do.recorder.tell(key, observed.uid, event)
-        if plan.actions:
-            # The watch tells nothing of what the answers have told already: look once more.
+        if news:
+            # The watch does not tell again what the answers have told: look once more.
             self._queue.add(key)
         self.wake.after(seconds, key)
 
@@ -177,25 +181,25 @@ class Reconciler:
         now = asyncio.get_running_loop().time()
         return self._due.setdefault(key, now + GATHER_SECONDS) - now
 
-    async def _act(self, key: ObjectKey, observed: ObservedExperiment, action: Action) -> None:
+    async def _act(self, key: ObjectKey, observed: ObservedExperiment, action: Action) -> bool:
+        """Does one thing; returns whether its answer was news."""
         writes, namespace = self._do.writes, key.namespace
+        if isinstance(action, DeleteExperiment):
+            await writes.delete_experiment(key, observed.uid)
+            return False
         if isinstance(action, CreateJob):
             if observed.experiment is None:
                 raise ValueError("a plan wants a Job of an experiment that is not valid")
             manifest = self._do.build(observed.experiment, action)
             made = await writes.create_job(namespace, manifest, observed.uid)
-            self._do.observer.see(Kind.JOB, made)
-        elif isinstance(action, DeleteJob | SetSuspend):
-            if isinstance(action, DeleteJob):
-                left = await writes.delete_job(namespace, action.name, action.uid)
-            else:
-                left = await writes.suspend_job(namespace, action.name, action.uid, action.suspend)
-            if left is None:
-                self._do.observer.bury(Kind.JOB, key, action.uid)
-            else:
-                self._do.observer.see(Kind.JOB, left)
-        elif isinstance(action, DeleteExperiment):
-            await writes.delete_experiment(key, observed.uid)
+            return self._do.observer.see(Kind.JOB, made) is not None
+        if isinstance(action, DeleteJob):
+            left = await writes.delete_job(namespace, action.name, action.uid)
+        else:
+            left = await writes.suspend_job(namespace, action.name, action.uid, action.suspend)
+        if left is None:
+            return self._do.observer.bury(Kind.JOB, key, action.uid) is not None
+        return self._do.observer.see(Kind.JOB, left) is not None
 
     async def _write(
         self, key: ObjectKey, observed: ObservedExperiment, status: SparseTransferStatus
