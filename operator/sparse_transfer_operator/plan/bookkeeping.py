@@ -75,11 +75,12 @@ def _running_time(record: StageStatus, job: ObservedJob | None, now: datetime) -
     since = None if job is None or _stands_still(job) else job.started
     if since is not None:
         return {} if since == record.active_since else {"active_since": since}
-    ended = job.ended[0] if job is not None and job.ended else None
-    if job is not None and ended and record.active_seconds is None:
+    if job is None or job.ended is None:
+        return _interval_ended(record, now)
+    if record.active_seconds is None:
         # It may have come and gone between two looks.
         record = record.model_copy(update={"active_since": record.active_since or job.started})
-    return _interval_ended(record, ended or now)
+    return _interval_ended(record, job.ended[0])
 
 
 def _stands_still(job: ObservedJob) -> bool:
