@@ -43,8 +43,6 @@ def _tells(condition: Condition) -> bool:
     holds = condition.status == ConditionStatus.TRUE
     if condition.type in _BAD_WHEN_TRUE:
         return holds
-    if condition.type == ConditionType.COMPLETE:
-        return holds
-    if condition.type == ConditionType.RECONCILING:
+    if condition.type in (ConditionType.COMPLETE, ConditionType.RECONCILING):
         return holds and bool(condition.message)
     return not holds and bool(condition.message) and condition.reason not in _ROUTINE

@@ -108,6 +108,15 @@ def test_what_has_no_results_says_why(
     assert ("accuracy" in shown.out) is (code == 11)
 
 
+def test_what_is_to_be_tried_again_has_no_results_yet(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served.create(status=failed("OutOfMemory"))
+    served.kubectl("annotate", "ste", "film-reviews", "sparsetransfer.dev/retry=1")
+    assert invoke(["results", "film-reviews"]) == 75
+    assert "has not ended (Failed, to be tried again)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("status", "code", "keys"),
     [
