@@ -128,6 +128,8 @@ def test_suspended_time_is_no_running_time() -> None:
         owner = owner.with_status(planned(owner, *jobs, now=at(now)).status)
     (_, train) = owner.status.stages
     assert (train.active_seconds, train.active_since) == (100, at(5000))
+    done = planned(owner, job("train").made(5000).with_pod(pod().succeeded(5050)).complete(5060))
+    assert record(done, "train").active_seconds == 160
 
 
 def test_an_experiment_suspended_from_the_start_is_ready_for_gitops() -> None:

@@ -175,6 +175,25 @@ def test_a_job_that_forgot_its_deadline_when_it_was_resumed_is_stopped_at_the_ex
     assert record(late, "train").active_seconds == 1000
 
 
+def test_the_running_time_ends_when_the_job_is_deleted() -> None:
+    owner = ACTIVE_LIMIT.with_status(planned(ACTIVE_LIMIT, job("train").running()).status)
+    for jobs, now in (((job("train").running().being_deleted(),), 100), ((), 130)):
+        found = planned(owner, *jobs, now=at(now))
+        owner = owner.with_status(found.status)
+        assert record(found, "train").active_seconds == 100
+    (order,) = found.actions
+    assert isinstance(order, CreateJob)
+    assert order.active_deadline_seconds == 900
+
+
+def test_a_job_that_came_and_went_unseen_counts_once() -> None:
+    owner = ACTIVE_LIMIT
+    for now in (62, 65, 70):
+        found = planned(owner, job("train").complete(61), now=at(now))
+        owner = owner.with_status(found.status)
+        assert record(found, "train").active_seconds == 61
+
+
 def test_a_deadline_that_the_job_controller_kept_is_told_as_such() -> None:
     killed = pod().failed(143).saying("Stopped", outcome="Stopped")
     found = planned(ACTIVE_LIMIT, job("train").with_pod(killed).failed("DeadlineExceeded"))
