@@ -39,6 +39,12 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _tell_end(task: asyncio.Task[None]) -> None:
+    """Says that something ended that should not; progress is lost from then on, nothing else."""
+    if not task.cancelled():
+        _LOG.error("%s ended", task.get_name(), exc_info=task.exception())
+
+
 class ProgressEndpoint:
     """Takes reports of running stages, and shows them in statuses.
 
@@ -103,6 +109,8 @@ class ProgressEndpoint:
                 ("certificates", self._reload_for_ever()),
             )
         ]
+        for task in self._tasks:
+            task.add_done_callback(_tell_end)
 
     async def stop(self) -> None:
         """Ends all connections and writes; what was not written is lost."""
