@@ -22,6 +22,7 @@ from tests.cluster.containerd import SANDBOX_IMAGE, Containerd, what_is_missing
 from tests.cluster.control_groups import make_group, remove_group
 from tests.cluster.control_plane import ControlPlane, Place, ServerGroup, running_control_plane
 from tests.cluster.images import StoredImage
+from tests.cluster.machine_settings import keep_settings, restore_settings
 from tests.cluster.network import NodeNetwork, free_number, set_up, take_down
 from tests.cluster.node_servers import NODE, dns, kubelet, names_are_known, proxy, rights
 from tests.cluster.programs import built_servers, coredns
@@ -33,9 +34,6 @@ PACKAGES = "containerd runc containernetworking-plugins iproute2 iptables busybo
 """Of Debian, which a node needs."""
 
 _UMOUNT_SECONDS = 60
-_KUBELET_OWN = Path("/var/lib/kubelet")
-# The kubelet sets them for the whole machine.
-_SETTINGS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +78,11 @@ def running_node_cluster(folder: Path) -> Iterator[NodeCluster]:
     with ExitStack() as stack:
         network = NodeNetwork(stack.enter_context(free_number()))
         remove_leftovers(network)
-        stack.enter_context(_settings_kept())
         stack.callback(remove_leftovers, network)
+        network.folder.mkdir(mode=0o700)
+        keep_settings()
         set_up(network)
         make_group(network.name)
-        network.folder.mkdir(mode=0o700)
         place = Place(
             network.host_address,
             services=network.services,
@@ -128,21 +126,6 @@ def _is_ready(cluster: Cluster) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-@contextmanager
-def _settings_kept() -> Iterator[None]:
-    """Gives this machine back what the kubelet sets, and the folder that it makes."""
-    paths = [Path("/proc/sys") / name for name in _SETTINGS]
-    before = {path: path.read_text() for path in paths}
-    was_there = _KUBELET_OWN.exists()
-    try:
-        yield
-    finally:
-        for path, value in before.items():
-            path.write_text(value)
-        if not was_there:
-            shutil.rmtree(_KUBELET_OWN, ignore_errors=True)
-
-
 def remove_leftovers(network: NodeNetwork) -> None:
     """Removes what a node of that number has left on this machine, whose servers have stopped."""
     remove_group(network.name)
@@ -157,6 +140,7 @@ def remove_leftovers(network: NodeNetwork) -> None:
     take_down(network)
     if network.folder.exists():
         shutil.rmtree(network.folder)
+    restore_settings()
 
 
 def _shims(network: NodeNetwork) -> list[int]:

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.cluster import machine_settings
 from tests.cluster.access import existing_cluster
 from tests.cluster.busybox import BUSYBOX
 from tests.cluster.leftovers import processes_of
+from tests.cluster.machine_settings import keep_settings, restore_settings
 from tests.cluster.network import NodeNetwork, free_number
 from tests.cluster.node import NodeCluster, remove_leftovers
 from tests.cluster.node_servers import DOMAIN, NODE
@@ -28,6 +30,7 @@ from tests.cluster.objects import (
     pod,
     wait_for_condition,
 )
+from tests.servers.go_programs import cache_folder
 from tests.servers.processes import wait_until
 
 pytestmark = pytest.mark.cluster
@@ -222,6 +225,30 @@ def _left_of(network: NodeNetwork) -> list[str]:
         *(str(place) for place in places if place.exists()),
         *(mount for mount in mounts if str(network.folder) in mount),
     ]
+
+
+def test_settings_of_the_machine_are_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = tmp_path / "vm" / "overcommit_memory"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(machine_settings, "_setting", lambda name: tmp_path / name)
+    monkeypatch.setattr(machine_settings, "_KUBELET_OWN", tmp_path / "kubelet")
+    for name in machine_settings._SETTINGS:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("0\n")
+    node = cache_folder() / "node-1"
+    keep_settings()
+    node.mkdir()
+    setting.write_text("1\n")
+    (tmp_path / "kubelet").mkdir()
+    keep_settings()  # of a second node
+    restore_settings()
+    assert setting.read_text() == "1\n", "while a node is up"
+    node.rmdir()
+    restore_settings()
+    assert setting.read_text() == "0\n"
+    assert not (tmp_path / "kubelet").exists()
 
 
 def test_nothing_is_left_once_it_is_stopped(tmp_path: Path) -> None:
