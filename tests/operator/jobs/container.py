@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.operator.jobs.manifests import env_of, expanded, mounts_of, pod_of, runner_of
+from tests.operator.jobs.manifests import Json, mounts_of, pod_of, runner_of, values_of
 from tests.servers.processes import wait_until
 
 _CHECKOUT = Path(__file__).parents[3]
@@ -96,9 +96,7 @@ class Container:
 
 
 @contextmanager
-def started(
-    job: Mapping[str, Any], folder: Path, claims: Mapping[str, Path], user: int
-) -> Iterator[Container]:
+def started(job: Json, folder: Path, claims: Mapping[str, Path], user: int) -> Iterator[Container]:
     """Starts a Job's container.
 
     Args:
@@ -119,9 +117,8 @@ def started(
     mounts += [(str(log), _TERMINATION_LOG, "rw")]
     for path, mount in mounts_of(job).items():
         mounts.append((_source(mount["volume"], claims), path, _mode(mount)))
-    environment: dict[str, str] = {"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
-    for name, variable in env_of(job).items():
-        environment[name] = expanded(variable["value"], environment)
+    of_the_image = {"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**of_the_image, **values_of(job)}
     command = [
         *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
         *("bash", "-c", _SCRIPT, "bash", str(root), *(word for each in mounts for word in each)),

@@ -90,6 +90,15 @@ def env_of(made: Json) -> dict[str, Json]:
     return {each["name"]: each for each in runner_of(made)["env"]}
 
 
+def values_of(made: Json) -> dict[str, str]:
+    """Returns the variables that have values, as the process gets them."""
+    found: dict[str, str] = {}
+    for name, variable in env_of(made).items():
+        if "value" in variable:
+            found[name] = expanded(variable["value"], found)
+    return found
+
+
 def mounts_of(made: Json) -> dict[str, Json]:
     """Returns the container's mounts by path, each with its volume."""
     volumes = {each["name"]: each for each in pod_of(made)["volumes"]}
