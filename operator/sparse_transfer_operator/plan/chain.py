@@ -108,17 +108,11 @@ class _Walk:
             self.records.pop(later, None)
 
     def _vanished(self, step: Step, stage: Stage) -> bool:
-        """Whether a stage has just failed for want of an earlier one's output, for the first time.
-
-        Only what just happened counts: a recorded failure stays one.
-        """
-        if stage is _ORDER[0] or step.record.reason != OUTPUT_VANISHED:
+        """Whether a stage failed for want of an earlier one's output, for the first time."""
+        if step.standing is not Standing.FAILED or step.record.reason != OUTPUT_VANISHED:
             return False
-        known = self.records.get(stage)
-        if step.standing is not Standing.FAILED or (known and known.outcome == "Failed"):
-            return False
-        before = self.records[_ORDER[_ORDER.index(stage) - 1]]
-        return Rerun.OUTPUT_VANISHED not in before.reruns
+        before = list(self._before(stage))
+        return bool(before) and Rerun.OUTPUT_VANISHED not in self.records[before[-1]].reruns
 
     def _rerun_before(self, failed: StageStatus) -> _Walk:
         """Returns the walk in which all stages before a failed one run again, and then that one.
