@@ -81,6 +81,12 @@ class Metrics:
             ("method", "resource", "code"),
             registry=self.registry,
         )
+        self._progress_posts = Counter(
+            "sparse_transfer_progress_posts_total",
+            "Posts of progress, by the status that they were answered with; 204 is taken.",
+            ("code",),
+            registry=self.registry,
+        )
         Gauge(
             "sparse_transfer_build_info",
             "1, with the version and the revision that this is built of.",
@@ -91,6 +97,10 @@ class Metrics:
     def answered(self, method: str, resource: str, status: int) -> None:
         """Counts a request to the API server."""
         self._requests.labels(method, resource, str(status)).inc()
+
+    def posted(self, status: int) -> None:
+        """Counts a post of progress."""
+        self._progress_posts.labels(str(status)).inc()
 
     def reconciled(self, seconds: float) -> None:
         """Counts a reconcile."""

@@ -54,7 +54,11 @@ class Process:
         self._connection = Connection(client, self._metrics.answered)
         self._election = Election(self._connection, settings.namespace, settings.lease, _identity())
         self._progress = ProgressEndpoint(
-            settings, self._connection, self._observer, lambda: self._election.leading
+            settings,
+            self._connection,
+            self._observer,
+            lambda: self._election.leading,
+            answered=self._metrics.posted,
         )
         self._serving_progress = False
         self._leading: Leading | None = None

@@ -55,6 +55,7 @@ class ProgressEndpoint:
         is_leader: Whether this replica leads; another one refuses reports and writes nothing.
         on_progress: Called with each report that is taken, and with None when an experiment has
             no progress any more; for metrics. It must be quick and raise nothing.
+        answered: Called with the status of HTTP of each answer; for metrics, likewise.
         address: Of the interface to listen on; None for all.
         limits: What connections may take.
         clock: Monotonic seconds.
@@ -69,6 +70,7 @@ class ProgressEndpoint:
         is_leader: Callable[[], bool],
         on_progress: OnProgress = lambda *_: None,
         *,
+        answered: Callable[[int], None] = lambda _: None,
         address: str | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -87,7 +89,7 @@ class ProgressEndpoint:
         secret = SecretName(settings.namespace, progress.secret)
         self._store = CertificateStore(connection, secret, progress.host, now)
         reviewer = TokenReviewer(connection, progress.url, clock)
-        reception = Reception(reviewer, owners, is_leader, self._take, clock, now)
+        reception = Reception(reviewer, owners, is_leader, self._take, answered, clock, now)
         self._listener = Listener(reception.answer, self._context, limits)
         self._shown: tuple[Certificates, ssl.SSLContext] | None = None
         self._tasks: list[asyncio.Task[None]] = []

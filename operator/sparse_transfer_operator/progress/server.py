@@ -73,6 +73,7 @@ class Reception:
         owners: Tells whose pods they are.
         is_leader: Whether this replica leads; another one knows nothing.
         take: Receives a report that is a pod's own; returns whether it may be shown.
+        answered: Called with the status of each answer.
         clock: Monotonic seconds.
         now: The time, with its zone.
     """
@@ -83,6 +84,7 @@ class Reception:
         owners: PodOwners,
         is_leader: Callable[[], bool],
         take: Callable[[PodOwner, ProgressStatus], bool],
+        answered: Callable[[int], None],
         clock: Callable[[], float],
         now: Callable[[], datetime],
     ) -> None:
@@ -90,12 +92,18 @@ class Reception:
         self._owners = owners
         self._is_leader = is_leader
         self._take = take
+        self._answered = answered
         self._clock = clock
         self._now = now
         self._reports = Allowances(REPORTS)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Returns the answer to a request; whatever goes wrong."""
+        """Returns the answer to a request, whatever goes wrong."""
+        response = await self._response(request)
+        self._answered(response.status)
+        return response
+
+    async def _response(self, request: web.BaseRequest) -> web.Response:
         try:
             await self._receive(request)
         except Refusal as refusal:

@@ -111,6 +111,7 @@ def test_progress_is_shown_while_a_stage_runs_and_never_after(
     assert experiment.kubectl("get", "ste", experiment.name).count(" 50 ") == 1
     gauge = "sparse_transfer_experiment_progress_percentage"
     wait_until(lambda: operator.total(gauge, name=experiment.name) == 50, "the metric")
+    assert operator.total("sparse_transfer_progress_posts_total", code="204") >= 2
 
     experiment.end_pod("train")
     running_pod(experiment, "package")
