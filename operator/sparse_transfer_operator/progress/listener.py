@@ -129,7 +129,9 @@ class Listener:
         except TimeoutError:
             _LOG.debug("a connection took too long")
         finally:
-            transport.abort()
+            # Of a connection that has ended, a transport of TLS knows nothing any more.
+            if not protocol.ended.is_set():
+                transport.abort()
 
 
 class _Connection(web.RequestHandler):
