@@ -59,15 +59,21 @@ class HealthServer:
     """Serves ``/metrics``, ``/healthz`` and ``/readyz``, from the start of the process on.
 
     Args:
-        port: On all addresses; 0 for any.
+        port: Where to listen; 0 for any.
         registry: Of the metrics.
         vitals: How the process is doing at the moment.
+        address: Of the interface to listen on; None for all.
     """
 
     def __init__(
-        self, port: int, registry: CollectorRegistry, vitals: Callable[[], Vitals]
+        self,
+        port: int,
+        registry: CollectorRegistry,
+        vitals: Callable[[], Vitals],
+        address: str | None = None,
     ) -> None:
         self._port = port
+        self._address = address
         self._registry = registry
         self._vitals = vitals
         self._runner: web.AppRunner | None = None
@@ -84,7 +90,7 @@ class HealthServer:
         app.router.add_get("/readyz", self._readyz)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
-        await web.TCPSite(self._runner, port=self._port, reuse_address=True).start()
+        await web.TCPSite(self._runner, self._address, self._port, reuse_address=True).start()
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:

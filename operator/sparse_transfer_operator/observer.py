@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from sparse_transfer_api.contract import API_VERSION, KIND, LABEL_EXPERIMENT
 
@@ -62,6 +63,20 @@ class _Entry:
     summary: Summary | None = None
     jobs: dict[str, tuple[int, ObservedJob]] = field(default_factory=dict)
     pods: dict[str, tuple[int, ObservedPod]] = field(default_factory=dict)
+
+
+class Seen(NamedTuple):
+    """What a look at one experiment shows.
+
+    Args:
+        experiment: The experiment.
+        children: All Jobs and pods that carry its name.
+        mark: Tells this state of the experiment from any other.
+    """
+
+    experiment: ObservedExperiment
+    children: Children
+    mark: bytes
 
 
 class Observer:
@@ -140,7 +155,7 @@ class Observer:
         self._drop_if_empty(key, entry)
         return key if known else None
 
-    def look(self, key: ObjectKey) -> tuple[ObservedExperiment, Children] | None:
+    def look(self, key: ObjectKey) -> Seen | None:
         """Returns an experiment with all Jobs and pods that carry its name; None where it is not.
 
         Whose they are is not asked here: they may be of an earlier experiment of the same name.
@@ -150,12 +165,26 @@ class Observer:
             return None
         jobs = tuple(job for _, job in entry.jobs.values())
         pods = tuple(pod for _, pod in entry.pods.values())
-        return observed_experiment(json.loads(entry.packed)), Children(jobs, pods)
+        experiment = observed_experiment(json.loads(entry.packed))
+        return Seen(experiment, Children(jobs, pods), entry.packed)
 
     def summary(self, key: ObjectKey) -> Summary | None:
         """Returns what metrics say about one experiment; None where it is not."""
         entry = self._entries.get(key)
         return None if entry is None else entry.summary
+
+    def version(self, key: ObjectKey, mark: bytes) -> int | None:
+        """Returns the newest version of an experiment in which it is as it was when looked at.
+
+        Args:
+            key: Where it is.
+            mark: That look's.
+
+        Returns:
+            None where it is gone, or where something changed that is planned with.
+        """
+        entry = self._entries.get(key)
+        return entry.version if entry is not None and entry.packed is mark else None
 
     def experiments(self) -> list[ObjectKey]:
         """Returns all experiments that exist."""

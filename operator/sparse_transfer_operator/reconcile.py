@@ -21,11 +21,11 @@ from sparse_transfer_api.status import Phase, SparseTransferStatus
 
 from .actions import Action, CreateJob, DeleteExperiment, DeleteJob, Event, Plan
 from .backoff import Backoff
-from .cluster.failures import NotFound, Refused, RequestFailed
+from .cluster.failures import Conflict, NotFound, Refused, RequestFailed
 from .cluster.writes import NameTaken, Writes
 from .object_key import ObjectKey
 from .observed import Children, ObservedExperiment
-from .observer import Kind, Observer
+from .observer import Kind, Observer, Seen
 from .plan.events import transitions
 from .progress import ExperimentId, RunningStage, running_stage
 from .refusal import with_refusal
@@ -40,6 +40,8 @@ GATHER_SECONDS = 1.0
 its pod, the pod running) is one write."""
 SETTLE_SECONDS = 5.0
 """After a write, an experiment is looked at once more, should nothing else lead there before."""
+_CONFLICTS = 5
+"""In a row, of one write: so often may progress be written just then."""
 _TAKEN_TRIES = 4
 """A name that is taken is mostly given back soon: the status tells it after so many tries."""
 
@@ -147,7 +149,7 @@ class Reconciler:
             self._backoff.succeeded(key)
             self._due.pop(key, None)
             return
-        observed, children = seen
+        observed, children, _ = seen
         now = self._do.clock()
         plan = self._do.plan(observed, children, now, self._do.settings)
         news = False
@@ -155,14 +157,14 @@ class Reconciler:
             for action in plan.actions:
                 news |= await self._act(key, observed, action)
         except (Refused, NameTaken, InputError) as error:
-            await self._refused(key, observed, error, now)
+            await self._refused(key, seen, error, now)
             return
         self._settle(key, observed, plan.status)
         self._backoff.succeeded(key)
         seconds = self._next(plan, now)
         if (wait := self._patience(key, observed.status, plan.status)) > 0:
             seconds = min(seconds, wait)
-        elif await self._write(key, observed, plan.status):
+        elif await self._write(key, seen, plan.status):
             seconds = min(seconds, SETTLE_SECONDS)
             self._do.meter.written(observed, children, plan)
             for event in plan.events:
@@ -201,23 +203,30 @@ class Reconciler:
             return self._do.observer.bury(Kind.JOB, key, action.uid) is not None
         return self._do.observer.see(Kind.JOB, left) is not None
 
-    async def _write(
-        self, key: ObjectKey, observed: ObservedExperiment, status: SparseTransferStatus
-    ) -> bool:
+    async def _write(self, key: ObjectKey, seen: Seen, status: SparseTransferStatus) -> bool:
         """Writes a status where it differs; returns whether it did."""
         self._due.pop(key, None)
         if status.progress is not None:
             status = status.model_copy(update={"progress": None})
-        if status == observed.status:
+        if status == seen.experiment.status:
             return False
+        observer, writes = self._do.observer, self._do.writes
         try:
-            body = await self._do.writes.apply_status(key, observed.uid, status.to_json_dict())
+            for _ in range(_CONFLICTS):
+                version = observer.version(key, seen.mark)
+                if version is None:
+                    break
+                try:
+                    body = await writes.apply_status(key, version, status.to_json_dict())
+                    observer.see(Kind.EXPERIMENT, body)
+                    return True
+                except Conflict:
+                    # Only progress may have been written meanwhile; else all is planned anew.
+                    observer.see(Kind.EXPERIMENT, await writes.read_experiment(key))
         except NotFound:
-            # Should there be another one of that name, a watch tells of it.
-            self._do.observer.bury(Kind.EXPERIMENT, key, observed.uid)
-            return False
-        self._do.observer.see(Kind.EXPERIMENT, body)
-        return True
+            observer.bury(Kind.EXPERIMENT, key, seen.experiment.uid)
+        self._queue.add(key)
+        return False
 
     def _settle(
         self, key: ObjectKey, observed: ObservedExperiment, status: SparseTransferStatus
@@ -231,7 +240,7 @@ class Reconciler:
     async def _refused(
         self,
         key: ObjectKey,
-        observed: ObservedExperiment,
+        seen: Seen,
         error: RequestFailed | InputError,
         now: datetime,
     ) -> None:
@@ -241,8 +250,9 @@ class Reconciler:
         wait = (error.retry_after or 0.0) if isinstance(error, RequestFailed) else 0.0
         seconds = self._backoff.failed(key, wait)
         if not isinstance(error, NameTaken) or self._backoff.failures(key) >= _TAKEN_TRIES:
+            observed = seen.experiment
             said = with_refusal(observed.status, observed.generation, error, now)
-            if await self._write(key, observed, said):
+            if await self._write(key, seen, said):
                 for event in transitions(observed.status, said):
                     self._do.recorder.tell(key, observed.uid, event)
         self.wake.after(seconds, key)

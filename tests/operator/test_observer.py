@@ -36,7 +36,7 @@ def test_a_change_leads_to_its_experiment(observer: Observer) -> None:
     assert observer.see(Kind.POD, pod_body()) == KEY
     seen = observer.look(KEY)
     assert seen is not None
-    experiment, children = seen
+    experiment, children, _ = seen
     assert experiment.uid == UID
     assert [job.stage for job in children.jobs] == [Stage.TRAIN]
     assert [pod.job_uid for pod in children.pods] == [children.jobs[0].uid]
@@ -57,6 +57,16 @@ def test_late_news_change_nothing(observer: Observer) -> None:
     observer.see(Kind.EXPERIMENT, experiment_body(5, status={"phase": "Training"}))
     assert observer.see(Kind.EXPERIMENT, experiment_body(4, status={"phase": "Pending"})) is None
     assert _phase(observer) is Phase.TRAINING
+
+
+def test_a_version_holds_while_nothing_changes_that_is_planned_with(observer: Observer) -> None:
+    observer.see(Kind.EXPERIMENT, experiment_body(1))
+    seen = observer.look(KEY)
+    assert seen is not None
+    observer.see(Kind.EXPERIMENT, experiment_body(2, status={"progress": {"stage": "train"}}))
+    assert observer.version(KEY, seen.mark) == 2
+    observer.see(Kind.EXPERIMENT, experiment_body(3, uid="another"))
+    assert observer.version(KEY, seen.mark) is None
 
 
 def test_what_was_deleted_does_not_come_back(observer: Observer) -> None:
@@ -143,7 +153,7 @@ def test_the_order_of_news_does_not_matter(chance: random.Random) -> None:
         observer.see(kind, body)
     seen = observer.look(KEY)
     assert seen is not None
-    experiment, children = seen
+    experiment, children, _ = seen
     assert experiment.status.phase is Phase.TRAINING
     assert [job.failed for job in children.jobs] == [8]
     assert [pod.phase for pod in children.pods] == ["Running"]

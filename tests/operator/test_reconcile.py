@@ -23,7 +23,7 @@ from sparse_transfer_operator.actions import (
     SetSuspend,
 )
 from sparse_transfer_operator.bodies import Body
-from sparse_transfer_operator.cluster.failures import NotFound, Refused, RequestFailed
+from sparse_transfer_operator.cluster.failures import Conflict, NotFound, Refused, RequestFailed
 from sparse_transfer_operator.cluster.writes import NameTaken
 from sparse_transfer_operator.object_key import ObjectKey
 from sparse_transfer_operator.observed import Children, ObservedExperiment
@@ -48,6 +48,7 @@ class Workshop:
         plans: That the state machine returns, one after the other; the last one for ever.
         failures: What writing raises, by the write's name; each once.
         observer: Knows one experiment.
+        now: The experiment as it is when it is asked for.
     """
 
     plans: list[Plan]
@@ -59,6 +60,7 @@ class Workshop:
     failed_for: list[str] = field(default_factory=list)
     seen: list[tuple[ObservedExperiment, Children]] = field(default_factory=list)
     settled: list[RunningStage | None] = field(default_factory=list)
+    now: Body = field(default_factory=dict)
     version: int = 10
 
     def __post_init__(self) -> None:
@@ -98,9 +100,15 @@ class Workshop:
         self._write("suspend_job", name, suspend)
         return job_body(self._next(), uid=uid, spec={"suspend": suspend})
 
-    async def apply_status(self, key: ObjectKey, uid: str, status: dict[str, Any]) -> Body:
+    async def apply_status(self, key: ObjectKey, version: int, status: dict[str, Any]) -> Body:
+        seen = self.observer.look(key)
+        assert seen is not None
+        assert version == self.observer.version(key, seen.mark)
         self._write("apply_status", status)
         return experiment_body(self._next(), status=status)
+
+    async def read_experiment(self, key: ObjectKey) -> Body:
+        return self.now
 
     async def delete_experiment(self, key: ObjectKey, uid: str) -> None:
         self._write("delete_experiment", key)
@@ -273,6 +281,28 @@ def test_an_experiment_that_is_gone_when_its_status_is_written_is_forgotten() ->
     _work(workshop, lambda: workshop.observer.look(KEY) is None)
     assert workshop.told == []
     assert workshop.failed_for == []
+
+
+def test_progress_that_was_written_meanwhile_is_no_obstacle() -> None:
+    status = {"progress": {"stage": "prepare", "percentage": 1.0}}
+    workshop = Workshop(
+        [Plan(PREPARING, (), (TOLD,))],
+        {"apply_status": [Conflict("Conflict", "modified", 409)]},
+        now=experiment_body(9, status=status),
+    )
+    _work(workshop, lambda: bool(workshop.told))
+    assert (len(workshop.seen), workshop.kinds) == (1, ["apply_status"])
+
+
+def test_an_edit_meanwhile_is_planned_anew() -> None:
+    workshop = Workshop(
+        [Plan(PREPARING, (), (TOLD,))],
+        {"apply_status": [Conflict("Conflict", "modified", 409)]},
+        now=experiment_body(9, metadata={"generation": 2}),
+    )
+    _work(workshop, lambda: bool(workshop.told))
+    assert [observed.generation for observed, _ in workshop.seen] == [1, 2]
+    assert workshop.kinds == ["apply_status"]
 
 
 def test_a_check_in_time_looks_again() -> None:

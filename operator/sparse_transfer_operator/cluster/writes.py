@@ -11,7 +11,7 @@ from ..names import FIELD_MANAGER
 from ..object_key import ObjectKey
 from ..observer import Kind
 from .connection import APPLY_PATCH, JSON, MERGE_PATCH, Connection
-from .failures import Conflict, NotFound
+from .failures import Conflict, NotFound, Refused
 from .paths import collection, item
 
 
@@ -31,8 +31,20 @@ class Writes(Protocol):
     async def suspend_job(self, namespace: str, name: str, uid: str, suspend: bool) -> Body | None:
         """Suspends or resumes a Job; returns it, or None where it is gone."""
 
-    async def apply_status(self, key: ObjectKey, uid: str, status: dict[str, Any]) -> Body:
-        """Makes an experiment's status, but for ``progress``, be this."""
+    async def apply_status(self, key: ObjectKey, version: int, status: dict[str, Any]) -> Body:
+        """Makes the status of an experiment that is still in a version, but for progress, be this.
+
+        Raises:
+            NotFound: The experiment is gone.
+            Conflict: It is in another version, or is another one of that name.
+        """
+
+    async def read_experiment(self, key: ObjectKey) -> Body:
+        """Returns an experiment as it is now.
+
+        Raises:
+            NotFound: It is gone.
+        """
 
     async def delete_experiment(self, key: ObjectKey, uid: str) -> None:
         """Deletes an experiment with its children."""
@@ -83,33 +95,45 @@ class ClusterWrites:
         patch = {"metadata": {"uid": uid}, "spec": {"suspend": suspend}}
         return await self._unless_gone("PATCH", item(Kind.JOB, namespace, name), patch)
 
-    async def apply_status(self, key: ObjectKey, uid: str, status: dict[str, Any]) -> Body:
-        """Makes an experiment's status, but for ``progress``, be this.
+    async def apply_status(self, key: ObjectKey, version: int, status: dict[str, Any]) -> Body:
+        """Makes the status of an experiment that is still in a version, but for progress, be this.
+
+        The version stands for the UID, which the API server does not look at in a status.
 
         Raises:
-            NotFound: The experiment is gone; there may be another one of that name.
+            NotFound: The experiment is gone.
+            Conflict: It is in another version, or is another one of that name.
             RequestFailed: For whatever else goes wrong.
         """
-        path = item(Kind.EXPERIMENT, key.namespace, key.name)
         document = {
             "apiVersion": API_VERSION,
             "kind": KIND,
-            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+            "metadata": {
+                "name": key.name,
+                "namespace": key.namespace,
+                "resourceVersion": str(version),
+            },
             "status": status,
         }
-        try:
-            answer: Body = await self._connection.request(
-                "PATCH",
-                f"{path}/status",
-                query={"fieldManager": FIELD_MANAGER, "force": "true"},
-                body=document,
-                content=APPLY_PATCH,
-            )
-        except Conflict as error:
-            if await self._uid(path) == uid:
-                raise  # somebody else wrote at the same time
-            raise NotFound("NotFound", f"{key} is another experiment now") from error
+        answer: Body = await self._connection.request(
+            "PATCH",
+            f"{item(Kind.EXPERIMENT, key.namespace, key.name)}/status",
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=document,
+            content=APPLY_PATCH,
+        )
         return answer
+
+    async def read_experiment(self, key: ObjectKey) -> Body:
+        """Returns an experiment as it is now.
+
+        Raises:
+            NotFound: It is gone.
+            RequestFailed: For whatever else goes wrong.
+        """
+        path = item(Kind.EXPERIMENT, key.namespace, key.name)
+        found: Body = await self._connection.request("GET", path)
+        return found
 
     async def delete_experiment(self, key: ObjectKey, uid: str) -> None:
         """Deletes an experiment with its children.
@@ -132,10 +156,10 @@ class ClusterWrites:
             )
         except NotFound:
             return None
-        except Conflict:
+        except (Conflict, Refused):
             if await self._uid(path) == meant:
-                raise  # somebody else wrote at the same time
-            return None
+                raise
+            return None  # another one has the name now
         return answer if text(answer, "kind") != "Status" else None
 
     async def _uid(self, path: str) -> str | None:
