@@ -2,7 +2,8 @@
 
 As in Kubernetes' own controllers: the clocks of others are not trusted, a Lease counts as left when
 it has not changed for its duration, as seen from here. A leader that cannot renew it gives up well
-before, and with it the process: nothing of it can write after another one has taken over.
+before, and with it the process: nothing of it can write after another one has taken over. Others
+may have seen a renewal as early as it was asked for, so that its time counts from there.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Election:
         self._identity = identity
         self._clock = clock
         self._seen: _Seen | None = None
+        self._renewed = float("-inf")
         self.leading = False
         self.heard = clock()
         """When the API server last answered, in monotonic seconds."""
@@ -86,17 +88,19 @@ class Election:
         Raises:
             LeaseLost: It does not work any more.
         """
-        renewed = self._clock()
-        while True:
-            await asyncio.sleep(self._settings.retry_seconds)
-            if await self._try():
-                renewed = self._clock()
-            elif self._holder() not in ("", self._identity):
+        while (left := self._left()) > 0:
+            await asyncio.sleep(min(self._settings.retry_seconds, left))
+            if self._left() <= 0:
+                break  # it slept for longer than that
+            if not await self._try() and self._holder() not in ("", self._identity):
                 self.leading = False
                 raise LeaseLost(f"the Lease is {self._holder()}'s")
-            if self._clock() - renewed > self._settings.renew_deadline_seconds:
-                self.leading = False
-                raise LeaseLost("the Lease could not be renewed")
+        self.leading = False
+        raise LeaseLost("the Lease could not be renewed")
+
+    def _left(self) -> float:
+        """Returns for how many seconds it may still be tried to renew the Lease."""
+        return self._renewed + self._settings.renew_deadline_seconds - self._clock()
 
     async def release(self) -> None:
         """Gives the Lease back, so that the next one need not wait."""
@@ -110,9 +114,15 @@ class Election:
 
     async def _try(self) -> bool:
         """Takes or renews the Lease; returns whether it is this process's now."""
+        begun, limit = self._clock(), self._settings.renew_deadline_seconds / 2
+        if self.leading:
+            limit = min(limit, self._left())
         try:
-            async with asyncio.timeout(self._settings.renew_deadline_seconds / 2):
-                return await self._take()
+            async with asyncio.timeout(limit):
+                if not await self._take():
+                    return False
+            self._renewed = begun
+            return True
         except (Conflict, NotFound):
             self._seen = None  # another one was faster, or it was deleted: look again next time
         except (RequestFailed, TimeoutError) as error:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sparse_transfer_api.base import ApiModel
 from sparse_transfer_api.contract import Stage
@@ -66,6 +66,15 @@ class LeaseSettings(ApiModel):
         10, description="After which a leader that cannot renew it gives up."
     )
     retry_seconds: Interval = Field(2, description="Between two tries to take or renew it.")
+
+    @model_validator(mode="after")
+    def _gives_up_in_time(self) -> Self:
+        """Refuses times with which two operators could lead at once, or none for long."""
+        if not self.retry_seconds < self.renew_deadline_seconds < self.duration_seconds:
+            raise ValueError(
+                "retrySeconds must be below renewDeadlineSeconds, and that below durationSeconds"
+            )
+        return self
 
 
 class OperatorSettings(ApiModel):

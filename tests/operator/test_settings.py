@@ -36,6 +36,8 @@ def test_a_stage_keeps_the_defaults_that_a_file_does_not_mention(tmp_path: Path)
         ("imagge: a", "imagge"),
         ("httpPort: 99999999", "httpPort"),
         ("lease: {durationSeconds: -1}", "lease.durationSeconds"),
+        ("lease: {durationSeconds: 5}", "renewDeadlineSeconds"),
+        ("lease: {retrySeconds: 10}", "retrySeconds"),
         ("image: [", "not readable as YAML"),
         ("- image", "document"),
     ],
