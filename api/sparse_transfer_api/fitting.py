@@ -7,6 +7,7 @@ can be promised; a refused status would hide everything else with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from .crd import status_schema
@@ -14,14 +15,12 @@ from .spec.types import PRESERVE
 from .status import SparseTransferStatus
 
 _CUT = "…"
+_schema = cache(status_schema)
 
 
 def fitted_status(status: SparseTransferStatus) -> dict[str, Any]:
     """Returns the status as JSON data, without nulls, long texts and lists cut at their end."""
-    found = _fitted(
-        status.model_dump(mode="json", by_alias=True, exclude_none=True), status_schema()
-    )
-    return dict(found)
+    return dict(_fitted(status.to_json_dict(), _schema()))
 
 
 def _fitted(value: Any, node: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from .base import Part, Ratio, Record
 from .contract import Stage
 from .results import Artifact, Resolved, Results
-from .termination import document_of, message_of
+from .termination import document_of, message_of, refuse_unstorable
 
 
 def _encodable(text: str) -> str:
@@ -134,9 +134,11 @@ class StageResult(Record):
         """Returns the result that a termination message holds, ``omitted`` saying what it lacks.
 
         Raises:
-            ValueError: It holds none.
+            ValueError: It holds none, or one with a number that no status can hold.
         """
-        return cls.model_validate(document_of(message))
+        found = cls.model_validate(document_of(message))
+        refuse_unstorable(found.model_dump())
+        return found
 
 
 class FileEntry(Part):

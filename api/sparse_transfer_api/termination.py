@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .contract import MAX_STAGE_RESULT_BYTES
@@ -21,6 +22,8 @@ Json = dict[str, Any]
 _LARGE = ("results", "artifacts", "resolved")
 _PACKED = "packed"
 _OMITTED = "omitted"
+_MAX_WHOLE = 1 << 63
+"""Whole numbers of the API server are of 64 bits, one of them the sign."""
 _MAX_UNPACKED_BYTES = 1 << 20
 """What 4096 bytes of ours never reach: a longer text is not unpacked."""
 
@@ -54,6 +57,24 @@ def document_of(message: bytes | str) -> Json:
     except (TypeError, ValueError, zlib.error) as error:
         raise ValueError(f"no stage result: {_PACKED} cannot be unpacked ({error})") from error
     return {**document, **{name: large[name] for name in _LARGE if name in large}}
+
+
+def refuse_unstorable(value: Any) -> None:
+    """Refuses numbers that the API server takes in no status, such as one that became infinite.
+
+    Raises:
+        ValueError: There is one.
+    """
+    if isinstance(value, Mapping):
+        for each in value.values():
+            refuse_unstorable(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            refuse_unstorable(each)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"no stage result: {value} is no number")
+    elif isinstance(value, int) and not -_MAX_WHOLE <= value < _MAX_WHOLE:
+        raise ValueError("no stage result: a whole number is too large")
 
 
 def _ever_smaller(document: Json) -> Iterator[Json]:

@@ -208,17 +208,26 @@ def test_a_result_of_an_earlier_version_is_read() -> None:
     assert StageResult.from_termination_message(plain) == package_result(1)
 
 
+def _succeeded(more: str) -> str:
+    known = '"stage": "package", "key": "k", "outcome": "Succeeded", "reason": "Completed"'
+    return f"{{{known}, {more}}}"
+
+
 def packed(text: bytes) -> str:
     return json.dumps({"packed": base64.b64encode(zlib.compress(text)).decode()})
 
 
 # Last words that are no stage result: whoever runs in a pod may write anything.
-NONSENSE = {
+NONSENSE: dict[str, bytes | str] = {
     "nothing": "",
     "a sentence": "Killed",
     "a list": "[]",
     "a deep list": "[" * 4000,
     "no number": '{"stage": NaN}',
+    "infinity as a number": _succeeded('"headline": {"speedup": 1e999}'),
+    "infinity as a text": _succeeded('"headline": {"speedup": "inf"}'),
+    "infinity in a setting": _succeeded('"resolved": {"settings": {"lr": [1e999]}}'),
+    "80 bits": _succeeded(f'"artifacts": [{{"name": "a", "uri": "b", "sizeBytes": {1 << 80}}}]'),
     "another document": '{"kind": "Pod"}',
     "cut off": package_result(8).to_termination_message()[:-9].decode(),
     "packed is no text": '{"packed": 3}',

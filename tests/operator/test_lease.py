@@ -63,7 +63,7 @@ Test = Callable[[LeaseServer, Callable[[str], Election]], Awaitable[None]]
 def _run(test: Test) -> None:
     async def served() -> None:
         server = LeaseServer()
-        runner = web.ServerRunner(web.Server(server.answer), shutdown_timeout=0.1)  # type: ignore[arg-type]
+        runner = web.ServerRunner(web.Server(server.answer), shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
