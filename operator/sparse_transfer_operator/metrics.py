@@ -28,6 +28,9 @@ _STAGE_BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 _WAIT_BUCKETS = (0.5, 1, 2, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 _RECONCILE_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 
+_MAX_REASONS = 64
+_OTHER = "Other"
+
 Summaries = Callable[[], Iterable[tuple[ObjectKey, Summary]]]
 
 
@@ -40,6 +43,7 @@ class Metrics:
 
     def __init__(self, summaries: Summaries) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._stage_reasons, self._error_reasons = _Reasons(), _Reasons()
         self.registry = CollectorRegistry()
         self.registry.register(_Experiments(summaries))
         ProcessCollector(registry=self.registry)
@@ -108,7 +112,7 @@ class Metrics:
 
     def failed(self, reason: str) -> None:
         """Counts a reconcile or a watch that failed."""
-        self._reconcile_errors.labels(reason).inc()
+        self._reconcile_errors.labels(self._error_reasons.label(reason)).inc()
 
     def written(self, before: ObservedExperiment, children: Children, after: Plan) -> None:
         """Counts what a new status says: stages that began or ended."""
@@ -133,7 +137,22 @@ class Metrics:
                 max(0.0, seconds)
             )
         if outcome == "Failed":
-            self._stage_failures.labels(stage.name.value, stage.reason or "Unknown").inc()
+            reason = self._stage_reasons.label(stage.reason or "Unknown")
+            self._stage_failures.labels(stage.name.value, reason).inc()
+
+
+class _Reasons:
+    """Reasons as a label's values: any image can make up as many as it likes, but not here."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def label(self, reason: str) -> str:
+        """Returns a reason, or that it is another than the many that there are already."""
+        if reason not in self._known and len(self._known) >= _MAX_REASONS:
+            return _OTHER
+        self._known.add(reason)
+        return reason
 
 
 class _Experiments(Collector):

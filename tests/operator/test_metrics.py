@@ -119,6 +119,17 @@ def test_a_stage_that_runs_again_is_measured_again(metrics: Metrics) -> None:
     assert _value(metrics, "sparse_transfer_stage_failures_total", **labels) == 2
 
 
+def test_reasons_that_runners_make_up_are_few_series(metrics: Metrics) -> None:
+    for number in range(200):
+        _written(metrics, _train(outcome="Failed", reason=f"Reason{number}"))
+    failures = "sparse_transfer_stage_failures_total"
+    assert _value(metrics, failures, stage="train", reason="Reason0") == 1
+    assert _value(metrics, failures, stage="train", reason="Reason199") is None
+    others = _value(metrics, failures, stage="train", reason="Other")
+    assert others is not None
+    assert others > 100
+
+
 def test_build_info_names_the_version(metrics: Metrics) -> None:
     (family,) = (each for each in metrics.registry.collect() if each.name.endswith("build_info"))
     assert set(family.samples[0].labels) == {"version", "revision"}
