@@ -117,9 +117,9 @@ def _owner(metadata: Metadata) -> Json:
 
 
 def _passed(metadata: Metadata, settings: OperatorSettings) -> dict[str, str]:
-    return {
-        name: metadata.labels[name] for name in settings.passed_labels if name in metadata.labels
-    }
+    # Without its own label a queue manager would not know the Job, and it would not be queued.
+    names = (*settings.passed_labels, settings.queue_label)
+    return {name: metadata.labels[name] for name in names if name in metadata.labels}
 
 
 def _checked_labels(template: StageTemplate) -> dict[str, str]:

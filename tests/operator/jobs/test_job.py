@@ -62,7 +62,7 @@ def test_how_a_job_begins(name: str) -> None:
 
 
 def test_the_queues_label_is_a_setting() -> None:
-    settings = {"queueLabel": "queue.example.com/name", "passedLabels": ["queue.example.com/name"]}
+    settings = {"queueLabel": "queue.example.com/name"}
     made = job(labels={"queue.example.com/name": "team"}, settings=settings)
     assert made["spec"]["suspend"] is True
     assert made["metadata"]["labels"]["queue.example.com/name"] == "team"
