@@ -28,7 +28,7 @@ OWN = {
     ("coordination.k8s.io", "leases", ()): {"create"},
     ("coordination.k8s.io", "leases", (RELEASE,)): {"get", "update"},
     (CORE, "secrets", ()): {"create"},
-    (CORE, "secrets", (f"{RELEASE}-progress",)): {"get", "update", "patch"},
+    (CORE, "secrets", (f"{RELEASE}-progress",)): {"get", "update"},
 }
 """In the operator's own namespace, by the names that a rule is limited to."""
 
