@@ -28,6 +28,9 @@ BAD_SECONDS = 10.0
 MOST_REMEMBERED = 4096
 """Of good tokens, and of bad ones as well, which therefore cannot push good ones out."""
 
+AT_ONCE = 4
+"""Reviews that wait for their answer: a slow API server leaves connections for the Lease."""
+
 _TRY_AGAIN_SECONDS = 5.0
 _TELL_SECONDS = 60.0
 _PATH = "/apis/authentication.k8s.io/v1/tokenreviews"
@@ -115,6 +118,8 @@ class TokenReviewer:
         """Asks about a token, once for all who wait for the same answer."""
         review = self._running.get(digest)
         if review is None:
+            if len(self._running) >= AT_ONCE:
+                raise NotNow(_TRY_AGAIN_SECONDS)
             if wait := self._reviews.wait(self._clock()):
                 raise NotNow(wait)
             self._reviews.spend(self._clock())

@@ -30,6 +30,7 @@ from sparse_transfer_api.contract import Stage, progress_path
 from sparse_transfer_operator.cluster.connection import Connection
 from sparse_transfer_operator.progress import ExperimentId, Limits, PodOwner
 from sparse_transfer_operator.progress.server import MAX_BODY
+from sparse_transfer_operator.progress.tokens import AT_ONCE
 
 NEIGHBOUR = ExperimentId("team", "other", "other-uid")
 
@@ -378,6 +379,21 @@ def test_many_at_once_with_one_token_ask_once(endpoint: Endpoint, api: ApiServer
         api.holding = False
         assert {each.result().status for each in answers} == {204}
     assert api.reviews == 1
+
+
+def test_a_slow_api_server_is_not_asked_about_many_tokens_at_once(
+    endpoint: Endpoint, api: ApiServer
+) -> None:
+    tokens = [api.pod_token(f"good{n}", endpoint.url, POD) for n in range(AT_ONCE)]
+    late = api.pod_token("late", endpoint.url, POD)
+    api.holding = True
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = [pool.submit(endpoint.post, each) for each in tokens]
+        wait_until(lambda: api.reviews == AT_ONCE, "reviews")
+        assert endpoint.post(late).status == 503
+        api.holding = False
+        assert {each.result().status for each in answers} == {204}
+    assert endpoint.post(late).status == 204
 
 
 def test_a_pod_that_floods_is_slowed_down_alone(endpoint: Endpoint, api: ApiServer) -> None:
