@@ -413,7 +413,7 @@ def test_a_flood_of_unknown_tokens_does_not_reach_the_api_server(
 ) -> None:
     good = api.pod_token("good", endpoint.url, POD)
     assert endpoint.post(good).status == 204
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = list(pool.map(lambda n: endpoint.post(f"guess-{n}").status, range(200)))
     assert set(answers) == {401, 429}
     assert api.reviews < 30
