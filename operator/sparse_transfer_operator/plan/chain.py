@@ -103,7 +103,7 @@ class _Walk:
 
     def _diverge(self, stage: Stage) -> None:
         """Forgets what is recorded from a stage on: it belongs to keys that are not wanted."""
-        self.diverged = self.diverged or stage
+        self.diverged = stage
         for later in _ORDER[_ORDER.index(stage) :]:
             self.records.pop(later, None)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.status import Phase, SparseTransferStatus
 from sparse_transfer_operator.actions import Plan
 from sparse_transfer_operator.observed import Children, ObservedExperiment
@@ -97,7 +96,7 @@ def _planned(view: View, chain: Chain) -> Plan:
 def _judged(view: View, chain: Chain, outcome: Outcome) -> Situation:
     """Returns where the experiment stands; when all stages are done, by its acceptance."""
     step = chain.step
-    if step.standing is not Standing.DONE or step.record.name is not Stage.PACKAGE:
+    if step.standing is not Standing.DONE:
         return situation_of(step, chain.records)
     missed = missed_acceptance(view.experiment.spec.acceptance, outcome.results)
     if missed is not None:

@@ -54,7 +54,7 @@ def _of_stage(old: StageStatus, new: StageStatus) -> Iterator[Event]:
         yield Event("JobCreated", f"{stage}: made Job {new.job}")
     if new.start_time is not None and new.start_time != old.start_time:
         yield Event("StageStarted", f"{stage} runs")
-    if old.attempt is not None and (new.attempt or 0) > old.attempt and new.job == old.job:
+    if old.attempt is not None and (new.attempt or 0) > old.attempt:
         message = f"{stage}: attempt {old.attempt} failed; {new.message or 'another follows'}"
         yield Event("AttemptFailed", message, warning=True)
     if (new.disruptions or 0) > (old.disruptions or 0):

@@ -252,6 +252,9 @@ class Pod:
         """Left a result that tells of no success."""
         return replace(self, result={"outcome": outcome, "reason": reason, "message": message})
 
+    def telling_success(self) -> Self:
+        return replace(self, result={"outcome": "Succeeded"})
+
     def with_message(self, message: str) -> Self:
         return replace(self._with(message=message), result=None)
 
@@ -311,6 +314,9 @@ class Job:
 
     def suspended(self) -> Self:
         return self._with(suspended=True, started=None)
+
+    def not_started(self) -> Self:
+        return self._with(started=None)
 
     def in_queue(self) -> Self:
         return self._with(queued=True)

@@ -167,6 +167,19 @@ def test_a_run_that_had_not_ended_leaves_no_history() -> None:
     assert found.status.history == ()
 
 
+def test_a_package_that_had_not_ended_leaves_no_history() -> None:
+    owner = experiment().done("prepare", "train")
+    owner = owner.with_status(planned(owner, job("package").running()).status).edited(**TARGETS)
+    assert planned(owner).status.history == ()
+
+
+def test_superseded_jobs_in_the_way_of_a_later_stage_do_not_make_gitops_wait() -> None:
+    owner = experiment().done("prepare", "train")
+    found = planned(owner, job("package").of_key(OLD).running())
+    assert condition(found, "Ready") == "True Superseding"
+    assert condition(found, "Reconciling") == "False InProgress"
+
+
 def test_the_history_keeps_the_last_five() -> None:
     owner = DONE
     for number in range(7):

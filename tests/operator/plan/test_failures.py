@@ -65,6 +65,16 @@ FAILURES: dict[str, tuple[Job, str, str]] = {
         "OutOfMemory",
         "took too much memory",
     ),
+    "the kernel killed a child of it": (
+        job("train").with_pod(pod().failed(1, because="OOMKilled")).failed(),
+        "OutOfMemory",
+        "took too much memory",
+    ),
+    "it failed after it told of success": (
+        job("train").with_pod(pod().failed(77).telling_success()).failed(),
+        "RunnerFailed",
+        "with exit code 77",
+    ),
     "it was killed and nobody says by whom": (
         job("train").with_pod(pod().failed(137)).failed("BackoffLimitExceeded"),
         "OutOfMemory",
@@ -188,6 +198,11 @@ def test_without_room_for_its_digests_a_result_proves_nothing() -> None:
     assert words(OWNER, planned(OWNER, cut)) == ["create recorded-only train"]
 
 
+def test_a_job_that_failed_before_its_pod_ran_is_not_called_running_meanwhile() -> None:
+    found = planned(OWNER, job("train").with_pod(pod()).failed(), now=at(70))
+    assert found.status.phase == "Pending"
+
+
 # ---- an earlier stage's output has vanished ------------------------------------------------------
 
 PACKAGING = experiment().done("prepare", "train")
@@ -236,6 +251,14 @@ def test_output_that_vanishes_again_fails_the_stage() -> None:
     found = planned(owner, VANISHED)
     assert found.actions == ()
     assert condition(found, "Failed") == "True OutputVanished"
+
+
+def test_a_stage_that_was_run_again_for_one_is_run_again_for_another_and_says_so_once() -> None:
+    prepare, train = PACKAGING.status.stages
+    marked = prepare.model_copy(update={"reruns": (Rerun.OUTPUT_VANISHED,)})
+    found = planned(PACKAGING.with_records(marked, train), *REST, VANISHED)
+    assert record(found, "prepare").reruns == (Rerun.OUTPUT_VANISHED,)
+    assert record(found, "train").reruns == (Rerun.OUTPUT_VANISHED,)
 
 
 def test_a_retry_may_make_vanished_output_again() -> None:
@@ -315,6 +338,14 @@ def test_a_question_that_nobody_needs_any_more_is_deleted() -> None:
     nothing = RECORDED.with_pod(pod().failed(14).saying("OutputVanished")).failed()
     owner = OWNER.with_status(planned(OWNER, LOST, nothing, now=LATER).status)
     assert words(owner, planned(owner, nothing)) == ["delete recorded-only train"]
+
+
+def test_a_question_that_comes_too_late_is_deleted_though_nobody_knows_it() -> None:
+    nothing = RECORDED.with_pod(pod().failed(14).saying("OutputVanished")).failed()
+    owner = OWNER.with_status(planned(OWNER, LOST, nothing, now=LATER).status)
+    running = job("train").with_uid("another").running()
+    found = planned(owner, running, RECORDED.with_uid("stray").running())
+    assert words(owner, found) == ["delete recorded-only train"]
 
 
 def test_a_suspended_experiment_asks_for_no_lost_result() -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from .builders import Experiment, condition, experiment, job, message, planned, words
+from sparse_transfer_operator.observed import Children
+from sparse_transfer_operator.plan import plan
+
+from .builders import SETTINGS, Experiment, at, condition, experiment, job, message, planned, words
 
 REFUSED = {
     "an invalid spec": (
@@ -44,6 +49,19 @@ def test_it_is_said_once(given: Experiment, reason: str, text: str) -> None:
     first = planned(given)
     again = planned(given.with_status(first.status))
     assert (again.status, again.events) == (first.status, ())
+
+
+def test_a_problem_counts_though_the_spec_could_be_read() -> None:
+    observed = replace(experiment().observed(), problem="a template takes what is ours")
+    found = plan(observed, Children(), at(0), SETTINGS)
+    assert (found.actions, found.status.phase) == ((), "Failed")
+
+
+def test_another_failure_is_told_too() -> None:
+    strict = experiment().done("prepare", "train", "package")
+    wrong = strict.with_spec(acceptance={"minSpeedup": 100}).invalid("no such field")
+    found = planned(wrong.with_status(planned(wrong).status).mended())
+    assert [each.reason for each in found.events] == ["AcceptanceMissed"]
 
 
 def test_an_edit_mends_it() -> None:

@@ -86,6 +86,15 @@ CASES = {
         [],
         "Preparing",
     ),
+    "a pod that ended well and tells of a failure proves nothing": Case(
+        experiment(),
+        (job("prepare").with_pod(pod().succeeded().saying("InvalidInput")),),
+        [],
+        "Preparing",
+    ),
+    "a pod that failed after it told of success proves nothing": Case(
+        experiment(), (job("prepare").with_pod(pod().failed(1).telling_success()),), [], "Preparing"
+    ),
     "another stage's result proves nothing": Case(
         experiment(),
         (
@@ -204,6 +213,13 @@ def test_a_disrupted_pod_counts_once_and_goes_on_counting_when_it_is_gone() -> N
         owner = owner.with_status(found.status)
         assert record(found, "prepare").disruptions == expected
     assert record(planned(owner, job("prepare")), "prepare").attempt == 1
+
+
+def test_a_job_that_is_made_again_does_not_forget_disruptions() -> None:
+    owner = experiment()
+    evicted = job("prepare").with_pod(pod().failed(143).disrupted())
+    owner = owner.with_status(planned(owner, evicted).status)
+    assert record(planned(owner), "prepare").disruptions == 1
 
 
 def test_a_stages_start_is_its_first_pods() -> None:

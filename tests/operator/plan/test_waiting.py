@@ -58,6 +58,13 @@ OBSTACLES = {
         "OutOfcpu",
         "ended before it ran",
     ),
+    "it was evicted before it ran": (
+        job("train").with_pod(
+            Pod({"phase": PodPhase.FAILED, "disrupted": "PreemptionByScheduler"})
+        ),
+        "PreemptionByScheduler",
+        "ended before it ran",
+    ),
     "a replacement that finds no node": (
         job("train").with_pod(
             pod().failed(143).disrupted(), pod().made(80).unschedulable("0/3 nodes")
@@ -104,6 +111,16 @@ def test_it_stays_failed_when_its_job_is_gone() -> None:
     assert words(failed, planned(failed, waiting, now=at(301))) == ["delete train"]
     assert planned(failed, now=at(310)).actions == ()
     assert planned(failed, now=at(310)).status == failed.status
+
+
+def test_a_job_that_its_controller_has_not_started_has_no_deadline_yet() -> None:
+    owner = PENDING_LIMIT.policy(activeDeadlineSeconds=100)
+    found = planned(owner, job("train").not_started())
+    assert (found.status.phase, found.next_check) == ("Pending", None)
+
+
+def test_a_pod_that_ran_in_the_second_of_the_admission_meets_the_deadline() -> None:
+    assert planned(PENDING_LIMIT, job("train").with_pod(pod().running(0))).next_check is None
 
 
 def test_time_in_the_queue_does_not_count_as_pending() -> None:
