@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ FOUNDATION = "film-foundation"
 _COMMAND = [sys.executable, "-m", "sparse_transfer_cli"]
 _CALL_SECONDS = 600
 _END_SECONDS = 900
+_STEP_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class Platform:
             "useCase": "sentiment-analysis",
             "data": {
                 "uri": f"{self.bucket.uri}/data/",
-                "maxTrainSamples": 512,
-                "maxEvalSamples": 300,
+                "maxTrainSamples": 256,
+                "maxEvalSamples": 200,
             },
             "model": {"uri": f"catalog:{FOUNDATION}"},
             "output": {"uri": f"{self.bucket.uri}/runs/"},
@@ -127,8 +128,26 @@ class Platform:
             assert not ended, f"{name} ended: {json.dumps(seen, indent=1)}{self.logs(namespace)}"
             return phase in phases
 
-        wait_until(there, f"{name} to be {' or '.join(phases)}", _END_SECONDS)
+        self.wait_until(there, f"{name} to be {' or '.join(phases)}", _END_SECONDS)
         return seen
+
+    def wait_until(
+        self, happened: Callable[[], bool], what: str, seconds: float = _STEP_SECONDS
+    ) -> None:
+        """Waits for a condition; where it does not come true, says what the cluster was doing."""
+        try:
+            wait_until(happened, what, seconds)
+        except AssertionError as error:
+            said = [
+                self.cluster.kubectl(*arguments, check=False).stdout
+                for arguments in (
+                    ("get", "ste,jobs,pods", "--all-namespaces"),
+                    ("get", "ste", "--all-namespaces", "--output=yaml"),
+                    ("logs", f"--namespace={NAMESPACE}", f"deploy/{RELEASE}", "--tail=60"),
+                    ("logs", f"--namespace={NAMESPACE}", f"deploy/{RELEASE}", "--previous"),
+                )
+            ]
+            raise AssertionError("\n---\n".join([str(error), *said])) from error
 
     def pods(self, name: str, namespace: str, stage: str | None = None) -> list[dict[str, Any]]:
         """Returns the pods of an experiment, the oldest first."""

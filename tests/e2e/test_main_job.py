@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 from tests.e2e.platform import Platform
-from tests.servers.processes import wait_until
 
 from sparse_transfer_api.contract import MANIFEST
 from sparse_transfer_api.records import Manifest
@@ -126,7 +125,7 @@ def test_prometheus_has_the_same_figures(
         if value is None:
             assert figures() == []
         else:
-            wait_until(lambda v=value: figures() == [v], series)  # type: ignore[misc]
+            platform.wait_until(lambda v=value: figures() == [v], series)  # type: ignore[misc]
 
 
 def test_progress_was_posted_by_the_pods(platform: Platform, succeeded: dict[str, Any]) -> None:
@@ -149,7 +148,7 @@ def test_an_edit_runs_what_it_changes_and_nothing_else(
         stages = {each["name"]: each for each in platform.status(NAME, team)["stages"]}
         return stages["package"]["key"] != before["package"]["key"]
 
-    wait_until(again, "package to run again")
+    platform.wait_until(again, "package to run again")
     status = platform.wait_for_phase(NAME, team, "Succeeded")
     after = {stage["name"]: stage for stage in status["stages"]}
     for stage in ("prepare", "train"):

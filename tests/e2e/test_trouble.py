@@ -9,7 +9,6 @@ import pytest
 from tests.cluster.node import NODE
 from tests.cluster.objects import evict
 from tests.e2e.platform import NAMESPACE, RELEASE, Platform
-from tests.servers.processes import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow]
 
@@ -33,13 +32,15 @@ def waiting_says(platform: Platform, name: str, team: str, word: str) -> dict[st
         assert seen.get("phase") in (None, "Pending"), seen.get("phase")
         return word in everything_said(seen)
 
-    wait_until(said, f"{name} to say {word}", 120)
+    platform.wait_until(said, f"{name} to say {word}", 120)
     return seen
 
 
 def remove(platform: Platform, name: str, team: str) -> None:
     platform.cluster.kubectl("delete", "ste", name, f"--namespace={team}", "--timeout=60s")
-    wait_until(lambda: platform.pods(name, team) == [], f"the pods of {name} to be gone", 180)
+    platform.wait_until(
+        lambda: platform.pods(name, team) == [], f"the pods of {name} to be gone", 180
+    )
 
 
 def test_a_pod_without_enough_memory_fails_as_out_of_memory(platform: Platform, team: str) -> None:
@@ -106,7 +107,7 @@ def test_evicted_deleted_and_drained_it_ends_as_if_nothing_had_happened(
 
     evict(platform.cluster, team, _running(platform, name, team, 0))
     second = _running(platform, name, team, 1)
-    wait_until(
+    platform.wait_until(
         lambda: _train(platform, name, team).get("disruptions", 0) >= 1, "the disruption", 120
     )
     platform.cluster.kubectl("delete", "pod", second, f"--namespace={team}", "--wait=false")
@@ -168,5 +169,5 @@ def _running(platform: Platform, name: str, team: str, earlier: int) -> str:
         found[:] = [pod]
         return '"step"' in said
 
-    wait_until(works, f"train pod {earlier + 1} of {name} to work", 300)
+    platform.wait_until(works, f"train pod {earlier + 1} of {name} to work", 300)
     return found[0]
