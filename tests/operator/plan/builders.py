@@ -1,4 +1,4 @@
-"""Fluent builders of what the operator observes, and words for what it plans.
+"""Fluent builders of what the operator observes.
 
     experiment("a").level(0.5).suspended()
     job("train").with_pod(pod().running())
@@ -11,86 +11,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Self
 
 from sparse_transfer_api.contract import API_VERSION, KIND, Stage
 from sparse_transfer_api.fitting import fitted_status
 from sparse_transfer_api.keys import stage_key
 from sparse_transfer_api.records import StageResult
-from sparse_transfer_api.results import Artifact, Resolved, Results
 from sparse_transfer_api.spec import SparseTransferExperiment, parse_experiment
 from sparse_transfer_api.status import SparseTransferStatus, StageStatus
-from sparse_transfer_operator.actions import (
-    Action,
-    CreateJob,
-    DeleteExperiment,
-    DeleteJob,
-    Plan,
-    SetSuspend,
-)
 from sparse_transfer_operator.effective import effective
 from sparse_transfer_operator.names import job_name
 from sparse_transfer_operator.observed import (
-    Children,
     JobEnd,
     ObservedExperiment,
     ObservedJob,
     ObservedPod,
     PodPhase,
 )
-from sparse_transfer_operator.plan import plan
 from sparse_transfer_operator.settings import OperatorSettings
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+from .stage_results import DIGESTS, NOON, at, results, succeeded
+
 SETTINGS = OperatorSettings()
 UID = "experiment-uid"
 QUEUE = {SETTINGS.queue_label: "gpus"}
-
-DIGESTS: Mapping[Stage, dict[str, str]] = {
-    Stage.PREPARE: {"data": "d", "model": "m", "recipe": "r"},
-    Stage.TRAIN: {"weights": "w"},
-    Stage.PACKAGE: {"deployment": "p"},
-}
-
-
-def at(seconds: float) -> datetime:
-    """Returns a time so many seconds after noon."""
-    return NOON + timedelta(seconds=seconds)
-
-
-def results(recovery: float = 0.98, speedup: float = 3.0) -> Results:
-    return Results.model_validate(
-        {
-            "metric": {"name": "accuracy", "value": 0.9, "samples": 100, "split": "test"},
-            "recovery": recovery,
-            "sparsity": 0.8,
-            "zeroShare": 0.7,
-            "sizeBytes": 10,
-            "compressedSizeBytes": 5,
-            "denseSizeBytes": 40,
-            "headline": {"engine": "onnxruntime", "batch": 1, "speedup": speedup},
-            "recommended": {"file": "model.onnx", "engine": "onnxruntime", "reason": "fastest"},
-        }
-    )
-
-
-def succeeded(stage: Stage | str, key: str, **more: Any) -> StageResult:
-    """Returns what a stage hands over when it succeeds."""
-    stage = Stage(stage)
-    found: dict[str, Any] = {
-        "manifest_uri": f"s3://bucket/runs/{stage}-{key}/manifest.json",
-        "digests": DIGESTS[stage],
-        "message": f"{stage} is done",
-    }
-    if stage is Stage.PREPARE:
-        found["resolved"] = Resolved(model="catalog:small", recipe="packaged", settings={"e": 3})
-    if stage is Stage.PACKAGE:
-        found["results"] = results()
-        found["artifacts"] = [Artifact(name="deployment", uri="s3://bucket/runs/deployment")]
-    return StageResult(
-        stage=stage, key=key, outcome="Succeeded", reason="Completed", **(found | more)
-    )
 
 
 @dataclass(frozen=True)
@@ -186,7 +131,8 @@ class Experiment:
     def key(self, stage: str) -> str:
         """Returns a stage's key, where the stages before recorded ``DIGESTS``."""
         spec = effective(self.parsed, SETTINGS).spec
-        key, digests = None, {}
+        key: str | None = None
+        digests: dict[str, str] = {}
         for each in Stage:
             key = stage_key(spec, each, key, digests)
             digests = DIGESTS[each]
@@ -375,67 +321,3 @@ def job(stage: str) -> Job:
 
 def pod() -> Pod:
     return Pod()
-
-
-def children(owner: Experiment, *jobs: Job) -> Children:
-    """Returns Jobs and pods as they are observed."""
-    made = [each.observed(owner) for each in jobs]
-    return Children(
-        jobs=tuple(found for found, _ in made),
-        pods=tuple(each for _, pods in made for each in pods),
-    )
-
-
-def planned(
-    owner: Experiment,
-    *jobs: Job,
-    now: datetime | None = None,
-    settings: OperatorSettings = SETTINGS,
-) -> Plan:
-    """Returns the plan for an experiment and its Jobs, by default a minute after noon."""
-    return plan(owner.observed(), children(owner, *jobs), now or at(62), settings)
-
-
-def words(owner: Experiment, found: Plan) -> list[str]:
-    """Returns a plan's actions in words, such as ``delete old train``."""
-    return [_words(owner, action) for action in found.actions]
-
-
-def _words(owner: Experiment, action: Action) -> str:
-    if isinstance(action, DeleteExperiment):
-        return "delete the experiment"
-    if isinstance(action, CreateJob):
-        how = ["suspended"] * action.suspended + ["recorded-only"] * action.recorded_only
-        return " ".join(["create", *how, action.stage.value])
-    verb = "delete"
-    if isinstance(action, SetSuspend):
-        verb = "suspend" if action.suspend else "resume"
-    return f"{verb} {_job_words(owner, action)}"
-
-
-def _job_words(owner: Experiment, action: DeleteJob | SetSuspend) -> str:
-    for stage in Stage:
-        if action.name == owner.job_name(stage):
-            return stage.value
-        if action.name == owner.job_name(stage, recorded_only=True):
-            return f"recorded-only {stage}"
-        if action.name.startswith(f"{owner.name}-{stage}-"):
-            return f"old {stage}"
-    return action.name
-
-
-def condition(found: Plan, kind: str) -> str:
-    """Returns a condition in words, such as ``False Unschedulable``."""
-    for each in found.status.conditions:
-        if each.type == kind:
-            return f"{each.status} {each.reason}"
-    return "absent"
-
-
-def message(found: Plan, kind: str = "Complete") -> str:
-    return next(each.message for each in found.status.conditions if each.type == kind)
-
-
-def record(found: Plan, stage: str) -> StageStatus:
-    """Returns what the planned status says of a stage."""
-    return next(each for each in found.status.stages if each.name == stage)

@@ -32,7 +32,8 @@ from sparse_transfer_operator.observed import (
 )
 from sparse_transfer_operator.plan import plan
 
-from .builders import NOON, SETTINGS, UID, Experiment, experiment, succeeded
+from .builders import SETTINGS, UID, Experiment, experiment
+from .stage_results import NOON, succeeded
 
 FATAL = (ExitCode.USAGE, ExitCode.INPUT, ExitCode.MEMORY, ExitCode.ACCESS, ExitCode.VANISHED)
 

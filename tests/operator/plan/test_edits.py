@@ -6,19 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from .builders import (
-    Experiment,
-    Job,
-    at,
-    condition,
-    experiment,
-    job,
-    message,
-    planned,
-    pod,
-    record,
-    words,
-)
+from .builders import Experiment, Job, experiment, job, pod
+from .stage_results import at
+from .words import condition, message, planned, record, words
 
 LEVEL = {"optimLevel": 0.9}
 TARGETS = {"export": {"targets": ["openvino"]}}

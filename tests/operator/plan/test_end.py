@@ -6,18 +6,9 @@ import pytest
 
 from sparse_transfer_operator.actions import DeleteExperiment
 
-from .builders import (
-    Experiment,
-    at,
-    condition,
-    experiment,
-    job,
-    message,
-    planned,
-    pod,
-    results,
-    words,
-)
+from .builders import Experiment, experiment, job, pod
+from .stage_results import at, results
+from .words import condition, message, planned, words
 
 DONE = experiment().done("prepare", "train", "package")
 JOBS = (job("prepare").succeeded(), job("train").succeeded(), job("package").succeeded())

@@ -9,7 +9,9 @@ import pytest
 from sparse_transfer_operator.observed import Children
 from sparse_transfer_operator.plan import plan
 
-from .builders import SETTINGS, Experiment, at, condition, experiment, job, message, planned, words
+from .builders import SETTINGS, Experiment, experiment, job
+from .stage_results import at
+from .words import condition, message, planned, words
 
 REFUSED = {
     "an invalid spec": (

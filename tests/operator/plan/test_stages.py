@@ -12,21 +12,9 @@ from sparse_transfer_operator.observed import Children
 from sparse_transfer_operator.plan import plan
 from sparse_transfer_operator.settings import OperatorSettings
 
-from .builders import (
-    DIGESTS,
-    Experiment,
-    Job,
-    at,
-    condition,
-    experiment,
-    job,
-    planned,
-    pod,
-    record,
-    results,
-    succeeded,
-    words,
-)
+from .builders import Experiment, Job, experiment, job, pod
+from .stage_results import DIGESTS, at, results, succeeded
+from .words import condition, planned, record, words
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ import pytest
 from sparse_transfer_api.status import ConditionType
 from sparse_transfer_operator.actions import Event, Plan
 
-from .builders import Experiment, Job, at, condition, experiment, job, planned, pod
+from .builders import Experiment, Job, experiment, job, pod
+from .stage_results import at
+from .words import condition, planned
 
 Steps = list[tuple[Experiment, tuple[Job, ...]]]
 

@@ -7,19 +7,9 @@ import pytest
 from sparse_transfer_operator.actions import CreateJob
 from sparse_transfer_operator.observed import PodPhase
 
-from .builders import (
-    Job,
-    Pod,
-    at,
-    condition,
-    experiment,
-    job,
-    message,
-    planned,
-    pod,
-    record,
-    words,
-)
+from .builders import Job, Pod, experiment, job, pod
+from .stage_results import at
+from .words import condition, message, planned, record, words
 
 OWNER = experiment().done("prepare")
 PENDING_LIMIT = OWNER.policy(pendingDeadlineSeconds=300)
