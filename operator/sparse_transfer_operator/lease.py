@@ -127,6 +127,8 @@ class Election:
             self._seen = None  # another one was faster, or it was deleted: look again next time
         except (RequestFailed, TimeoutError) as error:
             _log.warning("Lease: %s", error or "no answer in time")
+        except Exception:  # noqa: BLE001 (of credentials, say: whatever it is, nothing was renewed)
+            _log.exception("Lease: not asked for")
         return False
 
     async def _take(self) -> bool:

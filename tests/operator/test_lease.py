@@ -57,7 +57,16 @@ class LeaseServer:
         return 200, self.lease
 
 
-Test = Callable[[LeaseServer, Callable[[str], Election]], Awaitable[None]]
+class NoCredentials(Exception):
+    """They cannot be read."""
+
+
+def _no_credentials(_: Configuration) -> None:
+    raise NoCredentials
+
+
+Candidates = Callable[[str], tuple[Election, Configuration]]
+Test = Callable[[LeaseServer, Candidates], Awaitable[None]]
 
 
 def _run(test: Test) -> None:
@@ -69,16 +78,17 @@ def _run(test: Test) -> None:
         await site.start()
         connections: list[Connection] = []
 
-        def election(who: str) -> Election:
-            host = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            client = ApiClient(Configuration(host=host))
+        def candidate(who: str) -> tuple[Election, Configuration]:
+            configuration = Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}")
+            configuration.api_key["BearerToken"] = who
+            client = ApiClient(configuration)
             client.user_agent = who
             connections.append(Connection(client))
-            return Election(connections[-1], "here", SETTINGS, who)
+            return Election(connections[-1], "here", SETTINGS, who), configuration
 
         try:
             async with asyncio.timeout(LIMIT_SECONDS):
-                await test(server, election)
+                await test(server, candidate)
         finally:
             for each in connections:
                 await each.close()
@@ -88,8 +98,8 @@ def _run(test: Test) -> None:
 
 
 def test_a_leader_whose_renewal_was_answered_late_gives_up_before_another_leads() -> None:
-    async def test(server: LeaseServer, election: Callable[[str], Election]) -> None:
-        first, second = election("first"), election("second")
+    async def test(server: LeaseServer, candidate: Candidates) -> None:
+        (first, _), (second, _) = candidate("first"), candidate("second")
         await first.acquire()
         begun = server.lease
         server.lag["first"] = LATE_SECONDS
@@ -110,8 +120,8 @@ def test_a_leader_whose_renewal_was_answered_late_gives_up_before_another_leads(
 
 
 def test_a_lease_that_is_given_back_is_taken_at_once() -> None:
-    async def test(server: LeaseServer, election: Callable[[str], Election]) -> None:
-        first, second = election("first"), election("second")
+    async def test(server: LeaseServer, candidate: Candidates) -> None:
+        (first, _), (second, _) = candidate("first"), candidate("second")
         await first.acquire()
         waiting = asyncio.create_task(second.acquire())
         await first.release()
@@ -124,13 +134,25 @@ def test_a_lease_that_is_given_back_is_taken_at_once() -> None:
 
 
 def test_a_leader_whose_lease_is_anothers_ends() -> None:
-    async def test(server: LeaseServer, election: Callable[[str], Election]) -> None:
-        first = election("first")
+    async def test(server: LeaseServer, candidate: Candidates) -> None:
+        first, _ = candidate("first")
         await first.acquire()
         assert server.lease is not None
         server.lease["spec"]["holderIdentity"] = "second"
         server.lease["metadata"]["resourceVersion"] = "1000"
         with pytest.raises(LeaseLost, match="second's"):
+            await first.hold()
+        assert not first.leading
+
+    _run(test)
+
+
+def test_a_leader_that_cannot_log_in_any_more_ends() -> None:
+    async def test(server: LeaseServer, candidate: Candidates) -> None:
+        first, configuration = candidate("first")
+        await first.acquire()
+        configuration.refresh_api_key_hook = _no_credentials  # type: ignore[assignment]
+        with pytest.raises(LeaseLost, match="not be renewed"):
             await first.hold()
         assert not first.leading
 
