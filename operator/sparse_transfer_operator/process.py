@@ -127,15 +127,18 @@ class Process:
         return build(effective(experiment, self._settings), order, self._settings, access)
 
     async def _serve_progress(self) -> None:
-        """Starts the endpoint, however long that takes: nothing else waits for it."""
-        while self._settings.progress.enabled and not self._serving_progress:
+        """Keeps the endpoint going, however long that takes: nothing else waits for it."""
+        while self._settings.progress.enabled:
             try:
                 await self._progress.start()
                 self._serving_progress = True
+                # kopf, when it fails, cancels whatever began after it.
+                await self._progress.ended()
+                _log.warning("progress is not taken for a moment")
             except (RequestFailed, OSError) as error:
-                self._metrics.failed("ProgressUnavailable")
                 _log.warning("progress cannot be taken yet: %s", error)
-                await asyncio.sleep(_PROGRESS_RETRY_SECONDS)
+            self._metrics.failed("ProgressUnavailable")
+            await asyncio.sleep(_PROGRESS_RETRY_SECONDS)
 
     def _gone(self, key: ObjectKey, uid: str) -> None:
         self._progress.forget(ExperimentId(key.namespace, key.name, uid))

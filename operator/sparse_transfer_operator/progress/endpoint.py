@@ -40,7 +40,7 @@ def _now() -> datetime:
 
 
 def _tell_end(task: asyncio.Task[None]) -> None:
-    """Says that something ended that should not; progress is lost from then on, nothing else."""
+    """Says that something ended that should not; until it begins again, progress is lost."""
     if not task.cancelled():
         _LOG.error("%s ended", task.get_name(), exc_info=task.exception())
 
@@ -113,6 +113,11 @@ class ProgressEndpoint:
         ]
         for task in self._tasks:
             task.add_done_callback(_tell_end)
+
+    async def ended(self) -> None:
+        """Waits until a part of it ends by itself, and ends the others: it may be started again."""
+        await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        await self.stop()
 
     async def stop(self) -> None:
         """Ends all connections and writes; what was not written is lost."""
