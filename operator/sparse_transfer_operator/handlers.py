@@ -20,8 +20,7 @@ from sparse_transfer_api.contract import GROUP, PLURAL, VERSION
 
 from .cluster.connection import Answered, authorization, resource_of
 from .names import LABEL_EXPERIMENT
-from .object_key import ObjectKey
-from .observer import Kind, Observer
+from .observer import Kind, News, Observer
 from .watches import WATCH_SECONDS, Watches
 
 RESOURCES = {
@@ -101,7 +100,7 @@ def registry(
     client: ApiClient,
     observer: Observer,
     watches: Watches,
-    changed: Callable[[ObjectKey], None],
+    notice: Callable[[News | None], None],
     answered: Answered,
 ) -> kopf.OperatorRegistry:
     """Returns kopf's handlers.
@@ -110,7 +109,7 @@ def registry(
         client: Whose credentials kopf uses, too.
         observer: Takes in what is seen.
         watches: Keeps account of the watches.
-        changed: Called with each experiment that has to be looked at.
+        notice: Called with what is new.
         answered: Counts requests.
     """
     handlers = kopf.OperatorRegistry()
@@ -126,9 +125,7 @@ def registry(
             watches.told(kind)
             body = event["object"]
             gone = event["type"] == "DELETED"
-            key = observer.forget(kind, body) if gone else observer.see(kind, body)
-            if key is not None:
-                changed(key)
+            notice(observer.forget(kind, body) if gone else observer.see(kind, body))
 
     for kind in Kind:
         listen(kind)

@@ -73,7 +73,6 @@ class Leading:
         self._synced = asyncio.Event()
         self._kopf_stop = asyncio.Event()
         self._recorder = EventRecorder(connection)
-        self._audit = Audit(connection, observer, settings.namespaces, self.queue.add)
         doing = Doing(
             observer=observer,
             writes=ClusterWrites(connection),
@@ -86,6 +85,7 @@ class Leading:
             clock=lambda: datetime.now(UTC),
         )
         self._reconciler = Reconciler(doing, self.queue)
+        self._audit = Audit(connection, observer, settings.namespaces, self._reconciler.notice)
         self._workers: list[asyncio.Task[None]] = []
         self._others: list[asyncio.Task[None]] = []
 
@@ -191,7 +191,7 @@ class Leading:
             self._connection.client,
             self._observer,
             self.watches,
-            self.queue.add,
+            self._reconciler.notice,
             self._metrics.answered,
         )
         others = asyncio.all_tasks()

@@ -19,7 +19,7 @@ from sparse_transfer_api.contract import API_VERSION, KIND, LABEL_EXPERIMENT
 
 from .bodies import Body, mapping, text
 from .object_key import ObjectKey
-from .observed import Children, ObservedExperiment, ObservedJob, ObservedPod
+from .observed import Children, ObservedExperiment, ObservedJob, ObservedPod, PodPhase
 from .progress.owners import ExperimentId, PodOwner
 from .projection import DEFAULT_QUEUE_LABEL, observed_experiment, observed_job, observed_pod
 from .summary import Summary, summary
@@ -27,6 +27,7 @@ from .summary import Summary, summary
 _BURIED = 20_000
 """So many deleted objects are remembered: an answer that was on its way cannot bring them back."""
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_ENDED = (PodPhase.SUCCEEDED, PodPhase.FAILED)
 _KEPT_META = (
     *("name", "namespace", "uid", "generation"),
     *("creationTimestamp", "deletionTimestamp", "labels"),
@@ -65,6 +66,18 @@ class _Entry:
     pods: dict[str, tuple[int, ObservedPod]] = field(default_factory=dict)
 
 
+class News(NamedTuple):
+    """Something changed that is planned with.
+
+    Args:
+        key: Whose experiment has to be looked at.
+        urgent: Something follows of it; else only the status says something new.
+    """
+
+    key: ObjectKey
+    urgent: bool
+
+
 class Seen(NamedTuple):
     """What a look at one experiment shows.
 
@@ -99,11 +112,11 @@ class Observer:
     def __len__(self) -> int:
         return sum(1 for entry in self._entries.values() if entry.uid)
 
-    def see(self, kind: Kind, body: Body) -> ObjectKey | None:
+    def see(self, kind: Kind, body: Body) -> News | None:
         """Takes in an object as it is now.
 
         Returns:
-            Whose experiment has to be looked at, or None where nothing changed that matters.
+            None where nothing changed that is planned with.
         """
         meta = mapping(body, "metadata")
         key, uid, version = _key(kind, meta), text(meta, "uid"), _version(meta)
@@ -111,31 +124,23 @@ class Observer:
             return None
         entry = self._entries.setdefault(key, _Entry())
         if kind is Kind.EXPERIMENT:
-            changed = self._take_experiment(entry, uid, version, body)
+            urgent = self._take_experiment(entry, uid, version, body)
         elif kind is Kind.JOB:
-            changed = self._take_job(entry, uid, version, body)
+            urgent = self._take_job(entry, uid, version, body)
         else:
-            changed = self._take_pod(entry, uid, version, body)
+            urgent = self._take_pod(entry, uid, version, body)
             self._pods[uid] = key
         self._drop_if_empty(key, entry)
-        return key if changed else None
+        return None if urgent is None else News(key, urgent)
 
-    def forget(self, kind: Kind, body: Body) -> ObjectKey | None:
-        """Takes in that an object is gone.
-
-        Returns:
-            Whose experiment has to be looked at, or None where it was not known.
-        """
+    def forget(self, kind: Kind, body: Body) -> News | None:
+        """Takes in that an object is gone; returns None where it was not known."""
         meta = mapping(body, "metadata")
         key = _key(kind, meta)
         return None if key is None else self.bury(kind, key, text(meta, "uid"))
 
-    def bury(self, kind: Kind, key: ObjectKey, uid: str) -> ObjectKey | None:
-        """Takes in that the object with a UID is gone for good.
-
-        Returns:
-            The key, or None where it was not known.
-        """
+    def bury(self, kind: Kind, key: ObjectKey, uid: str) -> News | None:
+        """Takes in that the object of a UID is gone; returns None where it was not known."""
         self._buried[uid] = None
         if len(self._buried) > _BURIED:
             self._buried.popitem(last=False)
@@ -153,7 +158,7 @@ class Observer:
             known = entry.pods.pop(uid, None) is not None
             self._pods.pop(uid, None)
         self._drop_if_empty(key, entry)
-        return key if known else None
+        return News(key, urgent=True) if known else None
 
     def look(self, key: ObjectKey) -> Seen | None:
         """Returns an experiment with all Jobs and pods that carry its name; None where it is not.
@@ -226,30 +231,35 @@ class Observer:
             return None
         return PodOwner(ExperimentId(key.namespace, key.name, entry.uid), job.stage, job.key)
 
-    def _take_experiment(self, entry: _Entry, uid: str, version: int, body: Body) -> bool:
+    # Each of these returns whether the change is urgent, and None where there is none that matters.
+
+    def _take_experiment(self, entry: _Entry, uid: str, version: int, body: Body) -> bool | None:
         if not _newer(version, entry.version):
-            return False
+            return None
         packed = _packed(body)
         changed = uid != entry.uid or packed != entry.packed
         entry.uid, entry.version, entry.summary = uid, version, summary(body)
         if changed:
             entry.packed = packed
-        return changed
+        return True if changed else None
 
-    def _take_job(self, entry: _Entry, uid: str, version: int, body: Body) -> bool:
+    def _take_job(self, entry: _Entry, uid: str, version: int, body: Body) -> bool | None:
         before, known = entry.jobs.get(uid, (0, None))
         if not _newer(version, before) or (job := observed_job(body, self._queue_label)) is None:
-            return False
+            return None
         entry.jobs[uid] = (version, job)
-        return known != job
+        if job == known:
+            return None
+        was = (known.end, known.deleting, known.suspended) if known else (None, False, False)
+        return (job.end, job.deleting, job.suspended) != was
 
-    def _take_pod(self, entry: _Entry, uid: str, version: int, body: Body) -> bool:
+    def _take_pod(self, entry: _Entry, uid: str, version: int, body: Body) -> bool | None:
         before, known = entry.pods.get(uid, (0, None))
         if not _newer(version, before):
-            return False
+            return None
         pod = observed_pod(body)
         entry.pods[uid] = (version, pod)
-        return known != pod
+        return None if pod == known else pod.phase in _ENDED or pod.deleting
 
     def _drop_if_empty(self, key: ObjectKey, entry: _Entry) -> None:
         if not entry.uid and not entry.jobs and not entry.pods:

@@ -25,7 +25,7 @@ from .cluster.failures import Conflict, NotFound, Refused, RequestFailed
 from .cluster.writes import NameTaken, Writes
 from .object_key import ObjectKey
 from .observed import Children, ObservedExperiment
-from .observer import Kind, Observer, Seen
+from .observer import Kind, News, Observer, Seen
 from .plan.events import transitions
 from .progress import ExperimentId, RunningStage, running_stage
 from .refusal import with_refusal
@@ -119,6 +119,16 @@ class Reconciler:
         self._due: dict[ObjectKey, float] = {}
         self.wake = Wake(queue.add)
 
+    def notice(self, news: News | None) -> None:
+        """Wants an experiment to be looked at because of news: at once, or with what follows."""
+        if news is None:
+            return
+        if news.urgent:
+            self._queue.add(news.key)
+            return
+        now = asyncio.get_running_loop().time()
+        self.wake.within(self._due.setdefault(news.key, now + GATHER_SECONDS) - now, news.key)
+
     async def work(self) -> None:
         """Reconciles until the queue is closed; several of these share it."""
         while (key := await self._queue.get()) is not None:
@@ -144,18 +154,18 @@ class Reconciler:
             RequestFailed: Something could not be done; nothing of it was recorded.
         """
         seen = self._do.observer.look(key)
+        self.wake.cancel(key)
         if seen is None:
-            self.wake.cancel(key)
             self._backoff.succeeded(key)
             self._due.pop(key, None)
             return
         observed, children, _ = seen
         now = self._do.clock()
         plan = self._do.plan(observed, children, now, self._do.settings)
-        news = False
         try:
             for action in plan.actions:
-                news |= await self._act(key, observed, action)
+                # The watch does not tell again what the answer has told already.
+                self.notice(await self._act(key, observed, action))
         except (Refused, NameTaken, InputError) as error:
             await self._refused(key, seen, error, now)
             return
@@ -169,10 +179,7 @@ class Reconciler:
             self._do.meter.written(observed, children, plan)
             for event in plan.events:
                 self._do.recorder.tell(key, observed.uid, event)
-        if news:
-            # The watch does not tell again what the answers have told: look once more.
-            self._queue.add(key)
-        self.wake.after(seconds, key)
+        self.wake.within(seconds, key)
 
     def _patience(
         self, key: ObjectKey, old: SparseTransferStatus, new: SparseTransferStatus
@@ -183,25 +190,27 @@ class Reconciler:
         now = asyncio.get_running_loop().time()
         return self._due.setdefault(key, now + GATHER_SECONDS) - now
 
-    async def _act(self, key: ObjectKey, observed: ObservedExperiment, action: Action) -> bool:
-        """Does one thing; returns whether its answer was news."""
+    async def _act(
+        self, key: ObjectKey, observed: ObservedExperiment, action: Action
+    ) -> News | None:
+        """Does one thing; returns what is new by its answer."""
         writes, namespace = self._do.writes, key.namespace
         if isinstance(action, DeleteExperiment):
             await writes.delete_experiment(key, observed.uid)
-            return False
+            return None
         if isinstance(action, CreateJob):
             if observed.experiment is None:
                 raise ValueError("a plan wants a Job of an experiment that is not valid")
             manifest = self._do.build(observed.experiment, action)
             made = await writes.create_job(namespace, manifest, observed.uid)
-            return self._do.observer.see(Kind.JOB, made) is not None
+            return self._do.observer.see(Kind.JOB, made)
         if isinstance(action, DeleteJob):
             left = await writes.delete_job(namespace, action.name, action.uid)
         else:
             left = await writes.suspend_job(namespace, action.name, action.uid, action.suspend)
         if left is None:
-            return self._do.observer.bury(Kind.JOB, key, action.uid) is not None
-        return self._do.observer.see(Kind.JOB, left) is not None
+            return self._do.observer.bury(Kind.JOB, key, action.uid)
+        return self._do.observer.see(Kind.JOB, left)
 
     async def _write(self, key: ObjectKey, seen: Seen, status: SparseTransferStatus) -> bool:
         """Writes a status where it differs; returns whether it did."""
@@ -255,11 +264,11 @@ class Reconciler:
             if await self._write(key, seen, said):
                 for event in transitions(observed.status, said):
                     self._do.recorder.tell(key, observed.uid, event)
-        self.wake.after(seconds, key)
+        self.wake.within(seconds, key)
 
     def _retry(self, key: ObjectKey, reason: str, at_least: float | None = None) -> None:
         self._do.meter.failed(reason)
-        self.wake.after(self._backoff.failed(key, at_least or 0.0), key)
+        self.wake.within(self._backoff.failed(key, at_least or 0.0), key)
 
     def _next(self, plan: Plan, now: datetime) -> float:
         """Returns seconds until the next look though nothing happens."""

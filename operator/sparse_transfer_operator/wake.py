@@ -22,16 +22,19 @@ class Wake:
     def __len__(self) -> int:
         return len(self._timers)
 
-    def after(self, seconds: float, key: ObjectKey) -> None:
-        """Sets a key's only timer.
+    def within(self, seconds: float, key: ObjectKey) -> None:
+        """Sets a key's timer, unless it rings before that anyway.
 
         Args:
             seconds: From now on; what is past is at once.
             key: Whose.
         """
-        self.cancel(key)
         loop = asyncio.get_running_loop()
-        self._timers[key] = loop.call_later(max(0.0, seconds), self._ring, key)
+        when = loop.time() + max(0.0, seconds)
+        known = self._timers.get(key)
+        if known is None or when < known.when():
+            self.cancel(key)
+            self._timers[key] = loop.call_at(when, self._ring, key)
 
     def cancel(self, key: ObjectKey) -> None:
         """Takes a key's timer away, if it has one."""

@@ -13,9 +13,11 @@ from tests.operator.bodies import NAME, NAMESPACE, UID, experiment_body, job_bod
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.status import Phase
 from sparse_transfer_operator.object_key import ObjectKey
-from sparse_transfer_operator.observer import Kind, Observer
+from sparse_transfer_operator.observer import Kind, News, Observer
 
 KEY = ObjectKey(NAMESPACE, NAME)
+URGENT, NOT_URGENT = News(KEY, urgent=True), News(KEY, urgent=False)
+DELETING = {"deletionTimestamp": "2026-03-01T12:00:00Z"}
 ENDED = {"conditions": [{"type": "Complete", "status": "True"}]}
 
 
@@ -31,9 +33,9 @@ def _phase(observer: Observer) -> Phase | None:
 
 
 def test_a_change_leads_to_its_experiment(observer: Observer) -> None:
-    assert observer.see(Kind.EXPERIMENT, experiment_body()) == KEY
-    assert observer.see(Kind.JOB, job_body()) == KEY
-    assert observer.see(Kind.POD, pod_body()) == KEY
+    assert observer.see(Kind.EXPERIMENT, experiment_body()) == URGENT
+    assert observer.see(Kind.JOB, job_body()) == NOT_URGENT
+    assert observer.see(Kind.POD, pod_body()) == NOT_URGENT
     seen = observer.look(KEY)
     assert seen is not None
     experiment, children, _ = seen
@@ -51,6 +53,25 @@ def test_what_does_not_matter_leads_nowhere(observer: Observer) -> None:
     summary = observer.summary(KEY)
     assert summary is not None
     assert summary.percentage == 5.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "news"),
+    [
+        (Kind.JOB, job_body(9, status={"failed": 1}), NOT_URGENT),
+        (Kind.JOB, job_body(9, status=ENDED), URGENT),
+        (Kind.JOB, job_body(9, spec={"suspend": True}), URGENT),
+        (Kind.JOB, job_body(9, metadata=DELETING), URGENT),
+        (Kind.POD, pod_body(9, phase="Running"), NOT_URGENT),
+        (Kind.POD, pod_body(9, phase="Failed"), URGENT),
+    ],
+)
+def test_what_something_follows_of_is_urgent(
+    kind: Kind, body: dict[str, object], news: News, observer: Observer
+) -> None:
+    observer.see(Kind.JOB, job_body(2))
+    observer.see(Kind.POD, pod_body(3))
+    assert observer.see(kind, body) == news
 
 
 def test_late_news_change_nothing(observer: Observer) -> None:
@@ -71,7 +92,7 @@ def test_a_version_holds_while_nothing_changes_that_is_planned_with(observer: Ob
 
 def test_what_was_deleted_does_not_come_back(observer: Observer) -> None:
     observer.see(Kind.EXPERIMENT, experiment_body(5))
-    assert observer.forget(Kind.EXPERIMENT, experiment_body(6)) == KEY
+    assert observer.forget(Kind.EXPERIMENT, experiment_body(6)) == URGENT
     assert observer.see(Kind.EXPERIMENT, experiment_body(7)) is None
     assert observer.look(KEY) is None
     assert list(observer.summaries()) == []
@@ -124,7 +145,7 @@ def test_a_pod_of_a_running_job_has_an_owner(observer: Observer) -> None:
     ("kind", "body"),
     [
         (Kind.JOB, job_body(9, status=ENDED)),
-        (Kind.JOB, job_body(9, metadata={"deletionTimestamp": "2026-03-01T12:00:00Z"})),
+        (Kind.JOB, job_body(9, metadata=DELETING)),
         (Kind.POD, pod_body(9, state={"terminated": {"finishedAt": "2026-03-01T12:00:00Z"}})),
         (Kind.EXPERIMENT, experiment_body(9, uid="another")),
     ],

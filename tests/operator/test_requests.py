@@ -28,7 +28,7 @@ from sparse_transfer_operator.cluster.failures import (
 from sparse_transfer_operator.cluster.login import log_in
 from sparse_transfer_operator.cluster.writes import ClusterWrites, NameTaken
 from sparse_transfer_operator.object_key import ObjectKey
-from sparse_transfer_operator.observer import Kind, Observer
+from sparse_transfer_operator.observer import Kind, News, Observer
 
 Requests = Callable[[Connection], Awaitable[Any]]
 
@@ -140,8 +140,12 @@ def test_an_audit_finds_what_nobody_told(
     other.apply()
     observer, changed = Observer(), list[ObjectKey]()
 
+    def notice(news: News | None) -> None:
+        if news is not None:
+            changed.append(news.key)
+
     async def audit(connection: Connection) -> None:
-        await Audit(connection, observer, (experiment.namespace,), changed.append).run()
+        await Audit(connection, observer, (experiment.namespace,), notice).run()
 
     _asked(experiments_known, audit)
     keys = [ObjectKey(experiment.namespace, name) for name in ("film-reviews", "other")]

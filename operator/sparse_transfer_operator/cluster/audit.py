@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from ..bodies import Body, mapping, mappings, text
 from ..names import LABEL_EXPERIMENT
-from ..object_key import ObjectKey
-from ..observer import Kind, Observer
+from ..observer import Kind, News, Observer
 from .connection import Connection
 from .failures import NotFound
 from .paths import collection, item
@@ -33,7 +32,7 @@ class Audit:
         connection: To the API server.
         observer: What is known.
         namespaces: Where to look; empty for everywhere.
-        changed: Called with each key that has to be looked at.
+        notice: Called with what is new.
     """
 
     def __init__(
@@ -41,12 +40,12 @@ class Audit:
         connection: Connection,
         observer: Observer,
         namespaces: Sequence[str],
-        changed: Callable[[ObjectKey], None],
+        notice: Callable[[News | None], None],
     ) -> None:
         self._connection = connection
         self._observer = observer
         self._namespaces: Sequence[str | None] = tuple(namespaces) or (None,)
-        self._changed = changed
+        self._notice = notice
 
     async def run(self, kinds: Sequence[Kind] = tuple(Kind)) -> None:
         """Compares all objects of some kinds.
@@ -76,7 +75,7 @@ class Audit:
                     missed.append((text(meta, "namespace"), text(meta, "name")))
         for uid, (key, version) in known.items():
             if uid not in listed and version <= as_of:
-                self._wake(self._observer.bury(kind, key, uid))
+                self._notice(self._observer.bury(kind, key, uid))
         for namespace_of, name in missed:
             await self._fetch(kind, namespace_of, name)
         if missed:
@@ -105,11 +104,7 @@ class Audit:
             body = await self._connection.request("GET", item(kind, namespace, name))
         except NotFound:
             return  # a watch tells that
-        self._wake(self._observer.see(kind, body))
-
-    def _wake(self, key: ObjectKey | None) -> None:
-        if key is not None:
-            self._changed(key)
+        self._notice(self._observer.see(kind, body))
 
 
 def _number(meta: Body) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
@@ -43,6 +45,17 @@ async def log_in(kubeconfig: Path | None, pool: int = POOL) -> ApiClient:
         raise AccessError(
             f"{where}: cannot log in to Kubernetes ({error}); outside a pod, name a --kubeconfig"
         ) from error
+    configuration.proxy = configuration.proxy or _proxy(configuration.host)
+    # Else aiohttp asks a thread for the environment's proxies and passwords at each request.
+    configuration.client_session_kwargs = {"trust_env": False}
     client = ApiClient(configuration)
     client.user_agent = names.FIELD_MANAGER
     return client
+
+
+def _proxy(server: str) -> str | None:
+    """Returns the proxy that the environment names for a server."""
+    address = urlsplit(server)
+    if proxy_bypass(address.hostname or ""):
+        return None
+    return getproxies().get(address.scheme)
