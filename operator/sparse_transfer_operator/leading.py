@@ -87,7 +87,8 @@ class Leading:
         self._reconciler = Reconciler(doing, self.queue)
         self._audit = Audit(connection, observer, settings.namespaces, self._reconciler.notice)
         self._workers: list[asyncio.Task[None]] = []
-        self._others: list[asyncio.Task[None]] = []
+        self._helpers: list[asyncio.Task[None]] = []
+        self._watching: list[asyncio.Task[None]] = []
 
     @property
     def synced(self) -> bool:
@@ -97,12 +98,12 @@ class Leading:
     def start(self) -> None:
         """Starts everything; kopf comes last, since it ends what begins after it."""
         self._workers = [self._task(self._work(), f"reconcile-{n}") for n in range(WORKERS)]
-        self._others = [
+        self._helpers = [
             self._task(self._recorder.run(), "events"),
             self._task(self._keep_up(), "audit"),
             self._task(self._resync(), "resync"),
-            self._task(self._watch(), "watch"),
         ]
+        self._watching = [self._task(self._watch(), "watch")]
 
     async def failed(self) -> None:
         """Waits until something ends that should not.
@@ -111,7 +112,7 @@ class Leading:
             RuntimeError: It did.
         """
         done, _ = await asyncio.wait(
-            [*self._workers, *self._others], return_when=asyncio.FIRST_COMPLETED
+            [*self._workers, *self._helpers, *self._watching], return_when=asyncio.FIRST_COMPLETED
         )
         ended = done.pop()
         cause = None if ended.cancelled() else ended.exception()
@@ -123,18 +124,16 @@ class Leading:
         self._reconciler.wake.stop()
         if self._workers:
             await asyncio.wait(self._workers, timeout=2 * REQUEST_SECONDS)
-        for task in self._workers:
+        for task in [*self._workers, *self._helpers]:
             task.cancel()
-        if self._others:
-            self._others[0].cancel()
-            await self._recorder.flush(_FLUSH_SECONDS)
+        await self._recorder.flush(_FLUSH_SECONDS)
 
     async def stop(self) -> None:
         """Ends the watches."""
         self._kopf_stop.set()
-        if self._others:
-            await asyncio.wait(self._others, timeout=_KOPF_STOP_SECONDS)
-        for task in self._others:
+        if self._watching:
+            await asyncio.wait(self._watching, timeout=_KOPF_STOP_SECONDS)
+        for task in self._watching:
             task.cancel()
 
     def _task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from ..bodies import Body, mapping, mappings, text
 from ..names import LABEL_EXPERIMENT
+from ..object_key import ObjectKey
 from ..observer import Kind, News, Observer
 from .connection import Connection
 from .failures import NotFound
@@ -58,28 +59,31 @@ class Audit:
                 await self._compare(kind, namespace)
 
     async def _compare(self, kind: Kind, namespace: str | None) -> None:
-        known = {
+        before = self._known(kind, namespace)
+        listed: dict[str, Body] = {}
+        as_of = 0
+        async for metas, version_of_all in self._pages(kind, namespace):
+            as_of = version_of_all
+            listed.update((text(meta, "uid"), meta) for meta in metas)
+        for uid, (key, version) in before.items():
+            if uid not in listed and version <= as_of:
+                self._notice(self._observer.bury(kind, key, uid))
+        # Watches have gone on meanwhile: only what they have not told either is asked for.
+        now = self._known(kind, namespace)
+        missed = [
+            meta for uid, meta in listed.items() if uid not in now or now[uid][1] < _number(meta)
+        ]
+        for meta in missed:
+            await self._fetch(kind, text(meta, "namespace"), text(meta, "name"))
+        if missed:
+            _log.info("%d objects of kind %s had to be asked for", len(missed), kind)
+
+    def _known(self, kind: Kind, namespace: str | None) -> dict[str, tuple[ObjectKey, int]]:
+        return {
             uid: (key, version)
             for key, uid, version in self._observer.known(kind)
             if namespace is None or key.namespace == namespace
         }
-        listed: set[str] = set()
-        missed: list[tuple[str, str]] = []
-        as_of = 0
-        async for metas, version_of_all in self._pages(kind, namespace):
-            as_of = version_of_all
-            for meta in metas:
-                uid, version = text(meta, "uid"), _number(meta)
-                listed.add(uid)
-                if uid not in known or known[uid][1] < version:
-                    missed.append((text(meta, "namespace"), text(meta, "name")))
-        for uid, (key, version) in known.items():
-            if uid not in listed and version <= as_of:
-                self._notice(self._observer.bury(kind, key, uid))
-        for namespace_of, name in missed:
-            await self._fetch(kind, namespace_of, name)
-        if missed:
-            _log.info("%d objects of kind %s had to be asked for", len(missed), kind)
 
     async def _pages(
         self, kind: Kind, namespace: str | None
@@ -94,7 +98,7 @@ class Audit:
                 "GET", path, query=query, accept=_METADATA, seconds=LIST_SECONDS
             )
             about = mapping(page, "metadata")
-            yield [mapping(each, "metadata") for each in mappings(page, "items")], _number(about)
+            yield [_identity(each) for each in mappings(page, "items")], _number(about)
             if not text(about, "continue"):
                 return
             query["continue"] = text(about, "continue")
@@ -110,3 +114,9 @@ class Audit:
 def _number(meta: Body) -> int:
     digits = text(meta, "resourceVersion")
     return int(digits) if digits.isdecimal() else 0
+
+
+def _identity(item: Body) -> Body:
+    """Returns of an object's metadata what is needed here: all objects are held at once."""
+    meta = mapping(item, "metadata")
+    return {name: meta.get(name) for name in ("namespace", "name", "uid", "resourceVersion")}
