@@ -218,4 +218,5 @@ class Leading:
             if not told:
                 _log.warning("the CustomResourceDefinition of %s is not installed yet", PLURAL)
                 told = True
+            self.watches.excuse()
             await asyncio.sleep(_RETRY_SECONDS[1])

@@ -80,6 +80,11 @@ class Watches:
             if of is kind:
                 stream.alive = self._clock()
 
+    def excuse(self) -> None:
+        """Takes in that there is nothing to watch yet: silence means nothing."""
+        for stream in self._streams.values():
+            stream.alive = self._clock()
+
     async def begun(self) -> tuple[Kind, ...]:
         """Waits until all watches are established, and one is that was not told of yet.
 

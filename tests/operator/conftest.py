@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from tests.cluster.access import Cluster
-from tests.operator.experiments import Experiment
-
-CRD = Path(__file__).resolve().parents[2] / "crds" / "sparsetransferexperiments.yaml"
+from tests.operator.experiments import Experiment, teach_experiments
 
 
 @pytest.fixture(scope="session")
 def experiments_known(simulated_nodes: Cluster) -> Cluster:
     """The cluster with simulated nodes, which knows experiments."""
-    simulated_nodes.kubectl("apply", "--server-side", "-f", str(CRD))
-    established = ("crd/sparsetransferexperiments.sparsetransfer.dev", "--timeout=60s")
-    simulated_nodes.kubectl("wait", "--for=condition=Established", *established)
+    teach_experiments(simulated_nodes)
     return simulated_nodes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.cluster.access import Cluster
@@ -31,7 +32,17 @@ RESULTS = {
     "recommended": {"file": "model.onnx", "engine": "onnxruntime", "reason": "fastest"},
 }
 
+CRD = Path(__file__).resolve().parents[2] / "crds" / "sparsetransferexperiments.yaml"
+
 Document = dict[str, Any]
+
+
+def teach_experiments(cluster: Cluster) -> None:
+    """Makes a cluster know experiments."""
+    cluster.kubectl("apply", "--server-side", "-f", str(CRD))
+    wait_until(
+        lambda: cluster.kubectl("get", "ste", check=False).returncode == 0, "experiments", SECONDS
+    )
 
 
 def stage_result(**more: Any) -> str:

@@ -8,9 +8,8 @@ import pytest
 from tests.cluster.access import Cluster
 from tests.cluster.control_plane import running_control_plane
 from tests.cluster.simulation import simulated
-from tests.operator.conftest import CRD
 from tests.operator.cutting_proxy import CuttingProxy, cutting_proxy
-from tests.operator.experiments import Experiment
+from tests.operator.experiments import Experiment, teach_experiments
 from tests.operator.operators import operator_settings, running_operator
 from tests.operator.restartable import ApiServer, kubeconfig_through
 from tests.servers.go_programs import NoProgram
@@ -30,7 +29,7 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
             running_control_plane(folder) as plane,
             simulated(plane.cluster, tmp_path_factory.mktemp("breakable-nodes")),
         ):
-            plane.cluster.kubectl("apply", "--server-side", "-f", str(CRD))
+            teach_experiments(plane.cluster)
             server = ApiServer(plane.cluster)
             yield server
             server.stop()

@@ -120,3 +120,10 @@ def test_paths_are_told_apart(kind: Kind, namespace: str | None) -> None:
 )
 def test_requests_are_counted_by_what_they_are_about(path: str, resource: str) -> None:
     assert resource_of(path) == resource
+
+
+def test_what_cannot_be_watched_yet_is_excused(clock: Clock) -> None:
+    watches = Watches((), clock)
+    clock.now = 50
+    watches.excuse()
+    assert watches.silent_seconds == 0
