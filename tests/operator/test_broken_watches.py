@@ -10,11 +10,12 @@ from tests.cluster.control_plane import running_control_plane
 from tests.cluster.simulation import simulated
 from tests.operator.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.operator.experiments import Experiment, teach_experiments
-from tests.operator.operators import operator_settings, running_operator
+from tests.operator.operators import operator_settings, running_operator, start_operator
 from tests.operator.restartable import ApiServer, kubeconfig_through
 from tests.servers.go_programs import NoProgram
 from tests.servers.processes import wait_until
 
+RESOURCE = "sparsetransferexperiments.sparsetransfer.dev"
 HANGS = {"sim/hang": "yes"}
 LASTING = {"durationSeconds": 120, "renewDeadlineSeconds": 110, "retrySeconds": 1}
 SHORT = {"durationSeconds": 6, "renewDeadlineSeconds": 4, "retrySeconds": 0.5}
@@ -143,3 +144,39 @@ def test_an_operator_that_cannot_renew_its_lease_ends(
     settings = operator_settings(breakable.namespace, lease=SHORT)
     with running_operator(breakable.cluster, settings) as operator, api_server.away():
         assert operator.process.wait(60) == 1
+
+
+def test_a_definition_that_goes_and_comes_back_is_watched_again(
+    api_server: ApiServer, breakable: Experiment
+) -> None:
+    settings = operator_settings(breakable.namespace, lease=LASTING)
+    with running_operator(breakable.cluster, settings) as operator:
+        breakable.apply()
+        breakable.wait_for("Complete")
+        breakable.cluster.kubectl("delete", "crd", RESOURCE)
+        wait_until(lambda: not operator.samples("sparse_transfer_experiments"), "none", 60)
+        wait_until(
+            lambda: operator.total("sparse_transfer_reconcile_errors_total") > 0, "a failure", 90
+        )
+        teach_experiments(breakable.cluster)
+        breakable.apply()
+        breakable.wait_for("Complete")
+        assert operator.get("/healthz")[0] == 200
+
+
+def test_an_operator_that_comes_before_the_definition_waits_for_it(
+    api_server: ApiServer, breakable: Experiment
+) -> None:
+    breakable.cluster.kubectl("delete", "crd", RESOURCE)
+    settings = operator_settings(breakable.namespace, lease=LASTING)
+    operator = start_operator(breakable.cluster.kubeconfig, settings, breakable.cluster.folder)
+    try:
+        wait_until(lambda: operator.get("/healthz")[0] == 200, "an operator that lives", 60)
+        wait_until(lambda: bool(operator.vitals().get("leading")), "an operator that leads", 60)
+        assert operator.get("/readyz")[0] == 503
+        teach_experiments(breakable.cluster)
+        breakable.apply()
+        breakable.wait_for("Complete")
+        assert operator.get("/readyz")[0] == 200
+    finally:
+        operator.stop()
