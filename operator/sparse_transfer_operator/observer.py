@@ -124,6 +124,8 @@ class Observer:
             return None
         entry = self._entries.setdefault(key, _Entry())
         if kind is Kind.EXPERIMENT:
+            if entry.uid not in ("", uid) and _newer(version, entry.version):
+                self._gone(key, entry.uid)  # news of different objects come in any order
             urgent = self._take_experiment(entry, uid, version, body)
         elif kind is Kind.JOB:
             urgent = self._take_job(entry, uid, version, body)

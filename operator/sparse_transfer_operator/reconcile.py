@@ -16,18 +16,20 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.fitting import fitted_status
 from sparse_transfer_api.spec import SparseTransferExperiment
 from sparse_transfer_api.status import Phase, SparseTransferStatus
 
 from .actions import Action, CreateJob, DeleteExperiment, DeleteJob, Event, Plan
 from .backoff import Backoff
 from .cluster.failures import Conflict, NotFound, Refused, RequestFailed
-from .cluster.writes import NameTaken, Writes
+from .cluster.writes import Writes
 from .object_key import ObjectKey
 from .observed import Children, ObservedExperiment
 from .observer import Kind, News, Observer, Seen
 from .plan.events import transitions
 from .progress import ExperimentId, RunningStage, running_stage
+from .projection import observed_status
 from .refusal import with_refusal
 from .settings import OperatorSettings
 from .wake import Wake
@@ -42,9 +44,11 @@ SETTLE_SECONDS = 5.0
 """After a write, an experiment is looked at once more, should nothing else lead there before."""
 _CONFLICTS = 5
 """In a row, of one write: so often may progress be written just then."""
-_TAKEN_TRIES = 4
-"""A name that is taken is mostly given back soon: the status tells it after so many tries."""
+_PASSING_TRIES = 4
+"""Most trouble passes, and a name that is taken is given back soon: told after so many tries."""
 
+_REMOVALS = (DeleteJob, DeleteExperiment)
+"""May be refused without holding up the rest: nothing depends on them."""
 _MOVING = (Phase.PENDING, Phase.PREPARING, Phase.TRAINING, Phase.PACKAGING)
 
 Planner = Callable[[ObservedExperiment, Children, datetime, OperatorSettings], Plan]
@@ -162,15 +166,19 @@ class Reconciler:
         observed, children, _ = seen
         now = self._do.clock()
         plan = self._do.plan(observed, children, now, self._do.settings)
-        try:
-            for action in plan.actions:
+        left: Refused | None = None
+        for action in plan.actions:
+            try:
                 # The watch does not tell again what the answer has told already.
                 self.notice(await self._act(key, observed, action))
-        except (Refused, NameTaken, InputError) as error:
-            await self._refused(key, seen, error, now)
-            return
+            except (RequestFailed, InputError) as error:
+                if isinstance(action, CreateJob) and self._is_told(key, error):
+                    await self._refused(key, seen, plan, action, error, now)
+                    return
+                left = _passed_over(action, error)
         self._settle(key, observed, plan.status)
-        self._backoff.succeeded(key)
+        if left is None:
+            self._backoff.succeeded(key)
         seconds = self._next(plan, now)
         if (wait := self._patience(key, observed.status, plan.status)) > 0:
             seconds = min(seconds, wait)
@@ -180,6 +188,14 @@ class Reconciler:
             for event in plan.events:
                 self._do.recorder.tell(key, observed.uid, event)
         self.wake.within(seconds, key)
+        if left is not None:
+            raise left
+
+    def _is_told(self, key: ObjectKey, error: RequestFailed | InputError) -> bool:
+        """Whether the status shall say that there is no Job: trouble that may pass comes first."""
+        if isinstance(error, Refused | InputError):
+            return True
+        return self._backoff.failures(key) >= _PASSING_TRIES
 
     def _patience(
         self, key: ObjectKey, old: SparseTransferStatus, new: SparseTransferStatus
@@ -219,19 +235,24 @@ class Reconciler:
             status = status.model_copy(update={"progress": None})
         if status == seen.experiment.status:
             return False
+        document = fitted_status(status)
+        if observed_status(document) == seen.experiment.status:
+            return False  # but for what was cut off
         observer, writes = self._do.observer, self._do.writes
         try:
-            for _ in range(_CONFLICTS):
+            for tries in range(1, _CONFLICTS + 1):
                 version = observer.version(key, seen.mark)
                 if version is None:
                     break
                 try:
-                    body = await writes.apply_status(key, version, status.to_json_dict())
+                    body = await writes.apply_status(key, version, document)
                     observer.see(Kind.EXPERIMENT, body)
                     return True
                 except Conflict:
                     # Only progress may have been written meanwhile; else all is planned anew.
                     observer.see(Kind.EXPERIMENT, await writes.read_experiment(key))
+                    if tries == _CONFLICTS:
+                        raise
         except NotFound:
             observer.bury(Kind.EXPERIMENT, key, seen.experiment.uid)
         self._queue.add(key)
@@ -241,15 +262,16 @@ class Reconciler:
         self, key: ObjectKey, observed: ObservedExperiment, status: SparseTransferStatus
     ) -> None:
         known = self._do.observer.summary(key)
-        experiment = ExperimentId(key.namespace, key.name, observed.uid)
-        self._do.progress.settle(
-            experiment, running_stage(status), known.reported if known else None
-        )
+        if known is not None:  # it is not gone meanwhile
+            experiment = ExperimentId(key.namespace, key.name, observed.uid)
+            self._do.progress.settle(experiment, running_stage(status), known.reported)
 
     async def _refused(
         self,
         key: ObjectKey,
         seen: Seen,
+        plan: Plan,
+        order: CreateJob,
         error: RequestFailed | InputError,
         now: datetime,
     ) -> None:
@@ -258,12 +280,13 @@ class Reconciler:
         _log.warning("%s: %s", key, error)
         wait = (error.retry_after or 0.0) if isinstance(error, RequestFailed) else 0.0
         seconds = self._backoff.failed(key, wait)
-        if not isinstance(error, NameTaken) or self._backoff.failures(key) >= _TAKEN_TRIES:
-            observed = seen.experiment
-            said = with_refusal(observed.status, observed.generation, error, now)
-            if await self._write(key, seen, said):
-                for event in transitions(observed.status, said):
-                    self._do.recorder.tell(key, observed.uid, event)
+        observed = seen.experiment
+        said = with_refusal(observed.status, plan.status, order.stage, error, now)
+        self._settle(key, observed, said)
+        if await self._write(key, seen, said):
+            self._do.meter.written(observed, seen.children, Plan(said))
+            for event in transitions(observed.status, said):
+                self._do.recorder.tell(key, observed.uid, event)
         self.wake.within(seconds, key)
 
     def _retry(self, key: ObjectKey, reason: str, at_least: float | None = None) -> None:
@@ -277,6 +300,13 @@ class Reconciler:
         if plan.next_check is not None:
             seconds = min(seconds, (plan.next_check - now).total_seconds())
         return seconds
+
+
+def _passed_over(action: Action, error: Exception) -> Refused:
+    """Returns a failure that holds nothing up; raises any other."""
+    if isinstance(error, Refused) and isinstance(action, _REMOVALS):
+        return error
+    raise error
 
 
 def may_wait(old: SparseTransferStatus, new: SparseTransferStatus) -> bool:

@@ -1,15 +1,16 @@
 """What the status says while there can be no Job: a quota, a webhook, a template that is wrong.
 
-Nothing is recorded of a plan that could not be carried out: stages stay as they were, and the
-conditions say what is in the way.
+What is known of the stages before stays known: only the stage without a Job is as if nobody had
+tried, and the conditions say what is in the way.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.errors import InputError
-from sparse_transfer_api.status import Phase, SparseTransferStatus
+from sparse_transfer_api.status import Phase, SparseTransferStatus, StageStatus
 
 from .plan.conditions import Situation, conditions_of
 from .plan.texts import bounded
@@ -17,36 +18,51 @@ from .plan.texts import bounded
 REASON = "JobRefused"
 
 
-def situation_of(error: Exception) -> Situation:
+def situation_of(error: Exception, *, begun: bool) -> Situation:
     """Returns where an experiment stands whose Job is refused.
 
     Args:
         error: An ``InputError`` where no Job can be made of the spec: only an edit helps. Anything
             else may pass, and is tried again.
+        begun: A stage is done, so that kstatus does not wait for this one.
     """
     if isinstance(error, InputError):
         return Situation(Phase.FAILED, error.reason, bounded(str(error)))
     message = f"the Job is refused, and tried again later: {error}"
-    return Situation(Phase.PENDING, REASON, bounded(message), reconciling=True)
+    return Situation(Phase.PENDING, REASON, bounded(message), reconciling=not begun)
 
 
 def with_refusal(
-    status: SparseTransferStatus, generation: int, error: Exception, now: datetime
+    observed: SparseTransferStatus,
+    planned: SparseTransferStatus,
+    stage: Stage,
+    error: Exception,
+    now: datetime,
 ) -> SparseTransferStatus:
     """Returns a status with a refusal in it; the same refusal again changes nothing.
 
     Args:
-        status: As it was observed.
-        generation: Of the spec that the Job was to be built of.
+        observed: As it was observed.
+        planned: As it was to be with the Job.
+        stage: Whose Job is refused.
         error: Why there is none.
         now: The time.
     """
-    situation = situation_of(error)
-    now = now.replace(microsecond=0)
-    return status.model_copy(
+    begun = any(each.outcome == "Succeeded" for each in planned.stages)
+    situation = situation_of(error, begun=begun)
+    records = tuple(
+        _without_job(each, situation) if each.name is stage else each for each in planned.stages
+    )
+    generation, now = planned.observed_generation or 0, now.replace(microsecond=0)
+    return planned.model_copy(
         update={
-            "observed_generation": generation,
             "phase": situation.phase,
-            "conditions": conditions_of(situation, None, status.conditions, generation, now),
+            "stages": records,
+            "conditions": conditions_of(situation, records, observed.conditions, generation, now),
         }
     )
+
+
+def _without_job(record: StageStatus, situation: Situation) -> StageStatus:
+    said = {"reason": situation.reason, "message": situation.message}
+    return record.model_copy(update={"job": None, "attempt": None, "outcome": None, **said})

@@ -13,7 +13,7 @@ from tests.operator.bodies import NAME, NAMESPACE, UID, experiment_body, job_bod
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.errors import InputError
-from sparse_transfer_api.status import ConditionType, Phase, SparseTransferStatus
+from sparse_transfer_api.status import ConditionType, Phase, SparseTransferStatus, StageStatus
 from sparse_transfer_operator.actions import (
     CreateJob,
     DeleteExperiment,
@@ -256,6 +256,76 @@ def test_a_refused_job_is_said_in_the_conditions_and_tried_again() -> None:
     assert "exceeded quota" in refused.message
     assert (first.phase, last.phase) == (Phase.PENDING, Phase.PREPARING)
     assert workshop.told[0].reason == "JobRefused"
+
+
+def _stages(*outcomes: str) -> tuple[StageStatus, ...]:
+    """Returns records of the first stages."""
+    return tuple(
+        StageStatus(name=stage, key="abcdefghij", job=f"job-{stage}", outcome=outcome)
+        for stage, outcome in zip(Stage, outcomes, strict=False)
+    )
+
+
+def test_a_refused_job_does_not_hide_what_the_stage_before_came_to() -> None:
+    refusal = Refused("Forbidden", "exceeded quota", 403)
+    train = CreateJob(Stage.TRAIN, "abcdefghij")
+    planned = SparseTransferStatus(phase=Phase.PENDING, stages=_stages("Succeeded", "Running"))
+    workshop = Workshop([Plan(planned, (train,))], {"create_job": [refusal, refusal]})
+    _work(workshop, lambda: len(workshop.failed_for) == 2 and not len(workshop.queue))
+    (told,) = (
+        SparseTransferStatus.model_validate(status)
+        for name, status in workshop.writes
+        if name == "apply_status"
+    )
+    assert [(each.outcome, each.job) for each in told.stages] == [
+        ("Succeeded", "job-prepare"),
+        (None, None),
+    ]
+    conditions = {each.type: each.status for each in told.conditions}
+    assert conditions[ConditionType.PREPARED] == "True"
+    assert conditions[ConditionType.RECONCILING] == "False"
+    assert workshop.settled[-1] is None
+
+
+def test_trouble_that_does_not_pass_is_told() -> None:
+    broken = [RequestFailed("InternalError", "failed calling webhook", 500) for _ in range(5)]
+    workshop = Workshop([Plan(PREPARING, (CREATE,))], {"create_job": [*broken]})
+    _work(workshop, lambda: "apply_status" in workshop.kinds)
+    told = SparseTransferStatus.model_validate(workshop.writes[0][1])
+    refused = told.condition(ConditionType.COMPLETE)
+    assert refused is not None
+    assert "failed calling webhook" in refused.message
+    assert workshop.failed_for == ["InternalError"] * 5
+
+
+@pytest.mark.parametrize("action", [DeleteJob("a", "1"), DeleteExperiment()])
+def test_a_removal_that_is_refused_holds_up_nothing_and_is_tried_again(action: Any) -> None:
+    succeeded = SparseTransferStatus(phase=Phase.SUCCEEDED)
+    name = "delete_job" if isinstance(action, DeleteJob) else "delete_experiment"
+    refusal = Refused("Forbidden", "a policy", 403)
+    workshop = Workshop([Plan(succeeded, (action,))], {name: [refusal]})
+    _work(workshop, lambda: name in workshop.kinds)
+    assert workshop.kinds == ["apply_status", name]
+    assert workshop.writes[0][1]["phase"] == "Succeeded"
+    assert workshop.failed_for == ["Forbidden"]
+
+
+def test_a_status_is_cut_to_what_the_api_server_takes() -> None:
+    long = (StageStatus(name=Stage.PREPARE, manifest_uri="s3://" + "x" * 5000),)
+    workshop = Workshop([Plan(SparseTransferStatus(phase=Phase.FAILED, stages=long))])
+    workshop.queue.add(KEY)
+    _work(workshop, _idle(workshop, 1))
+    (write,) = workshop.writes
+    assert len(write[1]["stages"][0]["manifestUri"]) == 1024
+    asyncio.run(workshop.reconciler.reconcile(KEY))
+    assert len(workshop.writes) == 1
+
+
+def test_conflicts_without_end_wait_longer_each_time() -> None:
+    conflicts = [Conflict("Conflict", "a webhook's", 409) for _ in range(5)]
+    workshop = Workshop([Plan(PREPARING)], {"apply_status": [*conflicts]}, now=experiment_body(5))
+    _work(workshop, lambda: bool(workshop.writes))
+    assert workshop.failed_for == ["Conflict"]
 
 
 def test_a_spec_of_which_no_job_can_be_made_fails() -> None:
