@@ -28,6 +28,8 @@ _GRACE_SECONDS = 0.1
 
 Rewrite = Callable[[Request], Request | Reply]
 """Changes a request before it is forwarded, or answers it."""
+Retelling = Callable[[Answer], Answer]
+"""Changes the head of the server's answer before it is passed on."""
 
 
 @dataclass
@@ -65,11 +67,13 @@ class FaultProxy:
         upstream: The server's address.
         schedule: What goes wrong, and when.
         rewrite: Applied to each request before anything else.
+        retelling: Applied to each answer of the server before anything else.
     """
 
     upstream: str
     schedule: Schedule = field(default_factory=Schedule)
     rewrite: Rewrite | None = None
+    retelling: Retelling | None = None
     endpoint: str = ""
     calls: list[Call] = field(default_factory=list, repr=False)
     _tasks: set[asyncio.Task[None] | None] = field(default_factory=set, repr=False)
@@ -135,6 +139,8 @@ class FaultProxy:
         try:
             answer = await _answer(server[0], client[1])
             call.status = answer.status
+            if self.retelling is not None:
+                answer = self.retelling(answer)
             await _give_back(request, answer, fault, client[1], server[0])
         finally:
             going_on = await _settled(sending)

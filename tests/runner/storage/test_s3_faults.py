@@ -206,9 +206,10 @@ def test_memory_is_bounded_whatever_the_size_and_number_of_files(
     s3: S3Server, tmp_path: Path
 ) -> None:
     content = CONTENT * 20
+    several = {f"{number}.bin": content[: 64 * MIB] for number in range(8)}
     many = {f"{number}.bin": CONTENT[: 7 * MIB] for number in range(40)}
     peaks = []
-    for name, files in (("large", {"model.bin": content}), ("many", many)):
+    for name, files in (("large", {"model.bin": content}), ("several", several), ("many", many)):
         entries = write_files(tmp_path / name, files)
         peaks.append(peak_mib(s3.bucket(), tmp_path / name, entries))
     assert max(peaks) < 300, peaks

@@ -229,7 +229,6 @@ def test_content_that_is_not_what_was_written_is_noticed(store: Bucket) -> None:
         fetch(f"{store.uri}/model/")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_stop_ends_a_long_transfer(s3: S3Server, bucket: Bucket, tmp_path: Path) -> None:
     bucket.put("large", bytes(LARGE_BYTES))
     calls = iter(range(1000))
@@ -244,7 +243,7 @@ def test_a_stop_ends_a_long_transfer(s3: S3Server, bucket: Bucket, tmp_path: Pat
     ):
         fetch(f"{bucket.uri}/large")
     assert not [path for path in (tmp_path / "cache" / "work").rglob("*") if path.is_file()]
-    gc.collect()  # boto3 lets go of the connections of parts that nobody wants any more
+    gc.collect()  # what is left of connections that were not closed is told here
 
 
 def test_nothing_is_read_with_a_right_that_is_missing(s3: S3Server, bucket: Bucket) -> None:

@@ -99,7 +99,7 @@ class S3Place:
             file = Path(folder) / PurePosixPath(path).name
             with explained(file):
                 write(file)
-            self.bucket.put(self.prefix + path, file)
+            self.bucket.put(self.prefix + path, file, uuid.uuid4().hex)
 
     def publish(self, source: Path, files: Sequence[FileEntry]) -> list[FileEntry]:
         """Writes files as new objects, their digests checked by the store or by readers."""
@@ -168,7 +168,8 @@ def _fetched(uri: str, bucket: Bucket, prefix: str, objects: Sequence[Listed]) -
 
     def download(folder: Path) -> Mapping[str, str]:
         wanted = [
-            Download(each.key, each.size_bytes, folder / path) for path, each in paths.items()
+            Download(each.key, each.size_bytes, folder / path, etag=each.etag)
+            for path, each in paths.items()
         ]
         return _download(bucket, wanted, folder)
 

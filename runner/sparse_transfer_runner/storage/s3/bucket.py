@@ -8,17 +8,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ResponseStreamingError
+from botocore.exceptions import ClientError, ResponseStreamingError
 from urllib3.exceptions import HTTPError
 
-from sparse_transfer_api.errors import AccessError
+from sparse_transfer_api.errors import AccessError, Transient
 
 from ..parallel import at_once
 from ..protocol import Damaged
@@ -27,7 +27,7 @@ from .attempts import persistently
 from .client import CONNECTIONS
 from .direct import DirectRequests
 from .errors import explained_s3, is_missing, is_refusal
-from .objects import Download, Listed, Upload
+from .objects import Arrived, Download, Listed, Upload, lowered
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -172,11 +172,17 @@ class Bucket:
                 ),
             )
 
-    def put(self, key: str, source: Path) -> None:
-        """Writes an object, in the place of one of the same name."""
+    def put(self, key: str, source: Path, writer: str) -> None:
+        """Writes an object, in the place of one of the same name.
+
+        Args:
+            key: The object's.
+            source: The file.
+            writer: Unique; tells a success whose answer was lost from an upload that failed.
+        """
         with self.explained(key):
             if source.stat().st_size > _WHOLE_BYTES:
-                parts.upload(self.client, self.name, key, source, self.parameters)
+                self._put_in_parts(key, source, writer)
             else:
                 content = source.read_bytes()
                 persistently(
@@ -184,6 +190,15 @@ class Bucket:
                         Bucket=self.name, Key=key, Body=content, **self.parameters
                     )
                 )
+
+    def _put_in_parts(self, key: str, source: Path, writer: str) -> None:
+        described = {"Metadata": {_WRITER: writer}, **self.parameters}
+        try:
+            parts.upload(self.client, self.name, key, source, described)
+        except ClientError as error:
+            # A store forgets an upload when it completes it; then it is asked again in vain.
+            if not is_refusal(error) or (self._metadata_if_any(key) or {}).get(_WRITER) != writer:
+                raise
 
     def upload(self, files: Sequence[Upload], writer: str) -> list[Upload]:
         """Writes files as new objects.
@@ -195,7 +210,12 @@ class Bucket:
         Returns:
             Those that were left out, because there is such an object already.
         """
-        done = at_once(lambda file: self._upload(file, writer), files, CONNECTIONS)
+        sizes = {file.key: file.source.stat().st_size for file in files}
+        large = [file for file in files if sizes[file.key] > _WHOLE_BYTES]
+        small = [file for file in files if sizes[file.key] <= _WHOLE_BYTES]
+        # One after another: each has as many parts in memory as there may be.
+        done = [(file, self._upload(file, writer)) for file in large]
+        done += at_once(lambda file: self._upload(file, writer), small, CONNECTIONS)
         return [file for file, written in done if not written]
 
     def download(
@@ -266,7 +286,7 @@ class Bucket:
     def _download_whole(self, wanted: Download) -> str:
         """Fetches an object by one request, hashing it on the way."""
 
-        def attempt() -> tuple[str, dict[str, str]]:
+        def attempt() -> Arrived:
             answer = self.client.get_object(Bucket=self.name, Key=wanted.key)
             digest = hashlib.sha256()
             # A body that is not read to its end keeps its connection.
@@ -274,9 +294,9 @@ class Bucket:
                 for piece in body.iter_chunks(_PIECE_BYTES):
                     digest.update(piece)
                     file.write(piece)
-            return digest.hexdigest(), answer["Metadata"]
+            return Arrived(digest.hexdigest(), lowered(answer["Metadata"]), answer.get("ETag"))
 
-        def directly() -> tuple[str, dict[str, str]]:
+        def directly() -> Arrived:
             got = self.direct and self.direct.get(wanted.key, wanted.target)
             return got or persistently(attempt)
 
@@ -288,31 +308,42 @@ class Bucket:
             lambda: parts.download(self.client, self.name, wanted.key, wanted.target, check),
         )
 
-    def _intact(self, wanted: Download, fetched: Callable[[], tuple[str, dict[str, str]]]) -> str:
+    def _intact(self, wanted: Download, fetched: Callable[[], Arrived]) -> str:
         """Returns the digest of what was fetched, after comparing it with what was written.
 
         Parts come without checksums of their own; so what differs is fetched once more.
         """
         for _ in range(_FETCHES):
             with self.explained(wanted.key):
-                found, metadata = fetched()
-            expected = wanted.sha256 or metadata.get(_DIGEST)
-            if expected in (None, found):
-                return found
+                found = fetched()
+                self._require_as_listed(wanted, found)
+            expected = wanted.sha256 or found.metadata.get(_DIGEST)
+            if expected in (None, found.sha256):
+                return found.sha256
         wanted.target.unlink()
         raise Damaged(
-            f"{self.uri(wanted.key)}: what arrived has sha256 {found[:12]}…, but "
+            f"{self.uri(wanted.key)}: what arrived has sha256 {found.sha256[:12]}…, but "
             f"{str(expected)[:12]}… was written; it was damaged in the store or on the way: "
             "write it again"
         )
 
-    def _metadata(self, key: str) -> dict[str, str]:
-        return persistently(lambda: self.client.head_object(Bucket=self.name, Key=key))["Metadata"]
+    def _require_as_listed(self, wanted: Download, found: Arrived) -> None:
+        """Refuses another version than the listed one, by whose ETag others will know it.
 
-    def _metadata_if_any(self, key: str) -> dict[str, str] | None:
+        Some stores list other ETags than they answer with; so a listing decides.
+        """
+        if wanted.etag in (None, found.etag):
+            return
+        if [each.etag for each in self.listed(wanted.key, most=1)] != [wanted.etag]:
+            raise Transient(
+                f"{self.uri(wanted.key)}: was changed by somebody else after it was listed"
+            )
+
+    def _metadata_if_any(self, key: str) -> Mapping[str, str] | None:
         try:
-            return self._metadata(key)
-        except self.client.exceptions.ClientError as error:
+            head = persistently(lambda: self.client.head_object(Bucket=self.name, Key=key))
+        except ClientError as error:
             if not is_missing(error):
                 raise
             return None
+        return lowered(head["Metadata"])

@@ -14,15 +14,16 @@ import hashlib
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
 
 from .attempts import persistently
+from .objects import Arrived, lowered
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -46,7 +47,7 @@ def download(
     key: str,
     target: Path,
     check: Callable[[], None],
-) -> tuple[str, dict[str, str]]:
+) -> Arrived:
     """Fetches one version of an object into a file.
 
     Args:
@@ -55,14 +56,11 @@ def download(
         key: The object's.
         target: The file to write, in an existing folder.
         check: Called, by several threads, between pieces; ends the download by raising.
-
-    Returns:
-        The SHA-256 of what was written, and the object's metadata.
     """
     head = persistently(lambda: client.head_object(Bucket=bucket, Key=key))
     size, etag = head["ContentLength"], head["ETag"]
 
-    def part(file: int, start: int) -> range:
+    def part(start: int) -> range:
         """Receives a part and writes it; returns where it is."""
         span = range(start, min(start + _DOWN_BYTES, size))
 
@@ -74,23 +72,29 @@ def download(
                 Range=f"bytes={span.start}-{span.stop - 1}",
             )
             at = span.start
-            # A body that is not read to its end keeps its connection.
-            with closing(answer["Body"]) as body:
+            # A body that is not read to its end keeps its connection. The file is the part's own:
+            # who is interrupted twice does not wait, and others get the number of his, once closed.
+            with closing(answer["Body"]) as body, target.open("r+b", buffering=0) as file:
                 for piece in body.iter_chunks(_PIECE_BYTES):
                     check()
-                    _write(file, piece, at)
                     at += len(piece)
+                    if at > span.stop:
+                        break
+                    _write(file.fileno(), piece, at - len(piece))
+            if at != span.stop:  # whatever the answer said of its length, which may be of all
+                raise IncompleteReadError(actual_bytes=at - span.start, expected_bytes=len(span))
 
         persistently(attempt)
         return span
 
     digest = hashlib.sha256()
-    with target.open("w+b", buffering=0) as opened:
-        file = opened.fileno()
-        starts = range(0, size, _DOWN_BYTES)
-        for span in _in_order(lambda start: part(file, start), starts):
-            _hash(digest, file, span)
-    return digest.hexdigest(), head["Metadata"]
+    with (
+        target.open("w+b", buffering=0) as file,
+        closing(_in_order(part, range(0, size, _DOWN_BYTES))) as done,
+    ):
+        for span in done:
+            _hash(digest, file.fileno(), span)
+    return Arrived(digest.hexdigest(), lowered(head["Metadata"]), etag)
 
 
 def upload(
@@ -117,8 +121,12 @@ def upload(
         )
     )["UploadId"]
 
-    def part(file: int, start: int) -> CompletedPartTypeDef:
-        number, content = start // length + 1, os.pread(file, length, start)
+    def part(start: int) -> CompletedPartTypeDef:
+        number = start // length + 1
+        with source.open("rb", buffering=0) as file:
+            content = os.pread(file.fileno(), length, start)
+        if len(content) != min(length, size - start):
+            raise OSError(errno.EIO, "became shorter while it was sent", str(source))
         answer = persistently(
             lambda: client.upload_part(
                 Bucket=bucket,
@@ -134,9 +142,8 @@ def upload(
             checked["ChecksumCRC32"] = answer["ChecksumCRC32"]
         return checked
 
-    with _aborted_on_failure(client, bucket, key, begun), source.open("rb") as opened:
-        starts = range(0, size, length)
-        done = list(_in_order(lambda start: part(opened.fileno(), start), starts))
+    with _aborted_on_failure(client, bucket, key, begun):
+        done = list(_in_order(part, range(0, size, length)))
         persistently(
             lambda: client.complete_multipart_upload(
                 Bucket=bucket, Key=key, UploadId=begun, MultipartUpload={"Parts": done}
@@ -144,8 +151,11 @@ def upload(
         )
 
 
-def _in_order(work: Callable[[int], Result], starts: range) -> Iterator[Result]:
-    """Yields what the parts come to, in their order, a few of them worked on ahead."""
+def _in_order(work: Callable[[int], Result], starts: range) -> Generator[Result, None, None]:
+    """Yields what the parts come to, in their order, a few of them worked on ahead.
+
+    When it ends, and when it is closed, none of them is worked on any more.
+    """
     ahead: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(PARTS_AT_ONCE)
     try:
