@@ -19,7 +19,7 @@ from .generated import generate
 from .schema import Schema, description_with_default, inlined
 from .spec import SparseTransferSpec
 from .spec.rules import CLUSTER_RULES, RULES, Rule
-from .spec.types import DECIDES, EXPECTED, LIST_TYPE, MAX_NAME
+from .spec.types import DECIDES, EXPECTED, LIST_TYPE, MAP_TYPE, MAX_NAME
 from .status import SparseTransferStatus
 
 CRD_FILE = "sparsetransferexperiments.yaml"
@@ -156,6 +156,9 @@ def _with_status_bounds(node: Schema) -> Schema:
     elif kind == "array":
         node.setdefault("maxItems", MAX_STATUS_ITEMS)
         _with_status_bounds(node["items"])
+    elif kind == "object" and "properties" not in node:
+        # Applied as a whole: of a map whose last key is gone, server-side apply makes null.
+        node[MAP_TYPE] = "atomic"
     for child in node.get("properties", {}).values():
         _with_status_bounds(child)
     if "additionalProperties" in node:

@@ -15,7 +15,13 @@ from sparse_transfer_api import crd
 from sparse_transfer_api.contract import API_VERSION, KIND
 from sparse_transfer_api.schema import inlined
 from sparse_transfer_api.spec import SparseTransferSpec
-from sparse_transfer_api.spec.types import INT_OR_STRING, LIST_MAP_KEYS, LIST_TYPE, PRESERVE
+from sparse_transfer_api.spec.types import (
+    INT_OR_STRING,
+    LIST_MAP_KEYS,
+    LIST_TYPE,
+    MAP_TYPE,
+    PRESERVE,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCHEMA = crd.resource_schema()
@@ -39,6 +45,7 @@ ALLOWED = {
     INT_OR_STRING,
     LIST_MAP_KEYS,
     LIST_TYPE,
+    MAP_TYPE,
     PRESERVE,
     crd.RULES_KEY,
 }

@@ -116,3 +116,26 @@ def test_the_status_is_nobody_s_to_create_and_is_shown_in_columns(
 def test_the_api_server_explains_a_field(knowing: Cluster) -> None:
     said = knowing.kubectl("explain", "ste.spec.optimLevel").stdout
     assert "Default: 0.5." in said
+
+
+def test_a_map_of_the_status_may_become_empty(knowing: Cluster, namespace: str) -> None:
+    """A stage that runs again has recorded nothing yet; that is a map, and not null."""
+    made = yaml.safe_load(EXAMPLES[0].read_text())
+    made["spec"]["data"]["uri"] = "s3://bucket/data/"
+    made["spec"] = {"useCase": made["spec"]["useCase"], "data": made["spec"]["data"]}
+    done = _created(knowing, made, namespace)
+    assert done.returncode == 0, done.stderr
+    for key, digests in (("aaaa", {"model": "0" * 64}), ("bbbb", {}), ("cccc", {"data": "1" * 64})):
+        stages = [{"name": "package", "key": key, "digests": digests}]
+        status = {
+            **{key: made[key] for key in ("apiVersion", "kind")},
+            "metadata": {"name": made["metadata"]["name"]},
+            "status": {"stages": stages},
+        }
+        knowing.kubectl(
+            *("apply", "--server-side", "--subresource=status", f"--namespace={namespace}"),
+            *("--field-manager=operator", "-f", "-"),
+            stdin=json.dumps(status),
+        )
+        found = knowing.get("ste", made["metadata"]["name"], f"--namespace={namespace}")
+        assert found["status"]["stages"] == stages

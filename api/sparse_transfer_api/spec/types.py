@@ -32,6 +32,7 @@ EXPECTED = "x-expected"
 """Key in a type's JSON schema: what is expected, in words, where bounds do not say it."""
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
 LIST_TYPE = "x-kubernetes-list-type"
+MAP_TYPE = "x-kubernetes-map-type"
 LIST_MAP_KEYS = "x-kubernetes-list-map-keys"
 INT_OR_STRING = "x-kubernetes-int-or-string"
 
