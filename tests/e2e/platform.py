@@ -154,7 +154,8 @@ class Platform:
         selector = f"sparsetransfer.dev/experiment={name}"
         selector += f",sparsetransfer.dev/stage={stage}" if stage else ""
         found = self.cluster.get("pods", f"--namespace={namespace}", f"--selector={selector}")
-        return sorted(found["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+        pods = found["items"] if found else []
+        return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def logs(self, namespace: str) -> str:
         """Returns the last words of a namespace's pods and of the operator, for a failure."""
