@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +27,11 @@ def text(parent: Body, name: str) -> str:
     """Returns a text in a mapping, empty where there is none."""
     value = parent.get(name)
     return value if isinstance(value, str) else ""
+
+
+def shared(parent: Body, name: str) -> str:
+    """Returns a text in a mapping that many objects have: there is one copy of it in memory."""
+    return sys.intern(text(parent, name))
 
 
 def count(parent: Body, name: str) -> int:

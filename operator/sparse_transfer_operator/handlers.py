@@ -14,6 +14,9 @@ from typing import Any
 
 import aiohttp
 import kopf
+
+# kopf.spawn_tasks takes it as a parameter, but its class has no public name.
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from kubernetes.aio.client import ApiClient
 
 from sparse_transfer_api.contract import GROUP, PLURAL, VERSION
@@ -68,6 +71,14 @@ class _NoProgress(kopf.ProgressStorage):
 
     def clear(self, *, essence: Any) -> Any:
         return essence
+
+
+class NoMemories(ResourceMemories):
+    """kopf keeps a kilobyte on each object for what it does with handlers of other kinds."""
+
+    async def recall(self, raw_body: Any, **more: Any) -> ResourceMemory:
+        """Returns a fresh memory, which is forgotten after the event."""
+        return await super().recall(raw_body, **{**more, "ephemeral": True})
 
 
 def kopf_settings() -> kopf.OperatorSettings:

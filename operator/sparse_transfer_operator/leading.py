@@ -23,10 +23,11 @@ from .cluster.events import EventRecorder
 from .cluster.failures import NotFound, RequestFailed
 from .cluster.paths import GROUP_PATH
 from .cluster.writes import ClusterWrites
-from .handlers import kopf_settings, registry
+from .doing import Doing, JobBuilder, Planner, Progress
+from .handlers import NoMemories, kopf_settings, registry
 from .metrics import Metrics
 from .observer import Observer
-from .reconcile import WORKERS, Doing, JobBuilder, Planner, Progress, Reconciler
+from .reconcile import WORKERS, Reconciler
 from .settings import OperatorSettings
 from .watches import Watches
 from .work_queue import WorkQueue
@@ -200,6 +201,7 @@ class Leading:
             clusterwide=not self._settings.namespaces,
             namespaces=self._settings.namespaces,
             standalone=True,
+            memories=NoMemories(),
             stop_flag=self._kopf_stop,
         )
         self._signals()

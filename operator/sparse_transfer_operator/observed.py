@@ -32,7 +32,7 @@ class JobEnd(StrEnum):
     FAILED = "Failed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObservedPod:
     """One pod of a stage's Job.
 
@@ -70,7 +70,7 @@ class ObservedPod:
     deleting: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObservedJob:
     """One Job of an experiment.
 

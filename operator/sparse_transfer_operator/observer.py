@@ -8,31 +8,31 @@ planned with, Jobs and pods are projections.
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from sparse_transfer_api.contract import API_VERSION, KIND, LABEL_EXPERIMENT
+from sparse_transfer_api.contract import LABEL_EXPERIMENT
 
-from .bodies import Body, mapping, text
+from .bodies import Body, mapping, shared, text
 from .object_key import ObjectKey
-from .observed import Children, ObservedExperiment, ObservedJob, ObservedPod, PodPhase
+from .observed import (
+    Children,
+    JobEnd,
+    ObservedExperiment,
+    ObservedJob,
+    ObservedPod,
+    PodPhase,
+)
+from .packing import NOTHING, State, newer, packed, packed_status, unpacked, version_of
 from .progress.owners import ExperimentId, PodOwner
 from .projection import DEFAULT_QUEUE_LABEL, observed_experiment, observed_job, observed_pod
 from .summary import Summary, summary
 
 _BURIED = 20_000
 """So many deleted objects are remembered: an answer that was on its way cannot bring them back."""
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_ENDED = (PodPhase.SUCCEEDED, PodPhase.FAILED)
-_KEPT_META = (
-    *("name", "namespace", "uid", "generation"),
-    *("creationTimestamp", "deletionTimestamp", "labels"),
-)
-
 
 Gone = Callable[[ObjectKey, str], None]
 
@@ -52,7 +52,8 @@ class _Entry:
     Args:
         uid: Of the experiment; empty while only children are known.
         version: The experiment's resource version.
-        packed: Its body as JSON, without what is not planned with.
+        state: What is planned with, as JSON: metadata with spec, and status.
+        expected: The status that is being written, packed; its coming is no news.
         summary: For metrics.
         jobs: By UID, with their resource versions.
         pods: By UID, with their resource versions.
@@ -60,7 +61,8 @@ class _Entry:
 
     uid: str = ""
     version: int = 0
-    packed: bytes = b""
+    state: State = NOTHING
+    expected: bytes | None = None
     summary: Summary | None = None
     jobs: dict[str, tuple[int, ObservedJob]] = field(default_factory=dict)
     pods: dict[str, tuple[int, ObservedPod]] = field(default_factory=dict)
@@ -89,7 +91,7 @@ class Seen(NamedTuple):
 
     experiment: ObservedExperiment
     children: Children
-    mark: bytes
+    mark: State
 
 
 class Observer:
@@ -119,12 +121,12 @@ class Observer:
             None where nothing changed that is planned with.
         """
         meta = mapping(body, "metadata")
-        key, uid, version = _key(kind, meta), text(meta, "uid"), _version(meta)
+        key, uid, version = _key(kind, meta), text(meta, "uid"), version_of(meta)
         if key is None or not uid or uid in self._buried:
             return None
         entry = self._entries.setdefault(key, _Entry())
         if kind is Kind.EXPERIMENT:
-            if entry.uid not in ("", uid) and _newer(version, entry.version):
+            if entry.uid not in ("", uid) and newer(version, entry.version):
                 self._gone(key, entry.uid)  # news of different objects come in any order
             urgent = self._take_experiment(entry, uid, version, body)
         elif kind is Kind.JOB:
@@ -152,7 +154,7 @@ class Observer:
         known = True
         if kind is Kind.EXPERIMENT:
             if known := entry.uid == uid:
-                entry.uid, entry.version, entry.packed, entry.summary = "", 0, b"", None
+                entry.uid, entry.version, entry.state, entry.summary = "", 0, NOTHING, None
                 self._gone(key, uid)
         elif kind is Kind.JOB:
             known = entry.jobs.pop(uid, None) is not None
@@ -172,15 +174,21 @@ class Observer:
             return None
         jobs = tuple(job for _, job in entry.jobs.values())
         pods = tuple(pod for _, pod in entry.pods.values())
-        experiment = observed_experiment(json.loads(entry.packed))
-        return Seen(experiment, Children(jobs, pods), entry.packed)
+        experiment = observed_experiment(unpacked(entry.state))
+        return Seen(experiment, Children(jobs, pods), entry.state)
 
     def summary(self, key: ObjectKey) -> Summary | None:
         """Returns what metrics say about one experiment; None where it is not."""
         entry = self._entries.get(key)
         return None if entry is None else entry.summary
 
-    def version(self, key: ObjectKey, mark: bytes) -> int | None:
+    def expect(self, key: ObjectKey, status: Body | None) -> None:
+        """Says which status is being written, or None that none is any more."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.expected = None if status is None else packed_status(status)
+
+    def version(self, key: ObjectKey, mark: State) -> int | None:
         """Returns the newest version of an experiment in which it is as it was when looked at.
 
         Args:
@@ -191,7 +199,7 @@ class Observer:
             None where it is gone, or where something changed that is planned with.
         """
         entry = self._entries.get(key)
-        return entry.version if entry is not None and entry.packed is mark else None
+        return entry.version if entry is not None and entry.state is mark else None
 
     def experiments(self) -> list[ObjectKey]:
         """Returns all experiments that exist."""
@@ -236,32 +244,34 @@ class Observer:
     # Each of these returns whether the change is urgent, and None where there is none that matters.
 
     def _take_experiment(self, entry: _Entry, uid: str, version: int, body: Body) -> bool | None:
-        if not _newer(version, entry.version):
+        if not newer(version, entry.version):
             return None
-        packed = _packed(body)
-        changed = uid != entry.uid or packed != entry.packed
+        state = packed(body)
+        changed = uid != entry.uid or state != entry.state
+        news = changed and state != (entry.state[0], entry.expected)
         entry.uid, entry.version, entry.summary = uid, version, summary(body)
         if changed:
-            entry.packed = packed
-        return True if changed else None
+            entry.state = state
+        return True if news else None
 
     def _take_job(self, entry: _Entry, uid: str, version: int, body: Body) -> bool | None:
         before, known = entry.jobs.get(uid, (0, None))
-        if not _newer(version, before) or (job := observed_job(body, self._queue_label)) is None:
+        if not newer(version, before) or (job := observed_job(body, self._queue_label)) is None:
             return None
         entry.jobs[uid] = (version, job)
         if job == known:
             return None
-        was = (known.end, known.deleting, known.suspended) if known else (None, False, False)
-        return (job.end, job.deleting, job.suspended) != was
+        # That it is complete is told by its pod, which says how, too.
+        was = (known.deleting, known.suspended) if known else (False, False)
+        return job.end is JobEnd.FAILED or (job.deleting, job.suspended) != was
 
     def _take_pod(self, entry: _Entry, uid: str, version: int, body: Body) -> bool | None:
         before, known = entry.pods.get(uid, (0, None))
-        if not _newer(version, before):
+        if not newer(version, before):
             return None
         pod = observed_pod(body)
         entry.pods[uid] = (version, pod)
-        return None if pod == known else pod.phase in _ENDED or pod.deleting
+        return None if pod == known else pod.phase is PodPhase.SUCCEEDED
 
     def _drop_if_empty(self, key: ObjectKey, entry: _Entry) -> None:
         if not entry.uid and not entry.jobs and not entry.pods:
@@ -271,31 +281,4 @@ class Observer:
 def _key(kind: Kind, meta: Body) -> ObjectKey | None:
     of_its_own = kind is Kind.EXPERIMENT
     name = text(meta, "name") if of_its_own else text(mapping(meta, "labels"), LABEL_EXPERIMENT)
-    return ObjectKey(text(meta, "namespace"), name) if name else None
-
-
-def _version(meta: Body) -> int:
-    """Returns a resource version: the API says that they are numbers that grow."""
-    digits = text(meta, "resourceVersion")
-    return int(digits) if digits.isdecimal() else 0
-
-
-def _newer(version: int, known: int) -> bool:
-    """Returns whether a body counts; one without a usable version always does."""
-    return not version or version > known
-
-
-def _packed(body: Body) -> bytes:
-    """Returns what is planned with: a report of progress changes nothing here."""
-    meta, status = mapping(body, "metadata"), mapping(body, "status")
-    annotations = mapping(meta, "annotations")
-    kept = {name: meta[name] for name in _KEPT_META if name in meta}
-    kept["annotations"] = {name: annotations[name] for name in annotations if name != _LAST_APPLIED}
-    document = {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "metadata": kept,
-        "spec": body.get("spec"),
-        "status": {name: status[name] for name in status if name != "progress"},
-    }
-    return json.dumps(document, separators=(",", ":")).encode()
+    return ObjectKey(shared(meta, "namespace"), name) if name else None

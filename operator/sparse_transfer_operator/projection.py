@@ -16,7 +16,7 @@ from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.spec import SparseTransferExperiment, parse_experiment
 from sparse_transfer_api.status import SparseTransferStatus
 
-from .bodies import Body, count, mapping, mappings, text, time
+from .bodies import Body, count, mapping, mappings, shared, text, time
 from .names import ANNOTATION_RETRY, LABEL_KEY, LABEL_RECORDED_ONLY, LABEL_STAGE
 from .observed import JobEnd, ObservedExperiment, ObservedJob, ObservedPod, PodPhase
 
@@ -75,7 +75,7 @@ def observed_job(body: Body, queue_label: str = DEFAULT_QUEUE_LABEL) -> Observed
     """
     meta, spec, status = (mapping(body, name) for name in ("metadata", "spec", "status"))
     labels = mapping(meta, "labels")
-    key = text(labels, LABEL_KEY)
+    key = shared(labels, LABEL_KEY)
     try:
         stage = Stage(text(labels, LABEL_STAGE))
     except ValueError:
@@ -86,7 +86,7 @@ def observed_job(body: Body, queue_label: str = DEFAULT_QUEUE_LABEL) -> Observed
     end, ended = _job_end(status)
     return ObservedJob(
         name=text(meta, "name"),
-        uid=text(meta, "uid"),
+        uid=shared(meta, "uid"),
         owner_uid=_owner_uid(meta),
         stage=stage,
         key=key,
@@ -121,7 +121,7 @@ def observed_pod(body: Body) -> ObservedPod:
         started=time(running, "startedAt") or time(ended, "startedAt"),
         finished=time(ended, "finishedAt"),
         exit_code=exit_code if isinstance(exit_code, int) else None,
-        ended_because=_ended_because(text(ended, "reason"), text(status, "reason")),
+        ended_because=_ended_because(shared(ended, "reason"), shared(status, "reason")),
         message=message or None,
         waiting_because=_waiting(waiting),
         unschedulable=_unschedulable(status),
@@ -148,7 +148,7 @@ def _job_end(status: Body) -> tuple[JobEnd | None, tuple[datetime, str, str] | N
         found = _condition(status, end.value)
         if found is not None:
             when = time(found, "lastTransitionTime") or _UNKNOWN_TIME
-            return end, (when, text(found, "reason"), text(found, "message"))
+            return end, (when, shared(found, "reason"), shared(found, "message"))
     return None, None
 
 
@@ -201,5 +201,5 @@ def _condition(status: Body, kind: str, holds: str = "True") -> Body | None:
 def _owner_uid(meta: Body) -> str:
     for each in mappings(meta, "ownerReferences"):
         if each.get("controller") is True:
-            return text(each, "uid")
+            return shared(each, "uid")
     return ""

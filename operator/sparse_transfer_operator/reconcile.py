@@ -10,37 +10,30 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.fitting import fitted_status
-from sparse_transfer_api.spec import SparseTransferExperiment
-from sparse_transfer_api.status import Phase, SparseTransferStatus
+from sparse_transfer_api.status import SparseTransferStatus
 
-from .actions import Action, CreateJob, DeleteExperiment, DeleteJob, Event, Plan
+from .actions import Action, CreateJob, DeleteExperiment, DeleteJob, Plan
 from .backoff import Backoff
 from .cluster.failures import Conflict, NotFound, Refused, RequestFailed
-from .cluster.writes import Writes
+from .doing import Doing
+from .gathering import Gathering
 from .object_key import ObjectKey
-from .observed import Children, ObservedExperiment
-from .observer import Kind, News, Observer, Seen
+from .observed import ObservedExperiment
+from .observer import Kind, News, Seen
 from .plan.events import transitions
-from .progress import ExperimentId, RunningStage, running_stage
+from .progress import ExperimentId, running_stage
 from .projection import observed_status
 from .refusal import with_refusal
-from .settings import OperatorSettings
 from .wake import Wake
 from .work_queue import WorkQueue
 
 WORKERS = 16
 """Experiments that are reconciled at a time."""
-GATHER_SECONDS = 1.0
-"""While a stage only moves on, the status waits for so long, so that what follows at once (a Job,
-its pod, the pod running) is one write."""
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 30.0
 """After a write, an experiment is looked at once more, should nothing else lead there before."""
 _CONFLICTS = 5
 """In a row, of one write: so often may progress be written just then."""
@@ -49,68 +42,8 @@ _PASSING_TRIES = 4
 
 _REMOVALS = (DeleteJob, DeleteExperiment)
 """May be refused without holding up the rest: nothing depends on them."""
-_MOVING = (Phase.PENDING, Phase.PREPARING, Phase.TRAINING, Phase.PACKAGING)
-
-Planner = Callable[[ObservedExperiment, Children, datetime, OperatorSettings], Plan]
-JobBuilder = Callable[[SparseTransferExperiment, CreateJob], dict[str, Any]]
 
 _log = logging.getLogger(__name__)
-
-
-class Recorder(Protocol):
-    """Where events go."""
-
-    def tell(self, key: ObjectKey, uid: str, event: Event) -> None:
-        """Wants an event to be written, some time soon."""
-
-
-class Meter(Protocol):
-    """Where figures go."""
-
-    def reconciled(self, seconds: float) -> None:
-        """Counts a reconcile."""
-
-    def failed(self, reason: str) -> None:
-        """Counts a reconcile that failed."""
-
-    def written(self, before: ObservedExperiment, children: Children, after: Plan) -> None:
-        """Counts what a new status says."""
-
-
-class Progress(Protocol):
-    """Who shows the progress of running stages."""
-
-    def settle(
-        self, experiment: ExperimentId, running: RunningStage | None, shown: datetime | None
-    ) -> None:
-        """Says what runs of an experiment, and when the progress that is shown was reported."""
-
-
-@dataclass(frozen=True)
-class Doing:
-    """What reconciling is done with.
-
-    Args:
-        observer: What is known of the cluster.
-        writes: What changes the cluster.
-        plan: The state machine.
-        build: Builds a Job.
-        settings: Of the operator.
-        recorder: Where events go.
-        meter: Where figures go.
-        progress: Who shows the progress of running stages.
-        clock: The time, in UTC.
-    """
-
-    observer: Observer
-    writes: Writes
-    plan: Planner
-    build: JobBuilder
-    settings: OperatorSettings
-    recorder: Recorder
-    meter: Meter
-    progress: Progress
-    clock: Callable[[], datetime]
 
 
 class Reconciler:
@@ -120,7 +53,7 @@ class Reconciler:
         self._do = doing
         self._queue = queue
         self._backoff = Backoff()
-        self._due: dict[ObjectKey, float] = {}
+        self._gathering = Gathering()
         self.wake = Wake(queue.add)
 
     def notice(self, news: News | None) -> None:
@@ -130,8 +63,7 @@ class Reconciler:
         if news.urgent:
             self._queue.add(news.key)
             return
-        now = asyncio.get_running_loop().time()
-        self.wake.within(self._due.setdefault(news.key, now + GATHER_SECONDS) - now, news.key)
+        self.wake.within(self._gathering.news(news.key), news.key)
 
     async def work(self) -> None:
         """Reconciles until the queue is closed; several of these share it."""
@@ -161,7 +93,7 @@ class Reconciler:
         self.wake.cancel(key)
         if seen is None:
             self._backoff.succeeded(key)
-            self._due.pop(key, None)
+            self._gathering.over(key)
             return
         observed, children, _ = seen
         now = self._do.clock()
@@ -180,7 +112,7 @@ class Reconciler:
         if left is None:
             self._backoff.succeeded(key)
         seconds = self._next(plan, now)
-        if (wait := self._patience(key, observed.status, plan.status)) > 0:
+        if (wait := self._gathering.wait(key, observed.status, plan.status)) > 0:
             seconds = min(seconds, wait)
         elif await self._write(key, seen, plan.status):
             seconds = min(seconds, SETTLE_SECONDS)
@@ -196,15 +128,6 @@ class Reconciler:
         if isinstance(error, Refused | InputError):
             return True
         return self._backoff.failures(key) >= _PASSING_TRIES
-
-    def _patience(
-        self, key: ObjectKey, old: SparseTransferStatus, new: SparseTransferStatus
-    ) -> float:
-        """Returns for how many seconds the new status may still wait to be written."""
-        if not may_wait(old, new):
-            return 0.0
-        now = asyncio.get_running_loop().time()
-        return self._due.setdefault(key, now + GATHER_SECONDS) - now
 
     async def _act(
         self, key: ObjectKey, observed: ObservedExperiment, action: Action
@@ -230,7 +153,7 @@ class Reconciler:
 
     async def _write(self, key: ObjectKey, seen: Seen, status: SparseTransferStatus) -> bool:
         """Writes a status where it differs; returns whether it did."""
-        self._due.pop(key, None)
+        self._gathering.over(key)
         if status.progress is not None:
             status = status.model_copy(update={"progress": None})
         if status == seen.experiment.status:
@@ -239,6 +162,7 @@ class Reconciler:
         if observed_status(document) == seen.experiment.status:
             return False  # but for what was cut off
         observer, writes = self._do.observer, self._do.writes
+        observer.expect(key, document)
         try:
             for tries in range(1, _CONFLICTS + 1):
                 version = observer.version(key, seen.mark)
@@ -255,6 +179,8 @@ class Reconciler:
                         raise
         except NotFound:
             observer.bury(Kind.EXPERIMENT, key, seen.experiment.uid)
+        finally:
+            observer.expect(key, None)
         self._queue.add(key)
         return False
 
@@ -307,20 +233,3 @@ def _passed_over(action: Action, error: Exception) -> Refused:
     if isinstance(error, Refused) and isinstance(action, _REMOVALS):
         return error
     raise error
-
-
-def may_wait(old: SparseTransferStatus, new: SparseTransferStatus) -> bool:
-    """Returns whether a new status may come a moment later; the first and the last may not."""
-    return (
-        old.phase in _MOVING
-        and new.phase in _MOVING
-        and old.observed_generation == new.observed_generation
-        and _given_up(old) == _given_up(new)
-        and old != new
-    )
-
-
-def _given_up(status: SparseTransferStatus) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Returns what cannot be planned again once the Jobs that it is about are deleted."""
-    noted = ((each.replaces, tuple(each.reruns)) for each in status.stages)
-    return [each for each in noted if any(each)]

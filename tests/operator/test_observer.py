@@ -18,6 +18,7 @@ from sparse_transfer_operator.observer import Kind, News, Observer
 KEY = ObjectKey(NAMESPACE, NAME)
 URGENT, NOT_URGENT = News(KEY, urgent=True), News(KEY, urgent=False)
 DELETING = {"deletionTimestamp": "2026-03-01T12:00:00Z"}
+FAILED = {"conditions": [{"type": "Failed", "status": "True"}]}
 ENDED = {"conditions": [{"type": "Complete", "status": "True"}]}
 
 
@@ -59,11 +60,13 @@ def test_what_does_not_matter_leads_nowhere(observer: Observer) -> None:
     ("kind", "body", "news"),
     [
         (Kind.JOB, job_body(9, status={"failed": 1}), NOT_URGENT),
-        (Kind.JOB, job_body(9, status=ENDED), URGENT),
+        (Kind.JOB, job_body(9, status=ENDED), NOT_URGENT),
+        (Kind.JOB, job_body(9, status=FAILED), URGENT),
         (Kind.JOB, job_body(9, spec={"suspend": True}), URGENT),
         (Kind.JOB, job_body(9, metadata=DELETING), URGENT),
         (Kind.POD, pod_body(9, phase="Running"), NOT_URGENT),
-        (Kind.POD, pod_body(9, phase="Failed"), URGENT),
+        (Kind.POD, pod_body(9, phase="Failed"), NOT_URGENT),
+        (Kind.POD, pod_body(9, phase="Succeeded"), URGENT),
     ],
 )
 def test_what_something_follows_of_is_urgent(
@@ -88,6 +91,18 @@ def test_a_version_holds_while_nothing_changes_that_is_planned_with(observer: Ob
     assert observer.version(KEY, seen.mark) == 2
     observer.see(Kind.EXPERIMENT, experiment_body(3, uid="another"))
     assert observer.version(KEY, seen.mark) is None
+
+
+def test_a_status_that_is_being_written_is_no_news(observer: Observer) -> None:
+    observer.see(Kind.EXPERIMENT, experiment_body(1))
+    observer.expect(KEY, {"phase": "Training"})
+    assert observer.see(Kind.EXPERIMENT, experiment_body(2, status={"phase": "Training"})) is None
+    assert _phase(observer) is Phase.TRAINING
+    observer.expect(KEY, {"phase": "Packaging"})
+    edited = experiment_body(3, status={"phase": "Packaging"}, metadata={"generation": 2})
+    assert observer.see(Kind.EXPERIMENT, edited) == URGENT
+    observer.expect(KEY, None)
+    assert observer.see(Kind.EXPERIMENT, experiment_body(4)) == URGENT
 
 
 def test_what_was_deleted_does_not_come_back(observer: Observer) -> None:

@@ -25,11 +25,12 @@ from sparse_transfer_operator.actions import (
 from sparse_transfer_operator.bodies import Body
 from sparse_transfer_operator.cluster.failures import Conflict, NotFound, Refused, RequestFailed
 from sparse_transfer_operator.cluster.writes import NameTaken
+from sparse_transfer_operator.doing import Doing
 from sparse_transfer_operator.object_key import ObjectKey
 from sparse_transfer_operator.observed import Children, ObservedExperiment
 from sparse_transfer_operator.observer import Kind, Observer
 from sparse_transfer_operator.progress import ExperimentId, RunningStage
-from sparse_transfer_operator.reconcile import Doing, Reconciler
+from sparse_transfer_operator.reconcile import Reconciler
 from sparse_transfer_operator.settings import OperatorSettings
 from sparse_transfer_operator.work_queue import WorkQueue
 

@@ -14,6 +14,7 @@ from ..bodies import Body, mapping, mappings, text
 from ..names import LABEL_EXPERIMENT
 from ..object_key import ObjectKey
 from ..observer import Kind, News, Observer
+from ..packing import version_of
 from .connection import Connection
 from .failures import NotFound
 from .paths import collection, item
@@ -71,7 +72,7 @@ class Audit:
         # Watches have gone on meanwhile: only what they have not told either is asked for.
         now = self._known(kind, namespace)
         missed = [
-            meta for uid, meta in listed.items() if uid not in now or now[uid][1] < _number(meta)
+            meta for uid, meta in listed.items() if uid not in now or now[uid][1] < version_of(meta)
         ]
         for meta in missed:
             await self._fetch(kind, text(meta, "namespace"), text(meta, "name"))
@@ -98,7 +99,7 @@ class Audit:
                 "GET", path, query=query, accept=_METADATA, seconds=LIST_SECONDS
             )
             about = mapping(page, "metadata")
-            yield [_identity(each) for each in mappings(page, "items")], _number(about)
+            yield [_identity(each) for each in mappings(page, "items")], version_of(about)
             if not text(about, "continue"):
                 return
             query["continue"] = text(about, "continue")
@@ -109,11 +110,6 @@ class Audit:
         except NotFound:
             return  # a watch tells that
         self._notice(self._observer.see(kind, body))
-
-
-def _number(meta: Body) -> int:
-    digits = text(meta, "resourceVersion")
-    return int(digits) if digits.isdecimal() else 0
 
 
 def _identity(item: Body) -> Body:
