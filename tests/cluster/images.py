@@ -34,6 +34,8 @@ PACKAGES = "buildah mmdebstrap"
 
 _SUITE = "bookworm"
 _INCLUDED = "python3,python3-pip,python3-venv,ca-certificates"
+_LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
+"""As slim images leave it out."""
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _FINISH = """
 set -e; root=$1
@@ -149,7 +151,7 @@ class ImageStore:
         return tuple(layers)
 
     def _provide_base(self) -> None:
-        made_of = f"{_SUITE}{_INCLUDED}{_FINISH}{_BASE_DOCKERFILE}"
+        made_of = f"{_SUITE}{_INCLUDED}{_LEFT_OUT}{_FINISH}{_BASE_DOCKERFILE}"
         version = hashlib.sha256(made_of.encode()).hexdigest()[:12]
         own = f"localhost/base:{version}"
         if not self.has(own):
@@ -198,6 +200,7 @@ def _debian(archive: Path) -> None:
     named = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d/debian.sources"))
     sources = [str(path) for path in named if path.exists() and _SUITE in path.read_text()]
     command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_INCLUDED}"]
+    command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
     hook = f"--customize-hook={_FINISH}"
     done = subprocess.run(
         [*command, hook, _SUITE, str(archive), *sources],
