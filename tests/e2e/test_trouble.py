@@ -112,13 +112,20 @@ def test_evicted_deleted_and_drained_it_ends_as_if_nothing_had_happened(
     )
     platform.cluster.kubectl("delete", "pod", second, f"--namespace={team}", "--wait=false")
     _running(platform, name, team, 2)
-    platform.cluster.kubectl(
-        *("drain", NODE, "--ignore-daemonsets", "--delete-emptydir-data", "--force"),
-        *("--timeout=100s", f"--pod-selector=app.kubernetes.io/instance!={RELEASE}"),
-    )
-    waiting = platform.wait_for_phase(name, team, "Pending")
-    assert "unschedulable" in everything_said(waiting).lower()
-    platform.cluster.kubectl("uncordon", NODE)
+    try:
+        platform.cluster.kubectl(
+            *("drain", NODE, "--ignore-daemonsets", "--delete-emptydir-data", "--force"),
+            *("--timeout=100s", f"--pod-selector=app.kubernetes.io/instance!={RELEASE}"),
+        )
+        platform.wait_until(
+            lambda: (
+                platform.status(name, team)["phase"] == "Pending"
+                and "Unschedulable" in everything_said(platform.status(name, team))
+            ),
+            "the drained node to be said",
+        )
+    finally:
+        platform.cluster.kubectl("uncordon", NODE)
     status = platform.wait_for_phase(name, team, "Succeeded")
 
     train = _stage(status, "train")
