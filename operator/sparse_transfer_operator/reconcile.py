@@ -53,7 +53,7 @@ class Reconciler:
         self._do = doing
         self._queue = queue
         self._backoff = Backoff()
-        self._gathering = Gathering()
+        self._gathering = Gathering(queue.__len__)
         self.wake = Wake(queue.add)
 
     def notice(self, news: News | None) -> None:
