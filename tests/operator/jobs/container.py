@@ -113,10 +113,11 @@ def started(job: Json, folder: Path, claims: Mapping[str, Path], user: int) -> I
     log.chmod(0o666)
     assert pod_of(job)["restartPolicy"] == "Never"
     assert runner_of(job)["securityContext"]["readOnlyRootFilesystem"] is True
-    mounts = [(str(path), str(path), "ro") for path in _IMAGE]
-    mounts += [(str(log), _TERMINATION_LOG, "rw")]
+    mounts = [(str(log), _TERMINATION_LOG, "rw")]
     for path, mount in mounts_of(job).items():
         mounts.append((_source(mount["volume"], claims), path, _mode(mount)))
+    # Last: a checkout below /tmp would be hidden by the pod's own.
+    mounts += [(str(path), str(path), "ro") for path in _IMAGE]
     of_the_image = {"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
     environment = {**of_the_image, **values_of(job)}
     command = [
