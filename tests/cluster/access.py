@@ -18,6 +18,8 @@ from tests.cluster.programs import kubectl
 from tests.servers.processes import wait_until
 
 _CALL_SECONDS = 120
+_NAMESPACE_SECONDS = 120
+"""Controllers that lost the API server may wait for half a minute before they ask again."""
 _TOKEN_LIFE = "24h"
 
 Document = Mapping[str, Any]
@@ -81,6 +83,7 @@ class Cluster:
         wait_until(
             lambda: self.get("serviceaccount", "default", f"--namespace={name}") is not None,
             f"the default service account of {name}",
+            _NAMESPACE_SECONDS,
         )
         return name
 

@@ -67,8 +67,10 @@ class ProgressWriter:
                 self._changed.clear()
                 wait = self._write_one()
                 if wait != 0:
+                    # Not by wait_for: before Python 3.12 it loses a cancellation that comes with news.
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._changed.wait(), wait)
+                        async with asyncio.timeout(wait):
+                            await self._changed.wait()
         finally:
             for task in self._writing:
                 task.cancel()
