@@ -67,7 +67,7 @@ class ProgressWriter:
                 self._changed.clear()
                 wait = self._write_one()
                 if wait != 0:
-                    # Not by wait_for: before Python 3.12 it loses a cancellation that comes with news.
+                    # Before Python 3.12 wait_for loses a cancellation that comes with news.
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(wait):
                             await self._changed.wait()
