@@ -193,6 +193,7 @@ class Leading:
             self.watches,
             self._reconciler.notice,
             self._metrics.answered,
+            self._metrics.failed,
         )
         others = asyncio.all_tasks()
         tasks = await kopf.spawn_tasks(

@@ -34,6 +34,8 @@ REFILL_SECONDS = 60.0
 _REMEMBERED = 4096
 _PAUSE_SECONDS = 5.0
 """After a failure."""
+_TELL_SECONDS = 60.0
+"""Between two words about losses."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +88,8 @@ class EventRecorder:
         self._told: OrderedDict[tuple[str, Event], _Told] = OrderedDict()
         self._budgets: OrderedDict[str, _Budget] = OrderedDict()
         self.dropped = 0
+        self._lost = 0
+        self._told_of_losses = clock()
 
     def tell(self, key: ObjectKey, uid: str, event: Event) -> None:
         """Wants an event to be written, some time soon."""
@@ -104,6 +108,7 @@ class EventRecorder:
             while self._waiting:
                 await self._write_next()
                 await asyncio.sleep(1 / PER_SECOND)
+                self._tell_of_losses()
             self._arrived.clear()
 
     async def flush(self, seconds: float) -> None:
@@ -114,6 +119,11 @@ class EventRecorder:
                     await self._write_next()
         except TimeoutError:
             _log.warning("%d events were not written in time", len(self._waiting))
+
+    def _tell_of_losses(self) -> None:
+        if self.dropped != self._lost and self._clock() - self._told_of_losses >= _TELL_SECONDS:
+            _log.warning("%d events were dropped", self.dropped - self._lost)
+            self._lost, self._told_of_losses = self.dropped, self._clock()
 
     def _has_room(self, event: Event) -> bool:
         if len(self._waiting) < MAX_WAITING:
