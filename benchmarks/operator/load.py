@@ -41,6 +41,8 @@ class Load:
     """When an experiment's creation was sent, by its name."""
     jobs: dict[str, float] = field(default_factory=dict)
     """When the first Job of an experiment was seen."""
+    watching: asyncio.Task[None] | None = None
+    """Whoever notes that."""
 
     async def create(self, names: Iterable[str], duration: str) -> float:
         """Makes experiments by a few clients at a time; returns the seconds that it took.
@@ -61,27 +63,36 @@ class Load:
         missing = set(names)
         async with asyncio.timeout(_JOBS_SECONDS):
             while missing := {name for name in missing if name not in self.jobs}:
+                assert self.watching is not None
+                if self.watching.done():
+                    self.watching.result()
                 await asyncio.sleep(0.002 if len(missing) < 10 else 0.02)
 
     async def watch_jobs(self, ready: asyncio.Event) -> None:
         """Notes when each experiment's first Job was made."""
         path = f"{self.server}/apis/batch/v1/namespaces/{self.namespace}/jobs"
         async with self.session.get(f"{path}?limit=1", headers={"Accept": _LIST}) as answer:
-            version = (await answer.json())["metadata"]["resourceVersion"]
-        query = f"watch=true&resourceVersion={version}&timeoutSeconds={_WATCH_SECONDS}"
-        async with self.session.get(f"{path}?{query}", headers={"Accept": _METADATA}) as answer:
-            ready.set()
-            rest = b""
-            async for data in answer.content.iter_any():
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    self._note(line, time.monotonic())
+            version = int((await answer.json())["metadata"]["resourceVersion"])
+        while True:
+            # The API server ends the watch of a client that is too slow for it: it goes on then.
+            query = f"watch=true&resourceVersion={version}&timeoutSeconds={_WATCH_SECONDS}"
+            async with self.session.get(f"{path}?{query}", headers={"Accept": _METADATA}) as answer:
+                assert answer.status == 200, await answer.text()
+                ready.set()
+                rest = b""
+                async for data in answer.content.iter_any():
+                    now = time.monotonic()
+                    *lines, rest = (rest + data).split(b"\n")
+                    version = max((self._note(line, now) for line in lines), default=version)
 
-    def _note(self, line: bytes, now: float) -> None:
-        if not line.startswith(b'{"type":"ADDED"'):
-            return
-        name = json.loads(line)["object"]["metadata"]["labels"].get(LABEL_EXPERIMENT)
-        self.jobs.setdefault(name, now)
+    def _note(self, line: bytes, now: float) -> int:
+        """Notes what a line tells of; returns its version."""
+        event = json.loads(line)
+        assert event["type"] != "ERROR", event["object"]
+        meta = event["object"]["metadata"]
+        if event["type"] == "ADDED":
+            self.jobs.setdefault(meta["labels"].get(LABEL_EXPERIMENT), now)
+        return int(meta["resourceVersion"])
 
     async def _create(self, name: str, duration: str, places: asyncio.Semaphore) -> None:
         path = f"{self.server}/apis/{API_VERSION}/namespaces/{self.namespace}/{PLURAL}"
@@ -120,7 +131,7 @@ async def load_on(cluster: Cluster, namespace: str) -> AsyncIterator[Load]:
     ) as session:
         load = Load(session, cluster.server, namespace)
         ready = asyncio.Event()
-        watching = asyncio.create_task(load.watch_jobs(ready))
+        load.watching = watching = asyncio.create_task(load.watch_jobs(ready))
         try:
             async with asyncio.timeout(30):
                 await ready.wait()

@@ -16,8 +16,9 @@ from .logs import set_up_logs
 from .process import operate
 from .settings import OperatorSettings, load_settings
 
-_COLLECT = (10_000, 20, 50)
-"""Rarer than usual: nearly all that is made here is gone by counting references."""
+_COLLECT = (2_000, 10, 10)
+"""Rarer than usual, but not by much: kopf's workers end by exceptions, whose tracebacks hold whole
+objects of the cluster until they are collected."""
 _LEVELS = ("debug", "info", "warning", "error")
 
 

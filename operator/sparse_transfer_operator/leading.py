@@ -20,7 +20,7 @@ from .bodies import mappings
 from .cluster.audit import Audit
 from .cluster.connection import REQUEST_SECONDS, Connection
 from .cluster.events import EventRecorder
-from .cluster.failures import NotFound, RequestFailed
+from .cluster.failures import NotServed, RequestFailed
 from .cluster.paths import GROUP_PATH
 from .cluster.writes import ClusterWrites
 from .doing import Doing, JobBuilder, Planner, Progress
@@ -35,6 +35,8 @@ from .work_queue import WorkQueue
 _RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 _FLUSH_SECONDS = 2.0
 _KOPF_STOP_SECONDS = 3.0
+_KOPF_END_SECONDS = 10.0
+"""That kopf may take to end by itself when something in it failed; it gives tasks 5."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +88,13 @@ class Leading:
             clock=lambda: datetime.now(UTC),
         )
         self._reconciler = Reconciler(doing, self.queue)
-        self._audit = Audit(connection, observer, settings.namespaces, self._reconciler.notice)
+        self._audit = Audit(
+            connection,
+            observer,
+            settings.namespaces,
+            self._reconciler.notice,
+            self.watches.out_of_reach,
+        )
         self._workers: list[asyncio.Task[None]] = []
         self._helpers: list[asyncio.Task[None]] = []
         self._watching: list[asyncio.Task[None]] = []
@@ -206,7 +214,17 @@ class Leading:
             stop_flag=self._kopf_stop,
         )
         self._signals()
-        await kopf.run_tasks(tasks, ignored=others)
+        running = asyncio.create_task(kopf.run_tasks(tasks, ignored=others), name="kopf")
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            while not (await asyncio.wait({running}, timeout=_KOPF_END_SECONDS))[0]:
+                # It cancels each of its tasks only once, and one that asks for credentials just
+                # then waits for ever.
+                for task in asyncio.all_tasks() - others - {running}:
+                    task.cancel()
+            await running
+        finally:
+            running.cancel()
 
     async def _served(self) -> None:
         """Waits until the API server knows experiments: kopf looks only once."""
@@ -216,7 +234,7 @@ class Leading:
                 found = await self._connection.request("GET", GROUP_PATH)
                 if any(each.get("name") == PLURAL for each in mappings(found, "resources")):
                     return
-            except NotFound:
+            except NotServed:
                 pass
             if not told:
                 _log.warning("the CustomResourceDefinition of %s is not installed yet", PLURAL)

@@ -84,6 +84,8 @@ class ObservedJob:
         recorded_only: It only returns a recorded result.
         suspended: ``spec.suspend``.
         queued: A queue manager's label is on it, so that ``spec.suspend`` is the manager's.
+        suspended_by: Who else than this operator suspended it last, as the API server names field
+            managers.
         started: When it was last started or resumed; None while suspended.
         failed: Pods that failed and count.
         active_deadline_seconds: As it was made.
@@ -101,6 +103,7 @@ class ObservedJob:
     recorded_only: bool = False
     suspended: bool = False
     queued: bool = False
+    suspended_by: str | None = None
     started: datetime | None = None
     failed: int = 0
     active_deadline_seconds: int | None = None

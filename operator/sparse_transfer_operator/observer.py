@@ -164,6 +164,15 @@ class Observer:
         self._drop_if_empty(key, entry)
         return News(key, urgent=True) if known else None
 
+    def lose(self, namespace: str) -> None:
+        """Takes in that nothing of a namespace can be seen any more; it may come back."""
+        for key in [key for key in self._entries if key.namespace == namespace]:
+            entry = self._entries.pop(key)
+            for uid in entry.pods:
+                self._pods.pop(uid, None)
+            if entry.uid:
+                self._gone(key, entry.uid)
+
     def look(self, key: ObjectKey) -> Seen | None:
         """Returns an experiment with all Jobs and pods that carry its name; None where it is not.
 

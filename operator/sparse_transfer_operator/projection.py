@@ -17,7 +17,7 @@ from sparse_transfer_api.spec import SparseTransferExperiment, parse_experiment
 from sparse_transfer_api.status import SparseTransferStatus
 
 from .bodies import Body, count, mapping, mappings, shared, text, time
-from .names import ANNOTATION_RETRY, LABEL_KEY, LABEL_RECORDED_ONLY, LABEL_STAGE
+from .names import ANNOTATION_RETRY, FIELD_MANAGER, LABEL_KEY, LABEL_RECORDED_ONLY, LABEL_STAGE
 from .observed import JobEnd, ObservedExperiment, ObservedJob, ObservedPod, PodPhase
 
 DEFAULT_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -94,6 +94,7 @@ def observed_job(body: Body, queue_label: str = DEFAULT_QUEUE_LABEL) -> Observed
         recorded_only=text(labels, LABEL_RECORDED_ONLY) == "true",
         suspended=spec.get("suspend") is True,
         queued=bool(text(labels, queue_label)),
+        suspended_by=_suspended_by(meta) if spec.get("suspend") is True else None,
         started=time(status, "startTime"),
         failed=count(status, "failed"),
         active_deadline_seconds=deadline if isinstance(deadline, int) else None,
@@ -141,6 +142,15 @@ def _parsed(body: Body, name: str) -> tuple[SparseTransferExperiment | None, str
         return parse_experiment(plain, name), None
     except InputError as error:
         return None, str(error)
+
+
+def _suspended_by(meta: Body) -> str | None:
+    """Returns who else suspended a Job; None where this operator did, or where nobody says so."""
+    for each in mappings(meta, "managedFields"):
+        if "f:suspend" in mapping(mapping(each, "fieldsV1"), "f:spec"):
+            manager = text(each, "manager")
+            return manager if manager != FIELD_MANAGER else None
+    return None
 
 
 def _job_end(status: Body) -> tuple[JobEnd | None, tuple[datetime, str, str] | None]:

@@ -3,14 +3,20 @@
 kopf lists and watches by itself and tells handlers of objects only: neither that a listing is
 complete, nor that it had to begin anew, which says nothing of what was deleted meanwhile. Its HTTP
 session is ours, though: a watch that is answered after a listing tells both.
+
+A watch that is refused is asked for again and again: a definition may come back, and so may rights.
+A namespace whose experiments may not be seen is out of reach: it was deleted with its rights, or
+never got them. It holds up no other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from .cluster.paths import watched
 from .observer import Kind
@@ -19,6 +25,10 @@ WATCH_SECONDS = 60
 """A watch is asked for anew after that, so that each one gives a sign of life."""
 DEAD_SECONDS = 4 * WATCH_SECONDS
 """Without a sign of life from one of the watches, something is stuck."""
+_REFUSALS = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+"""Of rights, and of a definition that is not there or is going."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -29,11 +39,13 @@ class _Stream:
         alive: When it last gave a sign of life, in monotonic seconds.
         established: It was answered, and its listing is complete.
         listed: It was listed since it was established last.
+        refusal: The status of the answer that refused it last; 0 for none since.
     """
 
     alive: float
     established: bool = False
     listed: bool = False
+    refusal: int = 0
 
 
 class Watches:
@@ -61,18 +73,26 @@ class Watches:
             watch: It was a watch, not a listing.
             status: Of HTTP.
         """
-        stream = self._streams.get(watched(path) or ("", None))  # type: ignore[arg-type]
-        if stream is None or status != 200:
+        found = watched(path)
+        stream = None if found is None else self._streams.get(found)
+        if found is None or stream is None:
             return
-        stream.alive = self._clock()
+        if status in _REFUSALS:
+            if not stream.refusal:
+                _log.warning("%s is not shown: %d", path, status)
+            # It lives: beginning anew would change nothing.
+            stream.alive, stream.refusal = self._clock(), status
+            stream.established, stream.listed = False, False
+            self._began.set()
+        if status != HTTPStatus.OK:
+            return
+        stream.alive, stream.refusal = self._clock(), 0
         if not watch:
             stream.listed = True
         elif stream.listed or not stream.established:
             stream.listed, stream.established = False, True
-            found = watched(path)
-            if found is not None:
-                self._new.add(found[0])
-                self._began.set()
+            self._new.add(found[0])
+            self._began.set()
 
     def told(self, kind: Kind) -> None:
         """Takes in that a watch of a kind told something."""
@@ -85,16 +105,27 @@ class Watches:
         for stream in self._streams.values():
             stream.alive = self._clock()
 
+    def refused(self, path: str) -> bool:
+        """Whether a path is of what was not shown when it was asked for last."""
+        stream = self._streams.get(watched(path) or ("", None))  # type: ignore[arg-type]
+        return stream is not None and stream.refusal != 0
+
+    def out_of_reach(self, namespace: str | None) -> bool:
+        """Whether the experiments of a namespace may not be seen."""
+        refusal = self._streams[Kind.EXPERIMENT, namespace].refusal
+        return namespace is not None and refusal == HTTPStatus.FORBIDDEN
+
     async def begun(self) -> tuple[Kind, ...]:
-        """Waits until all watches are established, and one is that was not told of yet.
+        """Waits until all watches within reach are established, and one was not told of yet.
 
         Returns:
-            The kinds whose objects have to be compared with what is known.
+            The kinds whose objects have to be compared with what is known; none where a namespace
+            went out of reach.
         """
         while True:
             await self._began.wait()
             self._began.clear()
-            if all(stream.established for stream in self._streams.values()):
+            if all(stream.established for stream in self._within_reach()):
                 new = tuple(kind for kind in Kind if kind in self._new)
                 self._new.clear()
                 return new
@@ -102,4 +133,10 @@ class Watches:
     @property
     def silent_seconds(self) -> float:
         """Since the last sign of life of the watch that has been silent for longest."""
-        return self._clock() - min(stream.alive for stream in self._streams.values())
+        now = self._clock()
+        return now - min((stream.alive for stream in self._within_reach()), default=now)
+
+    def _within_reach(self) -> list[_Stream]:
+        return [
+            stream for (_, place), stream in self._streams.items() if not self.out_of_reach(place)
+        ]

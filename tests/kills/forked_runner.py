@@ -10,7 +10,8 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,9 @@ _FORKS.set_forkserver_preload(
 )
 _STARTING_SECONDS = 120
 """Of the first process, which imports everything."""
+_POLL_SECONDS = 0.01
+
+Records = tuple[Progress | StageResult, ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class StageRun:
     """
 
     exit_code: int
-    records: tuple[Progress | StageResult, ...]
+    records: Records
 
     @property
     def result(self) -> StageResult | None:
@@ -58,17 +62,36 @@ class StageRun:
 
     def steps(self, activity: str) -> list[int]:
         """Returns the steps of an activity that it told of."""
-        return [
-            record.step
-            for record in self.records
-            if isinstance(record, Progress) and record.activity == activity and record.step
-        ]
+        return steps_told(self.records, activity)
+
+
+def steps_told(records: Records, activity: str) -> list[int]:
+    """Returns the steps of an activity that records tell of."""
+    return [
+        record.step
+        for record in records
+        if isinstance(record, Progress) and record.activity == activity and record.step
+    ]
 
 
 def run_stage(
-    stage: Stage, experiment: str, folder: Path, environment: Mapping[str, str], kill_after: float
+    stage: Stage,
+    experiment: str,
+    folder: Path,
+    environment: Mapping[str, str],
+    kill_after: float,
+    kill_once: Callable[[Records], bool] | None = None,
 ) -> StageRun:
-    """Runs a stage, and kills it where it takes longer than ``kill_after`` seconds."""
+    """Runs a stage, and may kill it.
+
+    Args:
+        stage: Which one.
+        experiment: Its document, as JSON.
+        folder: For what it says.
+        environment: Of its process.
+        kill_after: Seconds after which it is killed.
+        kill_once: Kills it as soon as this is true of what it has said so far.
+    """
     said = folder / f"{stage}.jsonl"
     said.touch()
     settings = {
@@ -80,12 +103,17 @@ def run_stage(
     process = _FORKS.Process(target=_runner, args=(str(stage), settings, str(said), ready))
     process.start()
     assert ready.wait(_STARTING_SECONDS), "the forked process did not start"
-    process.join(kill_after)
+    if kill_once is None:
+        process.join(kill_after)
+    else:
+        deadline = time.monotonic() + kill_after
+        while process.is_alive() and time.monotonic() < deadline and not kill_once(_read(said)):
+            time.sleep(_POLL_SECONDS)
     if process.is_alive():
         process.kill()
         process.join()
     assert process.exitcode is not None
-    records = tuple(_record(line) for line in said.read_text().splitlines() if _whole(line))
+    records = _read(said)
     said.unlink()
     return StageRun(process.exitcode, records)
 
@@ -102,6 +130,10 @@ def _runner(stage: str, settings: Mapping[str, str], said: str, ready: object) -
     code = main([stage])
     sys.stdout.flush()
     os._exit(code)
+
+
+def _read(said: Path) -> Records:
+    return tuple(_record(line) for line in said.read_text().splitlines() if _whole(line))
 
 
 def _whole(line: str) -> bool:

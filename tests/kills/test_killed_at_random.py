@@ -6,12 +6,13 @@ import json
 import random
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kills.forked_runner import StageRun, run_stage
+from tests.kills.forked_runner import Records, StageRun, run_stage, steps_told
 from tests.runner.tiny_sources import write_sources
 from tests.servers.s3_server import Bucket
 
@@ -21,6 +22,7 @@ from sparse_transfer_api.records import Manifest, StageResult
 KILLS = 50
 KILLS_BY_STAGE = {Stage.PREPARE: 1, Stage.TRAIN: 3, Stage.PACKAGE: 2}
 MOST_EXPERIMENTS = 20
+MOST_KILLS_OF_TRAINING = 5
 CHECKPOINT_STEPS = 5
 NOT_KILLED = 600.0
 THREADS = {"OMP_NUM_THREADS": "1"}
@@ -58,9 +60,14 @@ class Experiment:
             }
         )
 
-    def run(self, stage: Stage, kill_after: float = NOT_KILLED) -> StageRun:
+    def run(
+        self,
+        stage: Stage,
+        kill_after: float = NOT_KILLED,
+        kill_once: Callable[[Records], bool] | None = None,
+    ) -> StageRun:
         environment = {**THREADS, **self.environment}
-        return run_stage(stage, self.document, self.root, environment, kill_after)
+        return run_stage(stage, self.document, self.root, environment, kill_after, kill_once)
 
     def finish(self, stage: Stage) -> StageResult:
         """Runs a stage to its end."""
@@ -194,18 +201,25 @@ def bring(bucket: Bucket, prefix: str, target: Path) -> None:
 def test_a_killed_training_loses_at_most_what_came_after_the_last_checkpoint(
     sources: Path, tmp_path: Path, undisturbed: tuple[Outcome, dict[Stage, float]]
 ) -> None:
-    expected, seconds = undisturbed
+    expected, _ = undisturbed
     experiment = on_disk(tmp_path, sources)
     experiment.finish(Stage.PREPARE)
     reached = 0
-    for share in (0.5, 0.6, 0.7, 0.8, 0.9):
-        end = experiment.run(Stage.TRAIN, share * seconds[Stage.TRAIN])
+
+    def is_further(records: Records) -> bool:
+        return any(step > reached + CHECKPOINT_STEPS for step in steps_told(records, "transfer"))
+
+    kills = 0
+    for _ in range(MOST_KILLS_OF_TRAINING):
+        end = experiment.run(Stage.TRAIN, kill_once=is_further)
+        if end.exit_code != -signal.SIGKILL:
+            break
+        kills += 1
         steps = end.steps("transfer")
-        if steps:
-            # One interval, and the one whose checkpoint was still being written.
-            assert steps[0] >= reached - 2 * CHECKPOINT_STEPS
-            reached = steps[-1]
-    assert reached > 2 * CHECKPOINT_STEPS
+        # One interval, and the one whose checkpoint was still being written.
+        assert steps[0] >= reached - 2 * CHECKPOINT_STEPS
+        reached = steps[-1]
+    assert kills
     experiment.finish(Stage.TRAIN)
     experiment.finish(Stage.PACKAGE)
     assert outcome(tmp_path / "runs" / "default" / "tiny") == expected

@@ -167,7 +167,7 @@ def test_a_definition_that_goes_and_comes_back_is_watched_again(
 def test_an_operator_that_comes_before_the_definition_waits_for_it(
     api_server: ApiServer, breakable: Experiment
 ) -> None:
-    breakable.cluster.kubectl("delete", "crd", RESOURCE)
+    breakable.cluster.kubectl("delete", "crd", RESOURCE, "--ignore-not-found")
     settings = operator_settings(breakable.namespace, lease=LASTING)
     operator = start_operator(breakable.cluster.kubeconfig, settings, breakable.cluster.folder)
     try:

@@ -196,3 +196,20 @@ def test_the_order_of_news_does_not_matter(chance: random.Random) -> None:
 
 
 PHASES = ((1, "Pending"), (4, "Preparing"), (7, "Training"))
+
+
+def test_a_namespace_that_is_lost_can_come_back() -> None:
+    gone: list[tuple[ObjectKey, str]] = []
+    observer = Observer(gone=lambda *what: gone.append(what))
+    bodies = {Kind.EXPERIMENT: experiment_body(), Kind.JOB: job_body(), Kind.POD: pod_body()}
+    for kind, body in bodies.items():
+        observer.see(kind, body)
+    observer.lose("another")
+    assert len(observer) == 1
+    observer.lose(NAMESPACE)
+    assert observer.look(KEY) is None
+    assert [*observer.known(Kind.JOB), *observer.known(Kind.POD)] == []
+    assert gone == [(KEY, UID)]
+    for kind, body in bodies.items():
+        assert observer.see(kind, body) is not None
+    assert observer.look(KEY) is not None

@@ -12,7 +12,7 @@ from tests.operator.bodies import KEY, NOON, UID, experiment_body, job_body, pod
 
 from sparse_transfer_api.contract import LABEL_RECORDED_ONLY
 from sparse_transfer_api.status import Phase
-from sparse_transfer_operator.names import ANNOTATION_RETRY
+from sparse_transfer_operator.names import ANNOTATION_RETRY, FIELD_MANAGER
 from sparse_transfer_operator.observed import JobEnd, PodPhase
 from sparse_transfer_operator.projection import (
     DEFAULT_QUEUE_LABEL,
@@ -110,6 +110,28 @@ def test_a_job_belongs_to_the_queue_manager_whose_label_it_has() -> None:
     job = observed_job(job_body(labels={"other.io/queue": "a"}), "other.io/queue")
     assert job is not None
     assert job.queued
+
+
+@pytest.mark.parametrize(
+    ("manager", "suspend", "who"),
+    [
+        ("kueue", True, "kueue"),
+        (FIELD_MANAGER, True, None),
+        ("kueue", False, None),
+        (None, True, None),
+    ],
+)
+def test_it_is_known_who_else_suspended_a_job(
+    manager: str | None, suspend: bool, who: str | None
+) -> None:
+    fields = [
+        {"manager": "kube-controller-manager", "fieldsV1": {"f:status": {"f:active": {}}}},
+        {"manager": manager, "fieldsV1": {"f:spec": {"f:suspend": {}}}},
+    ]
+    metadata = {"managedFields": fields if manager else fields[:1]}
+    job = observed_job(job_body(metadata=metadata, spec={"suspend": suspend}))
+    assert job is not None
+    assert job.suspended_by == who
 
 
 def test_a_pod_that_ended() -> None:

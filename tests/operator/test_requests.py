@@ -21,6 +21,7 @@ from sparse_transfer_operator.cluster.events import BURST, EventRecorder
 from sparse_transfer_operator.cluster.failures import (
     Conflict,
     NotFound,
+    NotServed,
     Refused,
     RequestFailed,
     failure,
@@ -215,7 +216,9 @@ def test_a_login_that_is_not_possible_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        (404, {"reason": "NotFound"}, NotFound),
+        (404, {"reason": "NotFound", "details": {"name": "film-reviews"}}, NotFound),
+        (404, {"reason": "NotFound"}, NotServed),
+        (404, "404 page not found", NotServed),
         (409, {"reason": "AlreadyExists"}, Conflict),
         (403, {"reason": "Forbidden"}, Refused),
         (422, None, Refused),

@@ -86,3 +86,36 @@ def test_nothing_is_refused_while_nothing_happens(installed: OperatorProcess) ->
         60,
     )
     assert _refusals(installed) == 0
+
+
+def test_a_namespace_that_goes_with_its_rights_stops_no_other(
+    experiments_known: Cluster, namespace: str, experiment: Experiment
+) -> None:
+    other = experiments_known.namespace()
+    objects = rendered({"namespaces": [namespace, other]}, namespace=namespace)
+    for each in of_kind(objects, *RIGHTS):
+        there = each["metadata"].get("namespace", namespace)
+        experiments_known.apply(each, namespace=there)
+    account = the(objects, "ServiceAccount")["metadata"]["name"]
+    kubeconfig = experiments_known.kubeconfig_for(account, namespace)
+    settings = _settings(the(objects, "ConfigMap"), namespace)
+    assert settings["namespaces"] == [namespace, other]
+    with running_operator(experiments_known, settings, kubeconfig) as operator:
+        Experiment(experiments_known, other).apply(stages={"prepare": {"sim/hang": "yes"}})
+        wait_until(lambda: operator.total("sparse_transfer_experiments") == 1, "it", 60)
+        experiments_known.kubectl("delete", "namespace", other)
+        # Watches are asked for anew each minute, and only then are they refused.
+        wait_until(
+            lambda: operator.total("rest_client_requests_total", method="WATCH", code="403") > 2,
+            "refused watches",
+            120,
+        )
+        wait_until(lambda: not operator.total("sparse_transfer_experiments"), "none", 60)
+        experiment.apply()
+        experiment.wait_for("Complete")
+        assert operator.get("/healthz")[0] == operator.get("/readyz")[0] == 200
+        assert operator.total("sparse_transfer_reconcile_errors_total", reason="WatchFailed") == 0
+    with running_operator(experiments_known, settings, kubeconfig):
+        again = Experiment(experiments_known, namespace, "again")
+        again.apply()
+        again.wait_for("Complete")

@@ -127,3 +127,66 @@ def test_what_cannot_be_watched_yet_is_excused(clock: Clock) -> None:
     clock.now = 50
     watches.excuse()
     assert watches.silent_seconds == 0
+
+
+def _refuse(watches: Watches, namespace: str, *kinds: Kind) -> None:
+    for kind in kinds:
+        watches.answered(collection(kind, namespace), watch=True, status=403)
+
+
+def test_a_namespace_out_of_reach_holds_up_no_other(clock: Clock, begun: Begun) -> None:
+    watches = Watches(("a", "b"), clock)
+    _refuse(watches, "b", *Kind)
+    assert watches.out_of_reach("b")
+    assert watches.refused(collection(Kind.POD, "b"))
+    assert not watches.refused(collection(Kind.POD, "a"))
+    for kind in Kind:
+        _begin(watches, kind, "a")
+    assert begun(watches) == tuple(Kind)
+    clock.now = 50
+    for kind in Kind:
+        _begin(watches, kind, "a")
+    assert watches.silent_seconds == 0
+
+
+def test_a_namespace_that_is_back_in_reach_is_compared(clock: Clock, begun: Begun) -> None:
+    watches = Watches(("a",), clock)
+    for kind in Kind:
+        _begin(watches, kind, "a")
+    assert begun(watches) == tuple(Kind)
+    _refuse(watches, "a", *Kind)
+    assert begun(watches) == ()
+    for kind in Kind:
+        watches.answered(collection(kind, "a"), watch=True, status=200)
+    assert not watches.out_of_reach("a")
+    assert begun(watches) == tuple(Kind)
+
+
+def test_a_kind_that_is_not_served_for_a_while_is_compared_once_it_is(
+    clock: Clock, begun: Begun
+) -> None:
+    watches = Watches((), clock)
+    for kind in Kind:
+        _begin(watches, kind)
+    assert begun(watches) == tuple(Kind)
+    clock.now = 50
+    path = collection(Kind.EXPERIMENT, None)
+    for kind in (Kind.JOB, Kind.POD):
+        watches.told(kind)
+    watches.answered(path, watch=True, status=404)
+    assert watches.refused(path)
+    assert not watches.out_of_reach(None)
+    assert watches.silent_seconds == 0
+    assert begun(watches) is None
+    _begin(watches, Kind.EXPERIMENT)
+    assert begun(watches) == (Kind.EXPERIMENT,)
+
+
+def test_experiments_whose_jobs_or_pods_may_not_be_seen_are_not_out_of_reach(
+    clock: Clock, begun: Begun
+) -> None:
+    watches = Watches(("a",), clock)
+    _begin(watches, Kind.EXPERIMENT, "a")
+    _refuse(watches, "a", Kind.JOB, Kind.POD)
+    assert not watches.out_of_reach("a")
+    assert begun(watches) is None

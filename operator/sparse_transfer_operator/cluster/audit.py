@@ -19,7 +19,7 @@ from .connection import Connection
 from .failures import NotFound
 from .paths import collection, item
 
-PAGE = 500
+PAGE = 200
 """Objects in one answer."""
 LIST_SECONDS = 30.0
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
@@ -35,6 +35,7 @@ class Audit:
         observer: What is known.
         namespaces: Where to look; empty for everywhere.
         notice: Called with what is new.
+        out_of_reach: Whether a namespace may not be seen; what is known of it is forgotten.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Audit:
         observer: Observer,
         namespaces: Sequence[str],
         notice: Callable[[News | None], None],
+        out_of_reach: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._connection = connection
         self._observer = observer
         self._namespaces: Sequence[str | None] = tuple(namespaces) or (None,)
         self._notice = notice
+        self._out_of_reach = out_of_reach
 
     async def run(self, kinds: Sequence[Kind] = tuple(Kind)) -> None:
         """Compares all objects of some kinds.
@@ -55,8 +58,11 @@ class Audit:
         Raises:
             RequestFailed: Not all could be listed; what was found until then counts.
         """
-        for kind in kinds:
-            for namespace in self._namespaces:
+        for namespace in self._namespaces:
+            if namespace is not None and self._out_of_reach(namespace):
+                self._observer.lose(namespace)
+                continue
+            for kind in kinds:
                 await self._compare(kind, namespace)
 
     async def _compare(self, kind: Kind, namespace: str | None) -> None:

@@ -32,6 +32,10 @@ class NotFound(RequestFailed):
     """The object is not there."""
 
 
+class NotServed(RequestFailed):
+    """The API server knows no such kind: whether an object exists cannot be told."""
+
+
 class Conflict(RequestFailed):
     """The object is another one than was meant, or is there already."""
 
@@ -64,7 +68,9 @@ def failure(status: int, body: Any, retry_after: str | None = None) -> RequestFa
     if retry_after and retry_after.isdecimal():
         wait = float(retry_after)
     if status == HTTPStatus.NOT_FOUND:
-        return NotFound(reason, message, status, wait)
+        # Only an answer that names an object comes from where its kind is kept.
+        named = text(mapping(document, "details"), "name")
+        return (NotFound if named else NotServed)(reason, message, status, wait)
     if status == HTTPStatus.CONFLICT:
         return Conflict(reason, message, status, wait)
     kind = Refused if status in _REFUSALS else RequestFailed

@@ -30,6 +30,9 @@ def live_step(view: View, record: StageStatus, job: ObservedJob, budget: Budget)
     if job.suspended and job.queued:
         message = f"Job {job.name} waits to be admitted by its queue manager"
         return standing_step(record, Standing.QUEUED, "Queued", message)
+    if job.suspended and job.suspended_by is not None:
+        message = f"Job {job.name} was suspended by {job.suspended_by}; waits until it is resumed"
+        return standing_step(record, Standing.QUEUED, "Queued", message)
     if job.suspended:
         resume = SetSuspend(job.name, job.uid, suspend=False)
         message = f"Job {job.name} is resumed"

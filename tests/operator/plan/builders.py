@@ -261,6 +261,9 @@ class Job:
     def suspended(self) -> Self:
         return self._with(suspended=True, started=None)
 
+    def suspended_by(self, manager: str) -> Self:
+        return self.suspended()._with(suspended_by=manager)
+
     def not_started(self) -> Self:
         return self._with(started=None)
 

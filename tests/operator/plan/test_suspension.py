@@ -59,6 +59,12 @@ CASES = {
     "a Job that the queue manager stopped is queued again": Case(
         QUEUED, (job("train").in_queue().suspended().with_failures(1),), [], "Queued"
     ),
+    "a Job that somebody else suspended is theirs to resume": Case(
+        TRAINING, (job("train").suspended_by("kubectl-edit"),), [], "Queued"
+    ),
+    "a Job that somebody else suspended waits on in a suspended experiment": Case(
+        TRAINING.suspended(), (job("train").suspended_by("kueue"),), [], "Suspended"
+    ),
     "in a queue suspension deletes the running Job": Case(
         QUEUED.suspended(), (job("train").in_queue().running(),), ["delete train"], "Suspended"
     ),
