@@ -16,6 +16,7 @@ import yaml
 from tests.cluster.access import Cluster
 
 from sparse_transfer_api.contract import API_VERSION, KIND, LABEL_EXPERIMENT, PLURAL
+from sparse_transfer_operator.projection import DEFAULT_QUEUE_LABEL
 
 _CLIENTS = 8
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -44,12 +45,12 @@ class Load:
     watching: asyncio.Task[None] | None = None
     """Whoever notes that."""
 
-    async def create(self, names: Iterable[str], duration: str) -> float:
+    async def create(self, names: Iterable[str], duration: str | None) -> float:
         """Makes experiments by a few clients at a time; returns the seconds that it took.
 
         Args:
             names: Of the experiments.
-            duration: Of each of their pods.
+            duration: Of each of their pods; None for Jobs that wait in a queue, without pods.
         """
         places = asyncio.Semaphore(_CLIENTS)
         begin = time.monotonic()
@@ -94,7 +95,7 @@ class Load:
             self.jobs.setdefault(meta["labels"].get(LABEL_EXPERIMENT), now)
         return int(meta["resourceVersion"])
 
-    async def _create(self, name: str, duration: str, places: asyncio.Semaphore) -> None:
+    async def _create(self, name: str, duration: str | None, places: asyncio.Semaphore) -> None:
         path = f"{self.server}/apis/{API_VERSION}/namespaces/{self.namespace}/{PLURAL}"
         async with places:
             self.asked[name] = time.monotonic()
@@ -102,19 +103,19 @@ class Load:
                 assert answer.status == 201, await answer.text()
 
 
-def document(name: str, duration: str) -> dict[str, Any]:
-    """Returns an experiment whose simulated pods run for so long."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "metadata": {"name": name},
-        "spec": {
-            "useCase": "sentiment-analysis",
-            "data": {"uri": "s3://bucket/reviews/"},
-            "model": {"uri": "s3://bucket/foundation/"},
-            "template": {"annotations": {"sim/duration": duration}},
-        },
+def document(name: str, duration: str | None) -> dict[str, Any]:
+    """Returns an experiment whose simulated pods run for so long, or whose Jobs are queued."""
+    spec: dict[str, Any] = {
+        "useCase": "sentiment-analysis",
+        "data": {"uri": "s3://bucket/reviews/"},
+        "model": {"uri": "s3://bucket/foundation/"},
     }
+    metadata: dict[str, Any] = {"name": name}
+    if duration is None:
+        metadata["labels"] = {DEFAULT_QUEUE_LABEL: "nobody-admits"}
+    else:
+        spec["template"] = {"annotations": {"sim/duration": duration}}
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
 
 
 @asynccontextmanager

@@ -5,6 +5,8 @@ operator share its cores, so that the figures are lower bounds. Latency is from 
 experiment's creation is sent to the moment its first Job is seen by another client's watch.
 
 * ``latency``: experiments made one by one, then 100 at once by 8 clients.
+* ``jobs``: 1000 and 5000 experiments at once whose Jobs wait in a queue: pods, which cost the API
+  server more than all else, do not come into it.
 * ``lives``: 1000 and 5000 experiments from their creation to their success: when the last first Job
   was there, when all had succeeded, and what the operator took meanwhile.
 * ``restart``: the operator starts while those 5000 exist: until all were looked at, and its writes.
@@ -132,9 +134,9 @@ async def _one_by_one(load: Load, rounds: int) -> dict[str, Any]:
     return {"experiments": rounds, **_latency(load, names)}
 
 
-async def _burst(load: Load, experiments: int) -> dict[str, Any]:
+async def _burst(load: Load, experiments: int, duration: str | None = _DURATION) -> dict[str, Any]:
     names = [f"burst-{experiments}-{number}" for number in range(experiments)]
-    created = await load.create(names, _DURATION)
+    created = await load.create(names, duration)
     await load.wait_for_jobs(names)
     last = max(load.jobs[name] for name in names) - min(load.asked[name] for name in names)
     return {
@@ -145,21 +147,19 @@ async def _burst(load: Load, experiments: int) -> dict[str, Any]:
     }
 
 
-async def _ended(operator: OperatorProcess, experiments: int) -> float:
-    """Waits until so many experiments have succeeded; returns the moment."""
+async def _in_phase(operator: OperatorProcess, phase: str, experiments: int) -> float:
+    """Waits until so many experiments are in a phase; returns the moment."""
     begin = time.monotonic()
     told = 0.0
     while (passed := time.monotonic() - begin) < _LONGEST_SECONDS:
-        done = await asyncio.to_thread(
-            operator.total, "sparse_transfer_experiments", phase="Succeeded"
-        )
+        done = await asyncio.to_thread(operator.total, "sparse_transfer_experiments", phase=phase)
         if done >= experiments:
             return time.monotonic()
         if passed - told > _TELL_SECONDS:
             told = passed
-            _tell(f"{done:.0f} of {experiments} have succeeded after {passed:.0f} s")
+            _tell(f"{done:.0f} of {experiments} are {phase} after {passed:.0f} s")
         await asyncio.sleep(2)
-    raise TimeoutError(f"{experiments} experiments did not succeed in time")
+    raise TimeoutError(f"{experiments} experiments were not {phase} in time")
 
 
 def _tell(what: Any) -> None:
@@ -179,9 +179,21 @@ async def _latencies(cluster: Cluster, singles: int, bursts: Sequence[int]) -> d
                 results[f"burstOf{experiments}"] = await _burst(load, experiments)
                 _tell(results[f"burstOf{experiments}"])
                 there += experiments
-                await _ended(operator, there)
+                await _in_phase(operator, "Succeeded", there)
     cluster.remove_namespace(namespace)
     return results
+
+
+async def _jobs(cluster: Cluster, experiments: int) -> dict[str, Any]:
+    namespace = cluster.namespace()
+    async with load_on(cluster, namespace) as load:
+        with _operator(cluster, namespace) as operator:
+            idle = Usage.of(operator)
+            jobs = await _burst(load, experiments, None)
+            await _in_phase(operator, "Queued", experiments)
+            usage = Usage.of(operator).since(idle, experiments)
+    cluster.remove_namespace(namespace)
+    return {**jobs, "untilAllAreQueued": usage}
 
 
 async def _lives(cluster: Cluster, experiments: int, profile: Path | None) -> dict[str, Any]:
@@ -193,7 +205,7 @@ async def _lives(cluster: Cluster, experiments: int, profile: Path | None) -> di
             _tell(jobs)
             at_jobs = Usage.of(operator)
             begin = min(load.asked.values())
-            all_succeeded = await _ended(operator, experiments) - begin
+            all_succeeded = await _in_phase(operator, "Succeeded", experiments) - begin
             at_end = Usage.of(operator)
     return {
         "namespace": namespace,
@@ -246,6 +258,7 @@ def main() -> int:
     )
     parser.add_argument("--singles", type=int, default=30)
     parser.add_argument("--bursts", type=int, nargs="*", default=[100])
+    parser.add_argument("--jobs", type=int, nargs="*", default=[1000, 5000])
     parser.add_argument("--lives", type=int, nargs="*", default=[1000, 5000])
     parser.add_argument("--nodes", type=int, default=24)
     parser.add_argument(
@@ -263,6 +276,10 @@ def main() -> int:
             teach_experiments(cluster)
             if given.singles:
                 results["latency"] = asyncio.run(_latencies(cluster, given.singles, given.bursts))
+            results["jobs"] = []
+            for experiments in given.jobs:
+                results["jobs"].append(asyncio.run(_jobs(cluster, experiments)))
+                _tell(results["jobs"][-1])
             results["lives"] = []
             for number, experiments in enumerate(given.lives, 1):
                 last = number == len(given.lives)
