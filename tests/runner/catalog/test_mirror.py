@@ -67,7 +67,7 @@ def catalog(models: Path) -> Catalog:
                     sparsity=0.8,
                     licence="MIT",
                     digest=digest_of_tree(sparse),
-                    zoo=("zoo:mine/sparse",),
+                    zoo=("zoo:mine-imdb-pruned80",),
                 ),
                 dense=Source(uri=(models / "a-dense").as_uri(), licence="Apache-2.0"),
                 recipe=(models / "transfer.yaml").as_uri(),
@@ -127,7 +127,7 @@ def test_the_copies_are_whole_and_their_catalogue_leads_to_them(
     assert [entry.name for entry in copies.models] == ["model-a", "model-b"]
     first, second = copies.models
     assert first.sparse is not None and first.dense is not None and second.dense is not None
-    assert (first.sparse.licence, first.sparse.zoo) == ("MIT", ("zoo:mine/sparse",))
+    assert (first.sparse.licence, first.sparse.zoo) == ("MIT", ("zoo:mine-imdb-pruned80",))
     assert (first.sparse.sparsity, first.shares_parent) == (0.8, True)
     for source, name in ((first.sparse, "a-sparse"), (first.dense, "a-dense")):
         assert source.digest == digest_of_tree(models / name)
