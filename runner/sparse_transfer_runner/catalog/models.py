@@ -43,6 +43,9 @@ class Source(ApiModel):
         None, description="Of a hub's address: branch, tag or commit. Default: the newest."
     )
     sparsity: float | None = Field(None, ge=0, le=1, description="Zeros / prunable weights.")
+    pattern: str | None = Field(
+        None, description="Of the zeros, such as block4; absent where they are single weights."
+    )
     licence: str | None = Field(
         None, description="As the source states it; absent where it does not."
     )

@@ -114,7 +114,8 @@ def _recipes(entry: CatalogEntry) -> Iterator[tuple[str, str]]:
 def _source(source: Source) -> str:
     parts = [f"`{source.address}`"]
     if source.sparsity is not None:
-        parts.append(f"{source.sparsity:.0%} sparse")
+        pattern = f" in {source.pattern}" if source.pattern is not None else ""
+        parts.append(f"{source.sparsity:.0%} sparse{pattern}")
     parts.append(f"licence: {source.licence or 'not stated'}")
     parts.append(f"digest: {f'`{source.digest}`' if source.digest else 'unknown'}")
     return ", ".join(parts)
@@ -139,7 +140,8 @@ def _made(name: str, job: UpstreamJob) -> str:
 def _sparse(entry: CatalogEntry) -> str:
     source = entry.sparse
     if source is not None:
-        return f"{source.sparsity:.0%}" if source.sparsity is not None else "yes"
+        share = f"{source.sparsity:.0%}" if source.sparsity is not None else "yes"
+        return share if source.pattern is None else f"{share}, {source.pattern}"
     return f"{entry.upstream.sparsity:.0%}, to be made" if entry.upstream is not None else ""
 
 

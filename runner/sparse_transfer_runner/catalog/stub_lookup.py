@@ -23,6 +23,7 @@ _FAMILIES = {
     "segmentation": "segmentation",
 }
 """Of the sub-domains of ``cv``; all of ``nlp`` is text."""
+_BLOCKS = "block4"
 _ALIKE = 0.6
 """Of two architectures' names; below it nothing is called near."""
 
@@ -117,20 +118,31 @@ def _near(catalog: Catalog, stub: ZooStub) -> str:
     return f"nearest: catalog:{near.name} ({_described(near)})"
 
 
-def _likeness(entry: CatalogEntry, stub: ZooStub) -> tuple[float, bool, bool, float]:
+def _likeness(entry: CatalogEntry, stub: ZooStub) -> tuple[float, ...]:
+    """Returns how near an entry is: by architecture, task, side, pattern, and sparsity."""
     if entry.architecture is None or _family(stub) not in (None, entry.family):
-        return (0.0, False, False, 0.0)
+        return (0.0,)
     names = SequenceMatcher(None, entry.architecture, stub.kind.removesuffix("-none")).ratio()
+    near = (round(names, 1), entry.task in (None, stub.dataset))
+    if stub.dense:
+        return (*near, entry.dense is not None)
     sparsity = _sparsity(entry)
-    distance = abs(sparsity - (stub.sparsity or 0)) if sparsity is not None else 1.0
-    has_side = (entry.dense is not None) if stub.dense else sparsity is not None
-    return (round(names, 1), entry.task in (None, stub.dataset), has_side, -distance)
+    if sparsity is None:
+        return near
+    distance = abs(sparsity - stub.sparsity) if stub.sparsity is not None else 0.0
+    return (*near, True, (_pattern(entry) == _BLOCKS) == stub.in_blocks, -distance)
 
 
 def _sparsity(entry: CatalogEntry) -> float | None:
     if entry.sparse is not None:
         return entry.sparse.sparsity
     return entry.upstream.sparsity if entry.upstream is not None else None
+
+
+def _pattern(entry: CatalogEntry) -> str | None:
+    if entry.sparse is not None:
+        return entry.sparse.pattern
+    return entry.upstream.pattern if entry.upstream is not None else None
 
 
 def _family(stub: ZooStub) -> str | None:

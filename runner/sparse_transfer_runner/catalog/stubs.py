@@ -83,6 +83,11 @@ class ZooStub:
         return int(found[2]) / 100 if found else None
 
     @property
+    def in_blocks(self) -> bool:
+        """Whether zeros come four at a time."""
+        return "4block" in self._plain_tag
+
+    @property
     def identity(self) -> tuple[str, str, str]:
         """What two identifiers of the same model have in common, in either grammar.
 

@@ -14,7 +14,9 @@ from sparse_transfer_api.optim_level import Size
 from sparse_transfer_runner.catalog.building import Build
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
 from sparse_transfer_runner.catalog.models import Catalog, CatalogEntry, Source, UpstreamJob
+from sparse_transfer_runner.catalog.reading import packaged_catalog
 from sparse_transfer_runner.digests import digest_of_tree
+from sparse_transfer_runner.upstream import UpstreamOptions
 from sparse_transfer_runner.upstream.depth import keep_lowest_layers
 
 
@@ -129,6 +131,26 @@ def test_the_entry_of_what_was_made_has_both_sides_with_their_digests(
     assert made.shares_parent
     assert made.dense.zoo == (("zoo:tiny-imdb-base",) if layers is None else ())
     assert made.upstream == build.entry.upstream
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [entry for entry in packaged_catalog().models if entry.upstream is not None],
+    ids=lambda entry: entry.name,
+)
+def test_upstream_understands_what_a_packaged_entry_asks_for(
+    entry: CatalogEntry, tmp_path: Path
+) -> None:
+    words = Build(entry, tmp_path).arguments(packaged_catalog(), "data.txt")
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    typed = {
+        "sparsity": float, "calibration_rows": int, "recovery_steps": int, "max_length": int,
+        "data": Path, "output": Path,
+    }  # fmt: skip
+    options = {name.removeprefix("--").replace("-", "_"): value for name, value in given.items()}
+    options = {name: typed.get(name, str)(value) for name, value in options.items()}
+
+    UpstreamOptions(**options).check()
 
 
 def test_what_is_published_needs_no_making(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ from sparse_transfer_runner.catalog.choice import (
 from sparse_transfer_runner.catalog.families import FAMILY_OF
 from sparse_transfer_runner.catalog.models import Catalog, CatalogEntry, Source, UpstreamJob
 from sparse_transfer_runner.catalog.reading import packaged_catalog
-from sparse_transfer_runner.use_cases import _USE_CASES, use_case
+from sparse_transfer_runner.use_cases import use_case
 
 PACKAGED = packaged_catalog()
 
@@ -44,6 +45,7 @@ CHOSEN = {
 
 LADDERS = {
     "bert": ("bert-large-90", "bert-base-90", "distilbert-90"),
+    "bert-block4": ("bert-large-80-block4", "bert-base-80-block4", "distilbert-80-block4"),
     "minilm": ("minilm-l6", "minilm-l4", "minilm-l2"),
     "resnet": ("resnet101-80", "resnet50-80", "resnet18-80"),
     "efficientnet-lite0": (
@@ -117,9 +119,14 @@ def test_the_five_bands_are_those_of_the_table() -> None:
     assert [band for _, band in band_ranges()] == list(dict.fromkeys(map(band_of, LEVELS)))
 
 
-@pytest.mark.parametrize("name", _USE_CASES)
-def test_a_use_case_that_runs_is_of_the_family_that_the_catalogue_takes(name: UseCaseName) -> None:
-    assert use_case(name).family == FAMILY_OF[name]
+def test_every_use_case_that_runs_is_of_the_family_that_the_catalogue_takes() -> None:
+    families = {}
+    for name in UseCaseName:
+        with suppress(InputError):  # this version cannot run it
+            families[name] = use_case(name).family
+
+    assert families
+    assert families == {name: FAMILY_OF[name] for name in families}
 
 
 def test_what_is_there_goes_before_what_must_be_made() -> None:
