@@ -67,9 +67,9 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """The packaged ladder, made with few texts and no recovery."""
+    """The packaged ladder, made by the quickest method and without recovery."""
     root = tmp_path_factory.mktemp("ladder")
-    quick = {"calibration_rows": 64, "recovery_steps": 0}
+    quick = {"method": "magnitude", "calibration_rows": 16, "recovery_steps": 0}
     entries = tuple(
         entry.model_copy(update={"upstream": entry.upstream.model_copy(update=quick)})
         for entry in ladders(packaged_catalog())[LADDER]
