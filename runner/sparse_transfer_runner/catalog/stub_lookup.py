@@ -61,8 +61,8 @@ def find_stub(catalog: Catalog, text: str) -> FoundStub:
         InputError: It is no identifier, or the catalogue does not have it; says what is near.
     """
     stub = parse_stub(text)
-    if stub.framework in _FRAMEWORKS:
-        for entry in catalog.models:
+    for entry in catalog.models:
+        if stub.framework in _FRAMEWORKS and _family(stub) in (None, entry.family):
             for side, known in _identifiers(entry):
                 if parse_stub(known).identity == stub.identity:
                     return FoundStub(stub, entry, side)

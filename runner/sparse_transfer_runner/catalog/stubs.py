@@ -1,8 +1,8 @@
 """SparseZoo identifiers, in both grammars: what they say, and which of them mean the same.
 
 ``zoo:DOMAIN/SUB_DOMAIN/ARCHITECTURE[-SUB]/FRAMEWORK/REPO/DATASET[-SCHEME]/TAG`` came first;
-``zoo:ARCHITECTURE[-SUB]-[TRAINED_ON-]DATASET-TAG`` names the same models since SparseZoo 1.5. A
-query asks for one of the model's recipes. The zoo itself is gone: nothing here asks it.
+``zoo:ARCHITECTURE[-SUB]-DATASET[-MORE_DATA]-TAG`` came later, for the same models. A query asks for
+one of the model's recipes. The zoo itself is gone: nothing here asks it.
 """
 
 from __future__ import annotations

@@ -140,6 +140,13 @@ def test_models_of_other_frameworks_are_not_the_same() -> None:
         find_stub(CATALOG, stub)
 
 
+def test_models_of_another_task_are_not_the_same() -> None:
+    stub = "zoo:cv/segmentation/yolov8-n/pytorch/ultralytics/coco/pruned49-none"
+
+    with pytest.raises(InputError, match=r"not in the catalogue.*nearest: catalog:yolov8n-seg-49"):
+        find_stub(CATALOG, stub)
+
+
 def test_both_grammars_lead_to_the_same_entry() -> None:
     second = find_stub(CATALOG, "zoo:obert-base-wikipedia_bookcorpus-pruned90")
 
