@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from sparse_transfer_api.contract import ENV_CATALOG
 from sparse_transfer_api.errors import InputError
@@ -22,16 +22,16 @@ def chosen_entry(catalog: Catalog, family: str, band: Band, use_case: str) -> Ca
     Raises:
         InputError: None fits.
     """
-    found = _first_fit(
-        (entry for entry in catalog.models if entry.family == family and entry.task is None), band
-    )
+    found = _first_fit(_foundations(catalog, family), band)
     if found is not None:
         return found
     side = "sparse" if band.sparse else "dense"
+    packaged = _first_fit(_foundations(packaged_catalog(), family), band)
     raise InputError(
         f"the catalogue has no {side} {family} model of size {band.size}, which {use_case} needs "
         "at this level; give one as spec.model.uri"
         + (", or make one with 'sparse-transfer upstream'" if band.sparse else "")
+        + (f"; {packaged_has(packaged)}" if packaged is not None else "")
     )
 
 
@@ -70,12 +70,11 @@ def entry_named(catalog: Catalog, name: str) -> CatalogEntry:
         raise InputError(
             f"catalog:{name}: a ladder, of which only a level takes one model; name one of {listed}"
         )
-    if name in {entry.name for entry in packaged_catalog().models}:
-        raise InputError(
-            f"catalog:{name}: the catalogue in force does not have this model, the packaged one "
-            f"does: mirror it too (sparse-transfer catalog mirror {name} --to …), or do without "
-            f"{ENV_CATALOG}"
-        )
+    for entry in packaged_catalog().models:
+        if entry.name == name:
+            raise InputError(
+                f"catalog:{name}: not in the catalogue in force; {packaged_has(entry)}"
+            )
     raise InputError(
         f"catalog:{name}: the catalogue has no such model{did_you_mean(name, [*names, *steps])} "
         f"(it has {', '.join(names) or 'none'})"
@@ -118,6 +117,18 @@ def must_be_made(entry: CatalogEntry) -> str:
         f"sparse-transfer catalog build {entry.name}{brought} --output {_BUILT}{what}; then use "
         f"--catalog {_BUILT}/catalog.yaml, or {ENV_CATALOG}"
     )
+
+
+def packaged_has(entry: CatalogEntry) -> str:
+    """Returns what to do about a model that a mirror lacks and the packaged catalogue has."""
+    return (
+        f"the packaged catalogue has {entry.name}: mirror it too (sparse-transfer catalog mirror "
+        f"{entry.name} --to …), or do without {ENV_CATALOG}"
+    )
+
+
+def _foundations(catalog: Catalog, family: str) -> Iterator[CatalogEntry]:
+    return (entry for entry in catalog.models if entry.family == family and entry.task is None)
 
 
 def _first_fit(entries: Iterable[CatalogEntry], band: Band) -> CatalogEntry | None:

@@ -10,7 +10,9 @@ from typing import Literal
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.suggest import without_separators
 
+from .choice import packaged_has
 from .models import Catalog, CatalogEntry
+from .reading import packaged_catalog
 from .stubs import ZooStub, parse_stub
 
 Side = Literal["sparse", "dense"]
@@ -61,16 +63,26 @@ def find_stub(catalog: Catalog, text: str) -> FoundStub:
         InputError: It is no identifier, or the catalogue does not have it; says what is near.
     """
     stub = parse_stub(text)
-    for entry in catalog.models:
-        if stub.framework in _FRAMEWORKS and _family(stub) in (None, entry.family):
-            for side, known in _identifiers(entry):
-                if parse_stub(known).identity == stub.identity:
-                    return FoundStub(stub, entry, side)
+    found = _found(catalog, stub)
+    if found is not None:
+        return found
+    packaged = _found(packaged_catalog(), stub)
+    if packaged is not None:
+        raise InputError(f"{text}: not in the catalogue in force; {packaged_has(packaged.entry)}")
     raise InputError(
         f"{text}: not in the catalogue, and the SparseZoo is gone; {_near(catalog, stub)}; name "
         "another model (sparse-transfer catalog list), or put yours into a catalogue of your own, "
         "with the identifier under 'zoo'"
     )
+
+
+def _found(catalog: Catalog, stub: ZooStub) -> FoundStub | None:
+    for entry in catalog.models:
+        if stub.framework in _FRAMEWORKS and _family(stub) in (None, entry.family):
+            for side, known in _identifiers(entry):
+                if parse_stub(known).identity == stub.identity:
+                    return FoundStub(stub, entry, side)
+    return None
 
 
 def recipe_of_type(entry: CatalogEntry, wanted: str, stub: str) -> str:

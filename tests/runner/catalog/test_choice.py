@@ -174,7 +174,11 @@ def test_below_a_quarter_the_dense_model_is_taken() -> None:
         ("lader", 0.8, "no such model; did you mean ladder?"),
         ("ladder", 0.8, r"no sparse model of size Smallest.*it has big \(Largest\)"),
         ("big", 0.3, "has no sparse model, which this level needs"),
-        ("minilm-l6", 0.3, r"the packaged one does: mirror it too .*catalog mirror minilm-l6 --to"),
+        (
+            "minilm-l6",
+            0.3,
+            r"packaged catalogue has minilm-l6: mirror it too .*mirror minilm-l6 --to",
+        ),
     ],
 )
 def test_what_a_catalogue_lacks_is_said(name: str, level: float, words: str) -> None:
@@ -182,6 +186,15 @@ def test_what_a_catalogue_lacks_is_said(name: str, level: float, words: str) -> 
 
     with pytest.raises(InputError, match=words.replace("?", r"\?")):
         source_for_band(entry_for(catalog, name, band_of(level)), band_of(level))
+
+
+def test_a_mirror_without_a_levels_model_is_told_which_one_is_missing() -> None:
+    catalog = Catalog(models=(entry("big", Size.LARGEST, dense=True),))
+
+    with pytest.raises(InputError, match="no sparse text model of size Medium") as caught:
+        chosen_entry(catalog, "text", band_of(0.5), "nlp-question_answering")
+
+    assert "sparse-transfer catalog mirror obert-base-90 --to" in str(caught.value)
 
 
 def test_a_ladder_is_not_one_model() -> None:

@@ -210,4 +210,9 @@ def test_the_published_recipes_are_what_the_zoo_transferred_with() -> None:
 
 def test_an_empty_catalogue_has_no_neighbours() -> None:
     with pytest.raises(InputError, match="nothing in it is near"):
+        find_stub(Catalog(), "zoo:gpt-2-webtext-pruned50")
+
+
+def test_a_mirror_without_the_identifiers_model_is_told_which_one_is_missing() -> None:
+    with pytest.raises(InputError, match="sparse-transfer catalog mirror obert-base-90 --to"):
         find_stub(Catalog(), f"{NLP}/pruned90-none")
