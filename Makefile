@@ -113,6 +113,7 @@ crds: $(VENV)/.dev ## Generate the CRD, the references and the manifests from mo
 	$(BIN)/python -m sparse_transfer_api.crd
 	$(BIN)/python -m sparse_transfer_api.reference
 	$(BIN)/python -m sparse_transfer_operator.reference
+	$(BIN)/python -m sparse_transfer_runner.catalog.reference
 	$(BIN)/python -m tests.chart.generated
 
 manifests: crds ## The same: what follows from the CRD in the chart, and the manifests of the chart

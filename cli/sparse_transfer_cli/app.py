@@ -67,6 +67,7 @@ CatalogOption = Annotated[
         show_default=False,
     ),
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 SizeOption = Annotated[
     Literal["largest", "medium", "smallest"],
     typer.Option(help="Which size of its family it is taken for."),
@@ -281,7 +282,7 @@ def results_verify(
         ),
     ] = None,
     file: StorageOption = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Check that results are as they were recorded; read everything, change nothing."""
     from sparse_transfer_cli.verbs.results import verify
@@ -290,22 +291,38 @@ def results_verify(
 
 
 @catalog.command("list")
-def catalog_list(catalog: CatalogOption = None) -> None:
-    """List the models of the catalogue."""
-    from sparse_transfer_cli.verbs.catalog import list_models
+def catalog_list(
+    catalog: CatalogOption = None,
+    use_case: Annotated[
+        str | None,
+        typer.Option(help="Only what it starts from, level by level.", show_default=False),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the models of the catalogue, or what the levels of a use case start from."""
+    from sparse_transfer_cli.verbs.catalog import list_levels, list_models
 
-    list_models(catalog)
+    if use_case is None:
+        list_models(catalog, as_json=json)
+    else:
+        list_levels(use_case, catalog, as_json=json)
 
 
 @catalog.command("show")
 def catalog_show(
-    name: Annotated[str, typer.Argument(help="See 'catalog list'.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="See 'catalog list'; or an identifier of the SparseZoo.", show_default=False
+        ),
+    ],
     catalog: CatalogOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show everything that is known about one model, and whether it can be reached."""
     from sparse_transfer_cli.verbs.catalog import show_model
 
-    show_model(name, catalog)
+    show_model(name, catalog, as_json=json)
 
 
 @catalog.command("add")
@@ -323,6 +340,36 @@ def catalog_add(
     from sparse_transfer_cli.verbs.catalog import add_model
 
     add_model(folder, catalog, Size(size.capitalize()), stdout())
+
+
+@catalog.command("build")
+def catalog_build(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME", help="Of models or ladders; see 'catalog list'.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(help="Their folder, with a catalogue of what was made.", show_default=False),
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="Data without labels, where an entry names none.")
+    ] = None,
+    catalog: CatalogOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the commands; run nothing.")
+    ] = False,
+    progress: ProgressOption = "auto",
+) -> None:
+    """Make sparse models that are published nowhere, as their entries say."""
+    from sparse_transfer_cli.verbs.catalog_build import BuildArguments, build
+
+    arguments = BuildArguments(
+        names=names, output=output, data=data, catalog=catalog, dry_run=dry_run
+    )
+    raise typer.Exit(build(arguments, progress))
 
 
 @catalog.command("mirror")

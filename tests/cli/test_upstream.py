@@ -73,7 +73,7 @@ def test_a_dense_model_becomes_a_sparse_one_in_the_catalogue(
     ("option", "value", "code", "words"),
     [
         ("--model", "nowhere", 13, "no such file or folder"),
-        ("--model", "catalog:minilm", 10, "did you mean minilm-l6"),
+        ("--model", "catalog:minilm", 10, "name one of minilm-l6"),
         ("--sparsity", "0.1", 10, "outside 0.3 to 0.99"),
         ("--method", "wanda", 2, "admm"),
         ("--pattern", "block", 10, "unstructured"),

@@ -11,6 +11,9 @@ import math
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import TrainingSettings
 from sparse_transfer_api.spec import Precision, SparseTransferSpec
+from sparse_transfer_runner.catalog.reading import load_catalog
+from sparse_transfer_runner.catalog.resolution import resolve_recipe
+from sparse_transfer_runner.catalog.stubs import ZOO
 from sparse_transfer_runner.recipes import (
     Recipe,
     baseline_recipe,
@@ -135,11 +138,8 @@ def _recipe_text(spec: SparseTransferSpec, catalogued: str | None) -> tuple[str 
     uri = spec.recipe.uri or catalogued
     if uri is None:
         return None, "the default recipe"
-    if uri.startswith("zoo:"):
-        raise InputError(
-            f"{uri}: recipes of the SparseZoo can no longer be fetched; give the recipe's text in "
-            "spec.recipe.inline, a file in spec.recipe.uri, or leave spec.recipe out"
-        )
+    if uri.startswith(ZOO):
+        uri = resolve_recipe(uri, load_catalog())
     path = fetch(uri)
     try:
         return path.read_text("utf-8"), shown(uri)

@@ -35,6 +35,10 @@ from sparse_transfer_runner.stages.prepare import check_data, check_model, run
 from sparse_transfer_runner.storage.file import FilePlace
 from sparse_transfer_runner.use_cases import use_case
 
+OBERT = (
+    "zoo:nlp/masked_language_modeling/obert-base/pytorch/huggingface/wikipedia_bookcorpus/"
+    "pruned90-none"
+)
 WORDS = ("the film was good", "it is bad", "this is a great film", "what a dull film it was")
 
 
@@ -257,9 +261,39 @@ modifiers:
 
 
 def test_a_recipe_of_the_zoo_is_refused_with_what_to_do(world: World) -> None:
-    refusal = world.refusal(recipe={"uri": "zoo:nlp/x?recipe_type=transfer"})
+    refusal = world.refusal(recipe={"uri": f"{OBERT}?recipe_type=original"})
 
     assert "give the recipe's text in spec.recipe.inline" in refusal
+
+
+def test_a_recipe_of_the_zoo_that_the_catalogue_has_is_used(world: World) -> None:
+    plan = world.plan(recipe={"uri": f"{OBERT}?recipe_type=transfer-SST2"})
+
+    assert plan.recipe_source.endswith("/text-transfer.yaml")
+    assert (plan.training.epochs, plan.training.learning_rate) == (13.0, 1.5e-4)
+
+
+def test_a_model_that_must_be_made_first_is_refused_with_the_command(world: World) -> None:
+    for model in ({"uri": "catalog:minilm-l4"}, {"uri": "catalog:minilm"}):
+        refusal = world.refusal(model=model, optimLevel=0.6)
+
+        assert "sparse-transfer catalog build minilm-l4 --output models" in refusal
+
+
+def test_an_identifier_of_the_zoo_is_noted_with_what_stands_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = entry_of(world.sparse)
+    assert entry.sparse is not None
+    known = entry.sparse.model_copy(update={"zoo": ("zoo:tiny-imdb-pruned80",)})
+    own = world.root / "catalog.yaml"
+    add_entry(own, entry.model_copy(update={"sparse": known}))
+    monkeypatch.setenv("STE_CATALOG", str(own))
+
+    plan = world.plan(model={"uri": "zoo:tiny-imdb-pruned80"})
+
+    assert plan.model.uri == world.sparse.as_uri()
+    assert any("catalog:tiny-sparse stands for it" in text for text in plan.warnings)
 
 
 def test_a_dense_override_is_refused_with_its_sparsity(world: World) -> None:
