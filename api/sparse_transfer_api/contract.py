@@ -73,6 +73,11 @@ class Stage(StrEnum):
 TEACHER_FOLDER = "teacher"
 """The baseline's folder name; it is an output of the train stage with a key of its own."""
 
+SEARCH_FOLDER = "search"
+"""Folder beside the stages' that a search on one machine writes what it came to."""
+SEARCH = "search.json"
+"""In that folder: how the search ended, as the status on a cluster says it."""
+
 
 def progress_path(namespace: str, experiment: str) -> str:
     """Returns where below ``ENV_PROGRESS_URL`` an experiment's ``Progress`` is posted."""

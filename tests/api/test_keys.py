@@ -60,7 +60,11 @@ EDITS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "a recipe's variable": ({"spec.recipe.args": {"num_epochs": 4}}, ALL),
     "more epochs": ({"spec.training.epochs": 4}, ALL),
     "another seed": ({"spec.training.seed": 1}, ALL),
-    "a search": ({"spec.search.levels": [0.3, 0.6]}, ALL),
+    "a search, whose levels have keys of their own": ({"spec.search.levels": [0.3, 0.6]}, set()),
+    "what a search prefers": (
+        {"spec.search": {"levels": [0.3], "minRecovery": 0.9, "objective": "Smallest"}},
+        set(),
+    ),
     "another engine": ({"spec.export.targets": ["openvino"]}, {"package"}),
     "other batch sizes": ({"spec.benchmark.batchSizes": [1, 64]}, {"package"}),
     "another headline": ({"spec.benchmark.headline.batch": 16}, {"package"}),
