@@ -13,6 +13,7 @@ from sparse_transfer_api.contract import (
     Stage,
 )
 from sparse_transfer_api.errors import InputError, Problem
+from sparse_transfer_api.search import at_level
 from sparse_transfer_api.spec import Metadata, SparseTransferExperiment, StageTemplate
 from sparse_transfer_api.template import merged, stage_template
 from sparse_transfer_operator.actions import CreateJob
@@ -49,6 +50,8 @@ def build(
         InputError: A template takes what the contract needs, an address names no claim, or the
             experiment is larger than the contract allows.
     """
+    if order.level is not None:
+        experiment = at_level(experiment, order.level)
     template = _template(experiment, order, settings)
     own = labels(
         experiment.metadata.name, order.stage, order.key, recorded_only=order.recorded_only
