@@ -93,7 +93,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         InputError: Settings do not fit the data, the model or each other.
         AccessError: Recipe or teacher are not where they should be.
     """
-    _refuse_search(spec)
+    _refuse_several_levels(spec)
     for target in spec.export.targets:
         engine(target)
     use, band = use_case(spec.use_case), band_of(spec.optim_level)
@@ -198,12 +198,13 @@ def _runs(spec: SparseTransferSpec, use: UseCase, band: Band, model: CheckedFoun
     )
 
 
-def _refuse_search(spec: SparseTransferSpec) -> None:
-    if spec.search.levels:
+def _refuse_several_levels(spec: SparseTransferSpec) -> None:
+    """Refuses what nobody took apart into its levels: a stage is of one level."""
+    if spec.search.levels not in ((), (spec.optim_level,)):
+        levels = ", ".join(f"{level:g}" for level in spec.search.levels)
         raise InputError(
-            f"spec.search.levels: {spec.search.levels} cannot be searched by this version; remove "
-            "spec.search and run one experiment a level with spec.optimLevel (they share their "
-            "baseline when they share name and output)"
+            f"spec.search.levels: {levels}: a stage works at one level; run the experiment with "
+            "'sparse-transfer run', or on a cluster, where each level has stages of its own"
         )
 
 

@@ -517,8 +517,19 @@ def test_what_a_hub_gives_is_pinned_for_the_stages_to_come(world: World, hub: Hu
     assert recorded_data(plan.data_uri, plan).is_dir()
 
 
-def test_a_search_is_refused_with_what_to_do_instead(world: World) -> None:
-    assert "one experiment a level" in world.refusal(search={"levels": [0.3, 0.5]})
+def test_a_search_that_nobody_took_apart_is_refused(world: World) -> None:
+    refusal = world.refusal(search={"levels": [0.3, 0.5]})
+
+    assert "0.3, 0.5: a stage works at one level" in refusal
+    assert world.plan(optimLevel=0.6, search={"levels": [0.6]}).level == 0.6
+
+
+def test_a_level_that_cannot_show_the_recovery_searched_for_is_refused(world: World) -> None:
+    (world.sparse / FOUNDATION_FILE).unlink()
+
+    refusal = world.refusal(optimLevel=0.6, search={"levels": [0.6], "minRecovery": 0.97})
+
+    assert "spec.search.minRecovery: 0.97 cannot be judged" in refusal
 
 
 def test_an_unknown_metric_is_refused_before_training(world: World) -> None:
