@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .base import Part, Ratio
+from .base import Part, Ratio, Record
 from .contract import Stage
 from .records import Progress
 from .results import Artifact, Resolved, Results
@@ -207,6 +207,22 @@ class SearchStatus(Part):
     levels: Annotated[tuple[LevelStatus, ...], Field(max_length=8)] = Field(
         (), description="Every level, in the order of the spec."
     )
+
+
+class SearchRecord(Record):
+    """What a search on one machine came to, kept beside the folders of its levels' stages."""
+
+    created: datetime = Field(description="When the search ended.")
+    search: SearchStatus = Field(description="As the status on a cluster says it.")
+
+    def packages(self) -> dict[float, str]:
+        """Returns the names of the levels' package folders."""
+        last = {each.level: each.stages[-1] for each in self.search.levels if each.stages}
+        return {
+            level: stage.manifest_uri.split("/")[-2]
+            for level, stage in last.items()
+            if stage.name is Stage.PACKAGE and stage.manifest_uri is not None
+        }
 
 
 class SparseTransferStatus(Part):

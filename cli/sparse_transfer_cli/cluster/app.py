@@ -164,6 +164,12 @@ def logs(
 def results_show(
     name: NameArgument,
     json: JsonOption = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="HTML", help="Write a page of a search's levels too.", show_default=False
+        ),
+    ] = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -172,4 +178,4 @@ def results_show(
     target = _target(namespace, context, kubeconfig)
     from sparse_transfer_cli.verbs.results_show import show_results
 
-    raise typer.Exit(show_results(name, target, as_json=json))
+    raise typer.Exit(show_results(name, target, as_json=json, page=report))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sparse_transfer_api.contract import ANNOTATION_RETRY, MANAGER, Stage
 from sparse_transfer_api.optim_level import DEFAULT_LEVEL
-from sparse_transfer_api.spec import Acceptance
+from sparse_transfer_api.spec import Acceptance, Search
 from sparse_transfer_api.status import SparseTransferStatus, StageStatus
 
 _ROUNDS = 10
@@ -73,6 +73,14 @@ class Observed:
             return Acceptance.model_validate(self.spec.get("acceptance") or {})
         except ValidationError:
             return Acceptance()
+
+    @property
+    def search(self) -> Search:
+        """What is searched for; no levels where it is no search."""
+        try:
+            return Search.model_validate(self.spec.get("search") or {})
+        except ValidationError:
+            return Search()
 
     @property
     def up_to_date(self) -> bool:
