@@ -85,6 +85,13 @@ def x_label(text: str) -> Markup:
     )
 
 
+def y_label(text: str) -> Markup:
+    """Draws what the vertical axis measures, above it."""
+    return Markup('<text class="axis" x="{}" y="{}">{}</text>').format(
+        MARGIN_LEFT, MARGIN_TOP - 11, text
+    )
+
+
 def units(value: float) -> str:
     """Returns a length as SVG takes it, to a tenth of a unit."""
     return f"{value:.1f}".removesuffix(".0")

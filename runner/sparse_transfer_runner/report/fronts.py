@@ -19,6 +19,7 @@ from .axes import (
     units,
     x_label,
     x_tick,
+    y_label,
 )
 
 _RADIUS = 6
@@ -65,7 +66,7 @@ def front(
     frame = Frame(x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1])
     parts = [tick(frame.y(value), short(value, y_ticks)) for value in y_ticks]
     parts += [x_tick(frame.x(value), short(value, x_ticks)) for value in x_ticks]
-    parts.append(x_label(cost))
+    parts += [x_label(cost), y_label(kept)]
     if least is not None:
         parts.append(_floor(frame, least))
     parts.append(_line(frame, [dot for dot in dots if dot.on_front]))
@@ -92,7 +93,7 @@ def _dot(frame: Frame, dot: Dot) -> Markup:
     ).format(
         "sparse" if dot.chosen else "dense-int8" if dot.on_front else "dense",
         units(x), units(y), _RADIUS + 2 * dot.chosen, dot.label, dot.text, _role(dot),
-        "value" if dot.chosen else "label", units(x - 12 if at_left else x + 12), units(y + 4.5),
+        "value" if dot.chosen else "label", units(x - 9 if at_left else x + 9), units(y + 18),
         "end" if at_left else "start", dot.label,
     )  # fmt: skip
 

@@ -21,10 +21,12 @@ from sparse_transfer_runner.engines import engine
 from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.storage import fetch, pinned
 from sparse_transfer_runner.storage.addresses import data_address, shown
+from sparse_transfer_runner.storage.protocol import Place
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.metrics import resolve_metric
 from sparse_transfer_runner.use_cases.protocol import DataSummary, UseCase
 
+from .checked_data import check_data, checked_data
 from .context import StageContext, StageOutcome
 from .foundation import CheckedFoundation, check_model
 from .memory import training_bytes
@@ -55,7 +57,7 @@ def run(context: StageContext) -> StageOutcome:
     """
     spec, reporter = context.spec, context.reporter
     with reporter.activity("data", 0.4):
-        data, wrong_data = _attempt(lambda: _check_pinned_data(spec))
+        data, wrong_data = _attempt(lambda: _check_pinned_data(spec, context.root))
     with reporter.activity("model", 0.4):
         model, wrong_model = _attempt(lambda: check_model(spec))
     if data is None or model is None:
@@ -67,23 +69,15 @@ def run(context: StageContext) -> StageOutcome:
     return _outcome(plan)
 
 
-def check_data(spec: SparseTransferSpec) -> DataSummary:
-    """Checks the data of an experiment; needs neither its model nor a hub.
-
-    Raises:
-        InputError: With every problem found, each with file and line.
-        AccessError: The data is not where it should be.
-    """
-    return use_case(spec.use_case).inspect(fetch(data_address(spec.data)), spec)
-
-
-def _check_pinned_data(spec: SparseTransferSpec) -> tuple[SparseTransferSpec, DataSummary]:
+def _check_pinned_data(
+    spec: SparseTransferSpec, root: Place
+) -> tuple[SparseTransferSpec, DataSummary]:
     """Returns the same spec, its data at the commit where it is now, and what the check found."""
     uri = pinned(data_address(spec.data))
     if uri != spec.data.uri:
         data = spec.data.model_copy(update={"uri": uri, "revision": None})
         spec = spec.model_copy(update={"data": data})
-    return spec, check_data(spec)
+    return spec, checked_data(spec, root)
 
 
 def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundation) -> Plan:
