@@ -7,12 +7,14 @@ search an experiment.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.keys import stage_key
 from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_api.results import Artifact, Resolved, Results
+from sparse_transfer_api.search import headline_point
 from sparse_transfer_api.spec import SparseTransferSpec
 from sparse_transfer_api.status import SparseTransferStatus, StageStatus
 
@@ -30,6 +32,34 @@ class Memory:
     resolved: Resolved | None = None
     results: Results | None = None
     artifacts: tuple[Artifact, ...] = ()
+
+    @property
+    def handed_over_bytes(self) -> int:
+        """How much stages handed over, as JSON: packed as it came, it may have been far less."""
+        parts = (self.resolved, self.results, *self.artifacts)
+        return sum(len(part.model_dump_json()) for part in parts if part is not None)
+
+    def within(self, limit: int) -> Memory:
+        """Returns the memory with less of what was handed over, where that is more than so much.
+
+        The manifest has it all. What a level is chosen by goes last.
+        """
+        for smaller in self._ever_smaller():
+            if smaller.handed_over_bytes <= limit:
+                return smaller
+        return replace(self, resolved=None, results=None, artifacts=())
+
+    def _ever_smaller(self) -> Iterator[Memory]:
+        yield self
+        less = replace(self, artifacts=())
+        yield less
+        if self.resolved is not None:
+            less = replace(less, resolved=self.resolved.model_copy(update={"settings": {}}))
+            yield less
+        if self.results is not None:
+            point = headline_point(self.results)
+            engines = [] if point is None else [point.model_copy(update={"notes": []})]
+            yield replace(less, results=self.results.model_copy(update={"engines": engines}))
 
     def after(self, chain: Chain, spec: SparseTransferSpec) -> Memory:
         """Returns what is remembered after a look; what is of keys that nobody wants is not."""

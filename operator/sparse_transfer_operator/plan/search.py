@@ -38,6 +38,10 @@ from .standing import Standing, removals
 from .texts import bounded
 from .view import View
 
+MAX_LEVEL_BYTES = 32 * 1024
+"""What a level may have handed over: eight levels and the one that is shown are far below the
+megabyte and a half that etcd takes. Real results are a few thousand bytes."""
+
 _OUTCOMES = {
     Standing.DONE: "Succeeded",
     Standing.FAILED: "Failed",
@@ -124,6 +128,8 @@ class _Search:
         )
         each.chain = chain_of(self.view, course)
         each.memory = each.memory.after(each.chain, each.spec)
+        if each.chain.results:
+            each.memory = each.memory.within(MAX_LEVEL_BYTES)
 
     def _alive(self, others: list[_Level], spare: Keys) -> tuple[ObservedJob, ...]:
         """Returns the Jobs of other levels that may still have a pod."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import pytest
 
 from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.search import headline_latency
 from sparse_transfer_api.status import Phase
 from sparse_transfer_operator.actions import CreateJob
 
 from .builders import Experiment, Job, experiment, job, pod
 from .simulated_cluster import Cluster
-from .stage_results import at, level_results
+from .stage_results import at, digests, level_results
 from .words import at_level, condition, message, planned, record, words
 
 SEARCH = experiment().searching(0.3, 0.6, 0.9)
@@ -215,6 +216,27 @@ def test_what_ran_of_another_machine_is_said_not_to_compare() -> None:
     found = planned(experiment().searching(0.3, 0.9), *jobs).status
     assert found.search is not None
     assert "different instruction sets" in (found.search.message or "")
+
+
+def test_a_status_stays_small_however_much_levels_hand_over() -> None:
+    levels = tuple(number / 10 for number in range(3, 11))
+    owner = experiment().searching(*levels)
+    jobs: list[Job] = []
+    for level in levels:
+        found = level_results(level)
+        talking = found.engines[0].model_copy(update={"notes": ["slow" * 200] * 60, "batch": 2})
+        results = found.model_copy(update={"engines": [*found.engines, *[talking] * 8]})
+        # Of one band each, but for their digests.
+        prepare = job("prepare").at(level).succeeded(digests=digests("prepare", level))
+        jobs += [prepare, job("train").at(level).succeeded()]
+        jobs += [job("package").at(level).succeeded(results=results)]
+    found_status = planned(owner, *jobs).status
+    assert len(found_status.model_dump_json()) < 256 * 1024
+    assert found_status.search is not None
+    assert found_status.search.selected == 1
+    assert found_status.results is not None
+    assert found_status.results.recovery == level_results(1).recovery
+    assert headline_latency(found_status.results) is not None
 
 
 # ---- time ----------------------------------------------------------------------------------------
