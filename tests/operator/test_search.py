@@ -54,7 +54,7 @@ def test_a_search_keeps_its_best_level_and_judges_again_when_asked_for_more(
     operator: OperatorProcess, experiment: Experiment
 ) -> None:
     experiment.apply(stages={"prepare": PREPARED, "package": HANGS}, search={"levels": [0.3, 0.6]})
-    came_to = {0.3: results(0.99, 6.0), 0.6: results(0.97, 3.0)}
+    came_to = {0.3: results(0.99, 5.0), 0.6: results(0.97, 2.5)}
     for level, found in came_to.items():
         end_stage(experiment, "package", level, message=stage_result(results=found))
     experiment.wait_for("Complete")
