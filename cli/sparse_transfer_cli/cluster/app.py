@@ -141,6 +141,10 @@ def logs(
     attempt: Annotated[
         int | None, typer.Option(min=1, help="This attempt's pod.", show_default=False)
     ] = None,
+    level: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Of a search: this level's pods.", show_default=False),
+    ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Records as JSON, as they are.")] = False,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
@@ -157,6 +161,7 @@ def logs(
         previous=previous,
         attempt=attempt,
         raw=raw,
+        level=level,
     )
     raise typer.Exit(show_logs(name, target, options))
 

@@ -8,6 +8,7 @@ from sparse_transfer_api.contract import (
     API_VERSION,
     KIND,
     LABEL_EXPERIMENT,
+    LABEL_LEVEL,
     RUNNER_CONTAINER,
     ExitCode,
     Stage,
@@ -56,6 +57,8 @@ def build(
     own = labels(
         experiment.metadata.name, order.stage, order.key, recorded_only=order.recorded_only
     )
+    if order.level is not None:
+        own[LABEL_LEVEL] = f"{order.level:g}"
     passed = _passed(experiment.metadata, settings)
     queued = settings.queue_label in experiment.metadata.labels
     deadline = order.active_deadline_seconds

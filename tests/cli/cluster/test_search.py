@@ -13,9 +13,12 @@ from rich.console import Console
 from tests.cli.cluster.conftest import Served
 from tests.cli.cluster.experiments import NOW, failed, searched, searching, seen, succeeded
 
+from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.status import SearchStatus
 from sparse_transfer_cli.__main__ import invoke
 from sparse_transfer_cli.cluster.announcing import Announcer
+from sparse_transfer_cli.cluster.choosing_pods import stage_of_interest
 from sparse_transfer_cli.cluster.ending import missed_criteria, results_document
 from sparse_transfer_cli.cluster.listing import columns
 from sparse_transfer_cli.cluster.observed import Observed
@@ -105,6 +108,20 @@ def test_what_a_search_asked_for_is_judged_too() -> None:
         "recovery is 0.97; at least 0.98 is required"
     ]
     assert missed_criteria(seen(searched(), spec=SPEC)) == []
+
+
+def test_a_level_can_be_looked_at_alone() -> None:
+    experiment = seen(searching(), spec=SPEC)
+    assert stage_of_interest(experiment) is Stage.TRAIN
+    done = experiment.at_level(0.3)
+    assert stage_of_interest(done) is Stage.PACKAGE
+    package, train = done.stage(Stage.PACKAGE), experiment.stage(Stage.TRAIN)
+    assert package is not None and train is not None
+    assert (package.key, train.key) == ("pppppppppp", "tttttttttb")
+    with pytest.raises(InputError, match=r"level 0.4; it searches over 0.3, 0.6 or 0.9"):
+        experiment.at_level(0.4)
+    with pytest.raises(InputError, match="no levels"):
+        seen(succeeded()).at_level(0.3)
 
 
 def test_programs_get_the_levels_too() -> None:
