@@ -153,10 +153,11 @@ class _Search:
         return each.chain.wanted
 
     def _twins(self) -> dict[float, float]:
-        """Returns levels that equal an earlier one, and have not come to a result themselves."""
-        seen = {level: each for level, each in self.levels.items() if each.chain is not None}
-        found = twins({level: each.digests for level, each in seen.items()})
-        done = {level for level, each in seen.items() if each.standing is Standing.DONE}
+        """Returns levels that equal another, which has come to a result or is tried before."""
+        seen = [each for each in self.levels.values() if each.chain is not None]
+        done = {each.level for each in seen if each.standing is Standing.DONE}
+        seen.sort(key=lambda each: each.level not in done)
+        found = twins({each.level: each.digests for each in seen})
         return {level: twin for level, twin in found.items() if level not in done}
 
     def _over(self, each: _Level) -> bool:

@@ -11,6 +11,8 @@ from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.search import headline_latency
 from sparse_transfer_api.status import Phase
 from sparse_transfer_operator.actions import CreateJob
+from sparse_transfer_operator.cluster.failures import Refused
+from sparse_transfer_operator.refusal import with_refusal
 
 from .builders import Experiment, Job, experiment, job, pod
 from .simulated_cluster import Cluster
@@ -208,6 +210,14 @@ def test_a_level_that_equals_another_is_skipped_by_name() -> None:
     assert found.status.phase is Phase.SUCCEEDED
 
 
+def test_a_level_that_equals_one_that_is_done_already_is_skipped_wherever_it_stands() -> None:
+    single = experiment().searching(0.7)
+    owner = after(single, *done(0.7)).edited(search={"levels": [0.6, 0.7]})
+    found = planned(owner, *done(0.7), *prepared(0.6))
+    assert (found.actions, at_level(found, 0.6).same_as) == ((), 0.7)
+    assert found.status.results == level_results(0.7)
+
+
 def test_what_ran_of_another_machine_is_said_not_to_compare() -> None:
     other = level_results(0.9)
     point = other.engines[0].model_copy(update={"isa": "AVX2"})
@@ -237,6 +247,19 @@ def test_a_status_stays_small_however_much_levels_hand_over() -> None:
     assert found_status.results is not None
     assert found_status.results.recovery == level_results(1).recovery
     assert headline_latency(found_status.results) is not None
+
+
+def test_a_job_that_is_refused_is_said_of_its_level_too() -> None:
+    found = planned(SEARCH, *prepared(0.3))
+    error = Refused("Forbidden", "exceeded quota", 403)
+    said = with_refusal(SEARCH.status, found.status, Stage.PREPARE, error, at(62))
+    assert said.search is not None
+    first, second, _ = said.search.levels
+    assert first.stages == at_level(found, 0.3).stages
+    assert second.stages == said.stages
+    assert (second.stages[0].job, second.stages[0].reason) == (None, "JobRefused")
+    again = planned(SEARCH.with_status(said), *prepared(0.3))
+    assert words(SEARCH, again) == ["create prepare at 0.6"]
 
 
 # ---- time ----------------------------------------------------------------------------------------
