@@ -32,6 +32,7 @@ from sparse_transfer_cli.executor import Executor, RunEnd, cause_of
 from sparse_transfer_cli.measured import measured
 from sparse_transfer_cli.stage_process import StageEnd, StopRequests
 
+_MAX_MESSAGE = 1024
 _AFTER_PREPARE = (Stage.TRAIN, Stage.PACKAGE)
 
 
@@ -137,7 +138,7 @@ class LevelSearch:
         status = SearchStatus(
             selected=None if choice is None else choice.level,
             summary=f"{len(levels)} of {len(levels)}",
-            message="; ".join([told, *incomparable(tried)]),
+            message=_bounded("; ".join([told, *incomparable(tried)])),
             levels=with_figures(levels, spec.search.objective),
         )
         folders = {level: folder for level, (folder, _) in packaged.items()}
@@ -147,16 +148,17 @@ class LevelSearch:
         found = list(self._results.get(level, {}).values())
         failure = self._failures.get(level)
         last = found[-1] if found else None
-        said = {"reason": last.reason, "message": last.message} if last is not None else {}
+        said = ("", "") if last is None else (last.reason, last.message)
         if failure is not None:
-            said = {"reason": _reason(failure), "message": cause_of(failure)}
+            said = (_reason(failure), cause_of(failure))
         return LevelStatus(
             level=level,
             band=band_of(level).name,
             outcome="Failed" if failure is not None else "Succeeded",
             results=results,
             stages=tuple(map(_record, found)),
-            **said,
+            reason=said[0],
+            message=_bounded(said[1]),
         )
 
 
@@ -166,7 +168,7 @@ def _record(result: StageResult) -> StageStatus:
         key=result.key,
         outcome="Succeeded",
         reason=result.reason,
-        message=result.message,
+        message=_bounded(result.message),
         digests=result.digests,
         manifest_uri=result.manifest_uri,
     )
@@ -174,6 +176,11 @@ def _record(result: StageResult) -> StageStatus:
 
 def _reason(end: StageEnd) -> str:
     return "Failed" if end.result is None else end.result.reason
+
+
+def _bounded(text: str) -> str:
+    """Returns a text as long as a status may have it: all problems of data may be many lines."""
+    return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE - 1]}…"
 
 
 def _why(end: StageEnd) -> str:

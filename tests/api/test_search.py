@@ -273,6 +273,51 @@ def test_latencies_of_different_machines_are_said_not_to_compare() -> None:
     assert len(found) == 3
 
 
+# ---- what is refused -----------------------------------------------------------------------------
+
+REFUSED: Mapping[str, tuple[dict[str, Any], str, str]] = {
+    "the same level twice": ({"levels": [0.5, 0.5]}, "levels", "0.5 is there twice"),
+    "a level above 1": ({"levels": [0.5, 1.2]}, "levels[1]", "a number from 0 to 1"),
+    "a level below 0": ({"levels": [-0.1]}, "levels[0]", "a number from 0 to 1"),
+    "a per cent": ({"levels": [50]}, "levels[0]", "did you mean 0.5?"),
+    "a level in quotes": ({"levels": ["0.5"]}, "levels[0]", "without quotes"),
+    "one level without a list": ({"levels": 0.5}, "levels", "expected a list"),
+    "more levels than are tried": (
+        {"levels": [number / 10 for number in range(9)]},
+        "levels",
+        "a list of at most 8",
+    ),
+    "no levels to judge": ({"levels": [], "minRecovery": 0.9}, "levels", "needs levels to try"),
+    "a recovery of nothing": ({"levels": [0.5], "minRecovery": 0}, "minRecovery", "from 0.0001"),
+    "a recovery in per cent": (
+        {"levels": [0.5], "minRecovery": 97},
+        "minRecovery",
+        "did you mean 0.97?",
+    ),
+    "an unknown objective": (
+        {"levels": [0.5], "objective": "Cheapest"},
+        "objective",
+        "expected Fastest or Smallest",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_search_is_refused_with(
+    name: str, document: Any, problems_of: Any, api_server: Any
+) -> None:
+    search, where, text = REFUSED[name]
+    made = document({"spec.search": search})
+    problems = problems_of(made)
+    assert list(problems) == [f"spec.search.{where}"]
+    assert text in problems[f"spec.search.{where}"]
+    assert api_server.refusals(made) != [], "the API server takes it"
+
+
+def test_an_empty_list_of_levels_is_no_search(parsed: Any) -> None:
+    assert parsed({"spec.search.levels": []}).spec == parsed().spec
+
+
 # ---- levels as experiments -----------------------------------------------------------------------
 
 

@@ -2,8 +2,8 @@
 
 It is run as a process. ``STAND_IN`` holds JSON: what each stage does on each of its runs, by stage,
 as a list of words: ``done`` (the default), ``wait`` (until SIGTERM, leaving a checkpoint, after
-which the next run is done), ``crash``, ``silent`` (exit code 0 without a result), ``kill`` (itself)
-or an exit code of the contract. In a search, a level's stage is named such as ``train@0.6``; its
+which the next run is done), ``crash``, ``silent`` (exit code 0 without a result), ``kill`` (itself),
+``talk`` (a long list of mistakes) or an exit code of the contract. In a search, a level's stage is named such as ``train@0.6``; its
 results follow from the level, and levels from 0.75 on come to one model.
 """
 
@@ -118,6 +118,8 @@ def act(stage: Stage, folder: Path, word: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if word.isdigit():
         fail(stage, int(word), "the input is wrong")
+    if word == "talk":
+        fail(stage, ExitCode.INPUT, "the input is wrong; " * 500)
 
 
 def fail(stage: Stage, code: int, message: str, outcome: str = "Failed") -> NoReturn:

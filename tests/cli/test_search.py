@@ -62,35 +62,21 @@ def test_all_levels_are_prepared_before_one_is_trained_and_the_best_is_shown(
     assert [each["pareto"] for each in levels(ended).values()] == [True, True]
     assert "LargestSparseInt8" in ended.errors
 
-
-def test_what_it_came_to_is_kept_beside_the_levels_with_a_page(
-    write_experiment: Write, drive: Drive
-) -> None:
-    experiment = write_experiment(SEARCH)
-    ended = drive(experiment).end()
     folder = runs(experiment) / "search"
     record = SearchRecord.model_validate_json((folder / "search.json").read_bytes())
     assert record.search.selected == 0.6
     page = folder / "report.html"
-    assert ended.of_type("search")[0]["report"] == str(page)
+    assert search["report"] == str(page)
     assert 'href="../package-standin0.3/report.html"' in page.read_text()
     assert str(page) in ended.errors
 
 
-def test_running_it_again_answers_from_what_is_recorded(
-    write_experiment: Write, drive: Drive
-) -> None:
+def test_only_a_level_that_is_added_is_run(write_experiment: Write, drive: Drive) -> None:
     experiment = write_experiment(SEARCH)
     first = drive(experiment).end()
     again = drive(experiment).end()
     assert all(line["recorded"] for line in again.of_type("result"))
     assert again.of_type("results") == first.of_type("results")
-
-
-def test_a_level_that_is_added_is_the_only_one_to_run(
-    write_experiment: Write, drive: Drive
-) -> None:
-    drive(write_experiment(SEARCH)).end()
     ended = drive(write_experiment(SEARCH.replace("0.6", "0.6, 0"))).end()
     fresh = [line for line in ended.of_type("result") if not line["recorded"]]
     assert [line["key"] for line in fresh] == ["standin0"] * 3
@@ -162,13 +148,15 @@ def test_a_level_that_cannot_be_prepared_is_not_trained(
 def test_where_all_levels_fail_it_fails_as_the_first_of_them_and_says_it_once(
     write_experiment: Write, drive: Drive
 ) -> None:
-    behaviour = {f"prepare@{level}": ["10"] for level in ("0.3", "0.6")}
+    behaviour = {f"prepare@{level}": ["talk"] for level in ("0.3", "0.6")}
     ended = drive(write_experiment(SEARCH), **behaviour).end()
     assert ended.code == ExitCode.INPUT
     assert not ended.of_type("results")
     (search,) = ended.of_type("search")
     assert "selected" not in search
     assert search["message"].startswith("no level came to a result; level 0.3 failed")
+    assert len(levels(ended)[0.6]["message"]) == 1024
+    assert ended.errors.count("level 0.3, 0.6: prepare failed: the input is wrong; ") == 1
 
 
 def test_where_no_level_passes_the_nearest_is_shown_with_what_it_misses(
