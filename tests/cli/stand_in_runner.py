@@ -2,9 +2,10 @@
 
 It is run as a process. ``STAND_IN`` holds JSON: what each stage does on each of its runs, by stage,
 as a list of words: ``done`` (the default), ``wait`` (until SIGTERM, leaving a checkpoint, after
-which the next run is done), ``crash``, ``silent`` (exit code 0 without a result), ``kill`` (itself),
-``talk`` (a long list of mistakes) or an exit code of the contract. In a search, a level's stage is named such as ``train@0.6``; its
-results follow from the level, and levels from 0.75 on come to one model.
+which the next run is done), ``crash``, ``silent`` (exit code 0 without a result), ``kill``
+(itself), ``talk`` (a long list of mistakes) or an exit code of the contract. In a search, a level's
+stage is named such as ``train@0.6``; its results follow from the level, and levels from 0.75 on
+come to one model.
 """
 
 from __future__ import annotations
