@@ -75,8 +75,8 @@ class Stage(StrEnum):
 TEACHER_FOLDER = "teacher"
 """The baseline's folder name; it is an output of the train stage with a key of its own."""
 
-DATA_FOLDER = "data"
-"""The folder name of a check of the data, which has a key of its own: levels share it."""
+CHECKS_FOLDER = "checks"
+"""Folder beside the stages' with a record of each check of the data: levels share them."""
 SEARCH_FOLDER = "search"
 """Folder beside the stages' that a search on one machine writes what it came to."""
 SEARCH = "search.json"

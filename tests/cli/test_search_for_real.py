@@ -86,7 +86,7 @@ def test_levels_share_what_they_can_and_the_best_is_kept(place: Path) -> None:
     assert search["selected"] in (0.3, 0.9)
     runs = place / "runs" / "default" / "tiny"
     assert len(list(runs.glob("teacher-*"))) == 1
-    assert len(list(runs.glob("data-*"))) == 1
+    assert len(list(runs.glob("checks/data-*"))) == 1
     assert all(each["latencyMs"] > 0 for each in levels.values() if "results" in each)
     page = (runs / "search" / "report.html").read_text("utf-8")
     for level in (0.0, 0.3, 0.9):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from sparse_transfer_api.contract import DATA_FOLDER
+from sparse_transfer_api.contract import CHECKS_FOLDER
 from sparse_transfer_api.keys import data_key
 from sparse_transfer_api.spec import SparseTransferSpec
 from sparse_transfer_runner.digests import sha256_of
@@ -22,8 +22,6 @@ from sparse_transfer_runner.storage.protocol import Missing, Place
 from sparse_transfer_runner.storage.settings import settings
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.protocol import DataSummary
-
-CHECK = "check.json"
 
 
 def check_data(spec: SparseTransferSpec) -> DataSummary:
@@ -47,14 +45,14 @@ def checked_data(spec: SparseTransferSpec, root: Place) -> DataSummary:
         InputError: With every problem found, each with file and line.
         AccessError: The data is not where it should be.
     """
-    place = root.below(f"{DATA_FOLDER}-{data_key(spec)}")
-    recorded = _recorded(place)
+    place, name = root.below(CHECKS_FOLDER), f"data-{data_key(spec)}.json"
+    recorded = _recorded(place, name)
     folder = fetch(data_address(spec.data))
     if recorded is not None and recorded.is_of(folder):
         return recorded.summary
     found = _Check(check_data(spec), _listing(folder))
     # Whoever looks at the same time finds the same.
-    place.put(CHECK, lambda path: _write(path, found))
+    place.put(name, lambda path: _write(path, found))
     return found.summary
 
 
@@ -90,9 +88,9 @@ def _listing(folder: Path) -> str:
     return hashlib.sha256("".join(listed).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _recorded(place: Place) -> _Check | None:
+def _recorded(place: Place, name: str) -> _Check | None:
     try:
-        return _CHECK.validate_json(place.read(CHECK))
+        return _CHECK.validate_json(place.read(name))
     except (Missing, ValidationError):
         return None
 

@@ -519,7 +519,7 @@ def test_what_a_hub_gives_is_pinned_for_the_stages_to_come(world: World, hub: Hu
 
 def test_levels_share_the_check_of_their_data(world: World) -> None:
     world.plan(optimLevel=0.3)
-    (record,) = world.root.glob("data-*/check.json")
+    (record,) = world.root.glob("checks/data-*.json")
     check = json.loads(record.read_bytes())
     check["summary"]["warnings"] = ["of the first level's check"]
     record.write_text(json.dumps(check))
@@ -543,7 +543,7 @@ def test_data_that_changed_is_checked_again(world: World) -> None:
 
 def test_a_record_of_a_check_that_cannot_be_read_is_made_again(world: World) -> None:
     world.plan(optimLevel=0.3)
-    (record,) = world.root.glob("data-*/check.json")
+    (record,) = world.root.glob("checks/data-*.json")
     record.write_text("{}")
 
     assert world.plan(optimLevel=0.8).labels == ["0", "1"]
