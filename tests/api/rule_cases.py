@@ -29,6 +29,14 @@ KEPT: dict[str, dict[str, Any]] = {
         "spec.baseline.mode": "None",
     },
     "a search": {"spec.search": {"levels": [0.3, 0.6], "minRecovery": 0.97}},
+    "a search that tries level 0 with its baseline": {
+        "spec.search.levels": [0, 0.5],
+        "spec.baseline.mode": "Auto",
+    },
+    "a search without a baseline": {
+        "spec.search.levels": [0.1, 0.5],
+        "spec.baseline.mode": "None",
+    },
     "a search of its default kind without levels": {"spec.search.objective": "Fastest"},
     "one node": {"spec.training.nodes": 1},
     "a picture's size": {"spec.useCase": "Image_Classification", "spec.training.imageSize": 224},
@@ -85,6 +93,14 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "level 0 with a baseline that is known": (
         {"spec.optimLevel": 0.0, "spec.baseline": {"mode": "Given", "value": 0.9}},
+        "spec.baseline.mode",
+    ),
+    "a search that tries level 0 without a baseline": (
+        {"spec.search.levels": [0.5, 0], "spec.baseline.mode": "None"},
+        "spec.baseline.mode",
+    ),
+    "a search that tries level 0 with a baseline that is known": (
+        {"spec.search.levels": [0.0], "spec.baseline": {"mode": "Given", "value": 0.9}},
         "spec.baseline.mode",
     ),
     "a search without levels": ({"spec.search.minRecovery": 0.97}, "spec.search.levels"),

@@ -26,7 +26,9 @@ from sparse_transfer_api.spec import (
 from sparse_transfer_api.spec.types import DECIDES, EXPECTED, INT_OR_STRING, PRESERVE
 
 STAGES = {"prepare", "teacher", "train", "package"}
-CHANGES_NOTHING = ("credentials", "storage", "acceptance", "runPolicy", "template", "stages")
+CHANGES_NOTHING = (
+    *("credentials", "storage", "acceptance", "search", "runPolicy", "template", "stages"),
+)
 """Blocks that enter no key."""
 
 

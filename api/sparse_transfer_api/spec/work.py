@@ -260,20 +260,22 @@ class Objective(StrEnum):
 
 
 class Search(Block):
-    """Tries several levels and keeps the best."""
+    """Tries several levels, each as an experiment of its own, and keeps the best that passes."""
 
     levels: Annotated[tuple[Level, ...], Field(max_length=8), Distinct()] = Field(
         (),
-        description="Levels to try instead of optimLevel. Default: no search.",
-        json_schema_extra=PREPARE,
+        description="Levels to try instead of optimLevel, one after the other, such as "
+        "[0.3, 0.6, 0.9]. Default: no search.",
+        json_schema_extra=NOTHING,
     )
     min_recovery: Share | None = Field(
         None,
         description="Levels below it are not chosen. Default: any.",
-        json_schema_extra=PREPARE,
+        json_schema_extra=NOTHING,
     )
     objective: Objective = Field(
         Objective.FASTEST,
-        description="What is preferred among the levels that keep enough accuracy.",
-        json_schema_extra=PREPARE,
+        description="What is preferred among the levels that pass. Fastest: latency at the "
+        "headline. Smallest: bytes of the shipped model file.",
+        json_schema_extra=NOTHING,
     )

@@ -21,10 +21,12 @@ from sparse_transfer_runner.engines import engine
 from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.storage import fetch, pinned
 from sparse_transfer_runner.storage.addresses import data_address, shown
+from sparse_transfer_runner.storage.protocol import Place
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.metrics import resolve_metric
 from sparse_transfer_runner.use_cases.protocol import DataSummary, UseCase
 
+from .checked_data import check_data, checked_data
 from .context import StageContext, StageOutcome
 from .foundation import CheckedFoundation, check_model
 from .memory import training_bytes
@@ -55,7 +57,7 @@ def run(context: StageContext) -> StageOutcome:
     """
     spec, reporter = context.spec, context.reporter
     with reporter.activity("data", 0.4):
-        data, wrong_data = _attempt(lambda: _check_pinned_data(spec))
+        data, wrong_data = _attempt(lambda: _check_pinned_data(spec, context.root))
     with reporter.activity("model", 0.4):
         model, wrong_model = _attempt(lambda: check_model(spec))
     if data is None or model is None:
@@ -67,23 +69,15 @@ def run(context: StageContext) -> StageOutcome:
     return _outcome(plan)
 
 
-def check_data(spec: SparseTransferSpec) -> DataSummary:
-    """Checks the data of an experiment; needs neither its model nor a hub.
-
-    Raises:
-        InputError: With every problem found, each with file and line.
-        AccessError: The data is not where it should be.
-    """
-    return use_case(spec.use_case).inspect(fetch(data_address(spec.data)), spec)
-
-
-def _check_pinned_data(spec: SparseTransferSpec) -> tuple[SparseTransferSpec, DataSummary]:
+def _check_pinned_data(
+    spec: SparseTransferSpec, root: Place
+) -> tuple[SparseTransferSpec, DataSummary]:
     """Returns the same spec, its data at the commit where it is now, and what the check found."""
     uri = pinned(data_address(spec.data))
     if uri != spec.data.uri:
         data = spec.data.model_copy(update={"uri": uri, "revision": None})
         spec = spec.model_copy(update={"data": data})
-    return spec, check_data(spec)
+    return spec, checked_data(spec, root)
 
 
 def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundation) -> Plan:
@@ -93,7 +87,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         InputError: Settings do not fit the data, the model or each other.
         AccessError: Recipe or teacher are not where they should be.
     """
-    _refuse_search(spec)
+    _refuse_several_levels(spec)
     for target in spec.export.targets:
         engine(target)
     use, band = use_case(spec.use_case), band_of(spec.optim_level)
@@ -198,12 +192,13 @@ def _runs(spec: SparseTransferSpec, use: UseCase, band: Band, model: CheckedFoun
     )
 
 
-def _refuse_search(spec: SparseTransferSpec) -> None:
-    if spec.search.levels:
+def _refuse_several_levels(spec: SparseTransferSpec) -> None:
+    """Refuses what nobody took apart into its levels: a stage is of one level."""
+    if spec.search.levels not in ((), (spec.optim_level,)):
+        levels = ", ".join(f"{level:g}" for level in spec.search.levels)
         raise InputError(
-            f"spec.search.levels: {spec.search.levels} cannot be searched by this version; remove "
-            "spec.search and run one experiment a level with spec.optimLevel (they share their "
-            "baseline when they share name and output)"
+            f"spec.search.levels: {levels}: a stage works at one level; run the experiment with "
+            "'sparse-transfer run', or on a cluster, where each level has stages of its own"
         )
 
 

@@ -551,8 +551,52 @@ def test_what_a_hub_gives_is_pinned_for_the_stages_to_come(world: World, hub: Hu
     assert recorded_data(plan.data_uri, plan).is_dir()
 
 
-def test_a_search_is_refused_with_what_to_do_instead(world: World) -> None:
-    assert "one experiment a level" in world.refusal(search={"levels": [0.3, 0.5]})
+def test_levels_share_the_check_of_their_data(world: World) -> None:
+    world.plan(optimLevel=0.3)
+    (record,) = world.root.glob("checks/data-*.json")
+    check = json.loads(record.read_bytes())
+    check["summary"]["warnings"] = ["of the first level's check"]
+    record.write_text(json.dumps(check))
+
+    assert "of the first level's check" in world.plan(optimLevel=0.8).warnings
+    other = world.plan(data={"uri": world.data.as_uri(), "problemType": "Regression"})
+    assert "of the first level's check" not in other.warnings
+
+
+def test_data_that_changed_is_checked_again(world: World) -> None:
+    world.plan(optimLevel=0.3)
+    val = world.data / "val.jsonl"
+    val.write_text(val.read_text().replace("good", "fine"))
+    changed = world.plan(optimLevel=0.8)
+    (world.data / "test.jsonl").write_text(val.read_text())
+
+    assert changed.data_digest != world.plan(optimLevel=0.8).data_digest
+    val.write_text('{"text": 1}\n')
+    assert "val.jsonl" in world.refusal(optimLevel=0.8)
+
+
+def test_a_record_of_a_check_that_cannot_be_read_is_made_again(world: World) -> None:
+    world.plan(optimLevel=0.3)
+    (record,) = world.root.glob("checks/data-*.json")
+    record.write_text("{}")
+
+    assert world.plan(optimLevel=0.8).labels == ["0", "1"]
+    assert json.loads(record.read_bytes())["summary"]["labels"] == ["0", "1"]
+
+
+def test_a_search_that_nobody_took_apart_is_refused(world: World) -> None:
+    refusal = world.refusal(search={"levels": [0.3, 0.5]})
+
+    assert "0.3, 0.5: a stage works at one level" in refusal
+    assert world.plan(optimLevel=0.6, search={"levels": [0.6]}).level == 0.6
+
+
+def test_a_level_that_cannot_show_the_recovery_searched_for_is_refused(world: World) -> None:
+    (world.sparse / FOUNDATION_FILE).unlink()
+
+    refusal = world.refusal(optimLevel=0.6, search={"levels": [0.6], "minRecovery": 0.97})
+
+    assert "spec.search.minRecovery: 0.97 cannot be judged" in refusal
 
 
 def test_an_unknown_metric_is_refused_before_training(world: World) -> None:
