@@ -30,21 +30,15 @@ def is_of_foundation(name: str) -> bool:
     return not _NOT_FOUNDATION.search(name)
 
 
-def is_prunable(name: str, shape: Sequence[int]) -> bool:
-    """Whether a checkpoint's tensor is prunable, as far as its name and shape can tell.
-
-    Args:
-        name: Such as ``encoder.layer.0.output.dense.weight``.
-        shape: Of the tensor: two dimensions for Linear, three or four for convolutions, whose
-            second one counts the input channels of a group.
-    """
-    if not name.endswith(".weight") or len(shape) < 2 or not is_of_foundation(name):
-        return False
+def _has_prunable_shape(shape: Sequence[int]) -> bool:
     return len(shape) == 2 or shape[1] >= _FEWEST_CHANNELS
 
 
-def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Returns the prunable weights of a model by parameter name, in the order of its modules."""
+def foundation_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns all weights of Linear and convolution layers but embeddings' and the head's.
+
+    By parameter name, in the order of the model's modules.
+    """
     layers = {
         f"{name}.weight": module
         for name, module in model.named_modules()
@@ -53,7 +47,16 @@ def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     return {
         name: layer.weight
         for name, layer in layers.items()
-        if isinstance(layer.weight, nn.Parameter) and is_prunable(name, layer.weight.shape)
+        if isinstance(layer.weight, nn.Parameter) and is_of_foundation(name)
+    }
+
+
+def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns the prunable weights of a model by parameter name, in the order of its modules."""
+    return {
+        name: weight
+        for name, weight in foundation_weights(model).items()
+        if _has_prunable_shape(weight.shape)
     }
 
 

@@ -51,6 +51,7 @@ class Opened:
         material: What to prune and train on.
         save: Writes a model of the parent's kind, and what belongs to it, into a folder.
         digest: Of the unlabelled data.
+        learning_rate: The highest of training towards the parent.
     """
 
     family: str
@@ -58,3 +59,4 @@ class Opened:
     material: Material
     save: Callable[[Any, Path], None]
     digest: str
+    learning_rate: float

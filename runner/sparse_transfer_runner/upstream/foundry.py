@@ -184,6 +184,7 @@ class _Making:
             self.opened.material,
             options.steps,
             masks,
+            self.opened.learning_rate,
             Schedule(options.pruning_steps, options.prune_every, initial) if gradual else None,
             self.passes.quotas,
         )

@@ -17,6 +17,7 @@ from torch.optim import AdamW
 from torch.utils.hooks import RemovableHandle
 
 from sparse_transfer_runner.sparsity.masks import Masks
+from sparse_transfer_runner.sparsity.normalization import batch_norms
 from sparse_transfer_runner.sparsity.patterns import Quota
 from sparse_transfer_runner.sparsity.prunable import is_of_foundation
 from sparse_transfer_runner.sparsity.walk import Inputs
@@ -25,7 +26,6 @@ from sparse_transfer_runner.training.checkpoint_files import Position
 from .family import Material
 from .gradual import Schedule, masks_by_size
 
-_LEARNING_RATE = 5e-4
 _WARM_UP = 0.05
 _MAX_GRADIENT_NORM = 1.0
 
@@ -40,6 +40,7 @@ class Training:
         material: Its batches.
         steps: In all.
         masks: Kept; a schedule replaces them.
+        learning_rate: The highest.
         schedule: Of gradual pruning; None where all zeros are there.
         quotas: Each weight's zeros at the schedule's end, by parameter name.
     """
@@ -49,6 +50,7 @@ class Training:
     material: Material
     steps: int
     masks: Masks
+    learning_rate: float
     schedule: Schedule | None = None
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     done: int = 0
@@ -59,7 +61,7 @@ class Training:
         self.model.eval()
         self._trained = _trained_parameters(self.model)
         self._optimizer = AdamW(
-            self._trained, lr=_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0, fused=True
+            self._trained, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0, fused=True
         )
         self._handle = self.masks.attach(self._optimizer)
 
@@ -90,6 +92,10 @@ class Training:
         Args:
             on_step: Called with the number of finished steps; breaks the run off by raising.
         """
+        norms = batch_norms(self.model)
+        for norm in norms:
+            # Statistics have to follow features that change; dropout stays off.
+            norm.train()
         while self.done < self.steps:
             self._prune_where_due()
             self._step()
@@ -97,6 +103,8 @@ class Training:
             on_step(self.done)
         self._prune_where_due()
         self._handle.remove()
+        for norm in norms:
+            norm.eval()
         for parameter in self._trained:
             parameter.grad = None
 
@@ -112,7 +120,7 @@ class Training:
 
     def _step(self) -> None:
         for group in self._optimizer.param_groups:
-            group["lr"] = _LEARNING_RATE * self._rate(self.done)
+            group["lr"] = self.learning_rate * self._rate(self.done)
         loss = self.material.error(self.model, self.parent, self.material.step(self.done))
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -23,6 +23,7 @@ from .family import Opened
 from .options import UpstreamOptions
 
 FAMILY = "text"
+_LEARNING_RATE = 5e-4
 _BATCH = 64
 """Rows of a batch that nothing is trained on."""
 _HELD_OUT_ROWS = 256
@@ -56,7 +57,8 @@ def open_text(source: Path, options: UpstreamOptions, device: torch.device) -> O
         tokenizer.save_pretrained(folder)
 
     material = TextMaterial(sentences, options, device)
-    return Opened(FAMILY, parent.to(device), material, save, sha256_of(options.data))
+    digest = sha256_of(options.data)
+    return Opened(FAMILY, parent.to(device), material, save, digest, _LEARNING_RATE)
 
 
 def _load(source: Path) -> tuple[Any, Any]:

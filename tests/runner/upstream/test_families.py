@@ -99,7 +99,7 @@ def test_recovery_brings_a_network_nearer_to_its_parent_on_the_same_zeros() -> N
     held_out = material.held_out()
     before = mean_error(work.model, work.parent, material, held_out)
     masks = Masks.take(work.weights, Pattern.BLOCK4)
-    Training(work.model, work.parent, material, 60, masks).run(lambda done: masks.check())
+    Training(work.model, work.parent, material, 60, masks, 1e-3).run(lambda done: masks.check())
     assert mean_error(work.model, work.parent, material, held_out) < before
     assert zeros(work.model, Pattern.BLOCK4) == masks.masked
 
@@ -168,6 +168,7 @@ def test_a_network_is_pruned_gradually(pattern: Pattern) -> None:
         Pictures(),
         25,
         masks_by_size(weights, work.quotas, 0.0),
+        1e-3,
         Schedule(20, 5),
         work.quotas,
     )
