@@ -190,10 +190,31 @@ def upstream(
     licence: Annotated[str | None, typer.Option(help="The dense model's, if known.")] = None,
     sparsity: Annotated[float, typer.Option(help="Share of weights to set to zero.")] = 0.8,
     method: Annotated[
-        Literal["admm", "magnitude"], typer.Option(help="How weights are chosen.")
+        Literal["admm", "sparsegpt", "wanda", "magnitude", "gradual"],
+        typer.Option(help="How weights are chosen."),
     ] = "admm",
-    pattern: Annotated[str, typer.Option(help="Of the zeros.")] = "unstructured",
+    pattern: Annotated[
+        Literal["unstructured", "block4"],
+        typer.Option(help="Of the zeros: single weights, or four neighbouring inputs."),
+    ] = "unstructured",
+    budgets: Annotated[
+        Literal["uniform", "layer-error"],
+        typer.Option(help="Each layer's zeros: the same share, or more where they cost less."),
+    ] = "uniform",
     calibration_rows: Annotated[int, typer.Option(help="Texts that pruning looks at.")] = 768,
+    refine_rounds: Annotated[
+        int, typer.Option(help="Of exchanging kept weights for better ones, layer by layer.")
+    ] = 0,
+    block_steps: Annotated[int, typer.Option(help="Of tuning each pruned block as a whole.")] = 0,
+    gradual_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="In which a gradual pruning reaches its sparsity. Default: 150.",
+            show_default=False,
+        ),
+    ] = None,
+    prune_every: Annotated[int, typer.Option(help="Steps, of a gradual pruning.")] = 10,
+    initial_sparsity: Annotated[float, typer.Option(help="Of a gradual pruning.")] = 0.0,
     recovery_steps: Annotated[int, typer.Option(help="Of distillation after pruning.")] = 250,
     batch_size: Annotated[int, typer.Option(help="Texts of a recovery step.")] = 32,
     max_length: Annotated[int, typer.Option(help="Tokens; longer texts are cut.")] = 64,
@@ -218,7 +239,13 @@ def upstream(
         sparsity=sparsity,
         method=method,
         pattern=pattern,
+        budgets=budgets,
         calibration_rows=calibration_rows,
+        refine_rounds=refine_rounds,
+        block_steps=block_steps,
+        gradual_steps=gradual_steps,
+        prune_every=prune_every,
+        initial_sparsity=initial_sparsity,
         recovery_steps=recovery_steps,
         batch_size=batch_size,
         max_length=max_length,

@@ -18,6 +18,26 @@ class Parent(Part):
     digest: str = Field(description="SHA-256 over the model's files.")
 
 
+class LayerQuality(Part):
+    """What making a foundation did to one layer.
+
+    Errors are of the layer's outputs on the calibration data, squared and relative to the wanted
+    ones', which are the parent's on its own inputs: 0 is a perfect copy.
+    """
+
+    name: str
+    weights: int
+    sparsity: Ratio = Field(description="Zeros / weights.")
+    error_before: float | None = Field(
+        None, description="Weights chosen, the kept ones as the parent has them."
+    )
+    error_after: float | None = Field(None, description="The kept weights as the method sets them.")
+    error_recovered: float | None = Field(
+        None, description="After distillation; also of gradual pruning."
+    )
+    seconds: float | None = Field(None, description="Of choosing and setting its weights.")
+
+
 class Foundation(Record):
     """``foundation.json`` in a foundation's folder, written by ``sparse-transfer upstream``."""
 
@@ -28,11 +48,13 @@ class Foundation(Record):
     sparsity: Ratio = Field(description="Zeros / prunable weights.")
     pattern: str = "unstructured"
     method: str = Field(description="Such as admm or magnitude.")
+    budgets: str = Field("uniform", description="How zeros were divided among layers.")
     prunable: list[str] = Field(description="Names of the pruned weights.")
     licence: str | None = None
     quality: dict[str, float] = Field(
         default_factory=dict, description="Relative errors against the parent, rows, seconds."
     )
+    layers: list[LayerQuality] = Field(default_factory=list, description="Each pruned layer's.")
 
 
 def read_foundation(folder: Path) -> Foundation | None:

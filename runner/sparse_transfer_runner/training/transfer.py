@@ -13,11 +13,13 @@ import torch
 from torch import nn
 
 from sparse_transfer_api.errors import InputError
+from sparse_transfer_runner.catalog.foundation import read_foundation
 from sparse_transfer_runner.digests import digest_of_tree, sha256_of
 from sparse_transfer_runner.disk import write_atomically
 from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.recipes import Recipe, matches, parse_recipe
 from sparse_transfer_runner.sparsity.masks import Masks
+from sparse_transfer_runner.sparsity.patterns import Pattern, pattern_named
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
 from sparse_transfer_runner.storage import fetch
 
@@ -63,7 +65,7 @@ def transfer(task: Task, baseline: StageFolder | None, shares: Shares) -> dict[s
     plan, work, reporter = task.plan, task.context.work, task.context.reporter
     model = task.use_case.build(fetch(plan.model.uri), plan).to(device())
     recipe = parse_recipe(plan.training.recipe)
-    masks = _masks(model, recipe, work)
+    masks = _masks(model, recipe, work, _pattern(fetch(plan.model.uri)))
     teacher = _teacher_model(task, baseline)
     with task.checkpoints("transfer", plan.training, work) as checkpoints:
         with reporter.activity("least-squares start", shares.start):
@@ -111,7 +113,13 @@ def transfer_digests(folder: Path) -> dict[str, str]:
     }
 
 
-def _masks(model: nn.Module, recipe: Recipe, work: Attempt) -> Masks | None:
+def _pattern(foundation: Path) -> Pattern:
+    """Returns how the foundation's zeros lie, by its record; without one nothing is assumed."""
+    record = read_foundation(foundation)
+    return Pattern.UNSTRUCTURED if record is None else pattern_named(record.pattern)
+
+
+def _masks(model: nn.Module, recipe: Recipe, work: Attempt, pattern: Pattern) -> Masks | None:
     """Returns the masks of the foundation's zeros, and writes them for package."""
     if recipe.pruning is None:
         return None
@@ -125,7 +133,7 @@ def _masks(model: nn.Module, recipe: Recipe, work: Attempt) -> Masks | None:
             f"recipe: the pruning modifier's params {list(recipe.pruning.params)} match no "
             "prunable weight of the model"
         )
-    masks = Masks.take(weights)
+    masks = Masks.take(weights, pattern)
     masks.save(work.path / MASKS)
     return masks
 
