@@ -9,7 +9,8 @@ experiment's creation is sent to the moment its first Job is seen by another cli
   server more than all else, do not come into it.
 * ``lives``: 1000 and 5000 experiments from their creation to their success: when the last first Job
   was there, when all had succeeded, and what the operator took meanwhile.
-* ``restart``: the operator starts while those 5000 exist: until all were looked at, and its writes.
+* ``restart``, after each of these: the operator starts while they exist: until all were looked at,
+  and its writes.
 
 Memory is the peak of the operator's resident set. Prints JSON at the end, and each part of it on
 standard error as soon as it is there.
@@ -192,8 +193,7 @@ async def _jobs(cluster: Cluster, experiments: int) -> dict[str, Any]:
             jobs = await _burst(load, experiments, None)
             await _in_phase(operator, "Queued", experiments)
             usage = Usage.of(operator).since(idle, experiments)
-    cluster.remove_namespace(namespace)
-    return {**jobs, "untilAllAreQueued": usage}
+    return {"namespace": namespace, **jobs, "untilAllAreQueued": usage}
 
 
 async def _lives(cluster: Cluster, experiments: int, profile: Path | None) -> dict[str, Any]:
@@ -278,17 +278,21 @@ def main() -> int:
                 results["latency"] = asyncio.run(_latencies(cluster, given.singles, given.bursts))
             results["jobs"] = []
             for experiments in given.jobs:
-                results["jobs"].append(asyncio.run(_jobs(cluster, experiments)))
-                _tell(results["jobs"][-1])
+                jobs = asyncio.run(_jobs(cluster, experiments))
+                namespace = jobs.pop("namespace")
+                _tell(jobs)
+                jobs["restart"] = _restart(cluster, namespace, experiments)
+                _tell(jobs["restart"])
+                results["jobs"].append(jobs)
+                cluster.remove_namespace(namespace)
             results["lives"] = []
             for number, experiments in enumerate(given.lives, 1):
                 last = number == len(given.lives)
                 life = asyncio.run(_lives(cluster, experiments, given.profile if last else None))
-                results["lives"].append(life)
-                _tell(life)
                 namespace = life.pop("namespace")
-                if last:
-                    results["restart"] = _restart(cluster, namespace, experiments)
+                _tell(life)
+                life["restart"] = _restart(cluster, namespace, experiments)
+                results["lives"].append(life)
     print(json.dumps({**results, "goals": _GOALS}, indent=2))
     return 0
 

@@ -47,7 +47,8 @@ class LeaseServer:
 
     def _done(self, method: str, body: Any) -> tuple[int, Any]:
         if method == "GET":
-            return (404, {"kind": "Status"}) if self.lease is None else (200, self.lease)
+            gone = {"kind": "Status", "details": {"name": "sparse-transfer-operator"}}
+            return (404, gone) if self.lease is None else (200, self.lease)
         known = {} if self.lease is None else self.lease["metadata"]
         if body["metadata"].get("resourceVersion") != known.get("resourceVersion"):
             return 409, {"kind": "Status"}

@@ -100,7 +100,13 @@ class ApiServer:
 
     @staticmethod
     def _status(code: int) -> web.Response:
-        return web.json_response({"kind": "Status", "reason": "Test", "code": code}, status=code)
+        document = {
+            "kind": "Status",
+            "reason": "Test",
+            "code": code,
+            "details": {"name": "asked-for"},
+        }
+        return web.json_response(document, status=code)
 
 
 @contextmanager
