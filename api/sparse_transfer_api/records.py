@@ -74,6 +74,7 @@ class Plan(Record):
         description="Names of the model's inputs, as a use case's batches have them.",
     )
     max_sequence_length: int | None = None
+    image_size: int | None = Field(None, description="Pixels of a picture's side.")
     truncated_share: Ratio | None = None
     max_eval_samples: int | None = None
     model: ModelSource = Field(description="The foundation (at levels below 0.25 the dense model).")

@@ -2,13 +2,15 @@
 
 Prunable are the weights of Linear and convolution layers, without embeddings and without the head.
 A BERT-like pooler counts as head: it is trained with the task, from a start that the task does not
-share with the foundation.
+share with the foundation. A model that names its head itself is believed: in image models a name
+such as ``classifier`` may stand for most of the weights, of which one layer alone is the head.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 _NOT_FOUNDATION = re.compile(
     r"(^|\.)(\w*embed\w*|pooler|classifier|pre_classifier|score|head|lm_head|cls|qa_outputs|fc_out)\."
 )
+_EMBEDDING = re.compile(r"(^|\.)\w*embed\w*\.")
 _PRUNABLE_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
@@ -29,6 +32,13 @@ def is_prunable_name(name: str, dimensions: int) -> bool:
     return name.endswith(".weight") and dimensions >= 2 and not _NOT_FOUNDATION.search(name)
 
 
+@runtime_checkable
+class NamesItsHead(Protocol):
+    """A model that knows which of its modules are the head."""
+
+    head_modules: tuple[str, ...]
+
+
 def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """Returns the prunable weights of a model by parameter name, in the order of its modules."""
     layers = {
@@ -39,8 +49,15 @@ def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     return {
         name: layer.weight
         for name, layer in layers.items()
-        if isinstance(layer.weight, nn.Parameter) and is_prunable_name(name, layer.weight.dim())
+        if isinstance(layer.weight, nn.Parameter) and _is_prunable(model, name, layer.weight.dim())
     }
+
+
+def _is_prunable(model: nn.Module, name: str, dimensions: int) -> bool:
+    if not isinstance(model, NamesItsHead):
+        return is_prunable_name(name, dimensions)
+    in_head = any(name.startswith(f"{module}.") for module in model.head_modules)
+    return not in_head and not _EMBEDDING.search(name)
 
 
 def sparsity_of(tensors: Mapping[str, Tensor]) -> float:
