@@ -119,7 +119,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         data_uri=data_address(spec.data),
         inputs=use.input_names(data, preprocessor),
         max_sequence_length=length,
-        image_size=use.image_size(preprocessor, spec.training.image_size),
+        preprocessing=use.preprocessing(model.folder, spec),
         truncated_share=truncated,
         max_eval_samples=spec.data.max_eval_samples,
         model=model.source,

@@ -132,13 +132,13 @@ class UseCase(Protocol):
             InputError: More is asked for than the model can take.
         """
 
-    def image_size(self, preprocessor: Preprocessor, asked: int | None = None) -> int | None:
-        """Returns the side of the pictures in pixels, as asked or the model's own.
+    def preprocessing(self, model: Path, spec: SparseTransferSpec) -> dict[str, Any] | None:
+        """Returns what the plan records of the transforms of inputs, settings applied.
 
-        None where inputs are no pictures.
+        None where the model folder says it all, as a tokenizer does.
 
         Raises:
-            InputError: The model cannot take pictures of the size that is asked for.
+            InputError: The model cannot take such inputs.
         """
 
     def load(self, data: Path, plan: Plan, split: str, preprocessor: Preprocessor) -> EncodedSplit:

@@ -121,8 +121,8 @@ class TextClassification:
         ]
         return sequence_length(np.asarray(lengths), tokenizer.max_length, asked)
 
-    def image_size(self, preprocessor: Preprocessor, asked: int | None = None) -> None:
-        """Texts are no pictures."""
+    def preprocessing(self, model: Path, spec: SparseTransferSpec) -> None:
+        """Returns None: tokenizers travel with their models."""
 
     def load(self, data: Path, plan: Plan, split: str, preprocessor: Preprocessor) -> EncodedText:
         """Reads and encodes a split: ``train``, ``val``, ``test`` or ``choice``."""
