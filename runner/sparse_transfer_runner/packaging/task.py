@@ -213,7 +213,10 @@ class TrainedModel:
         Args:
             source: The exported fp32 file.
         """
-        return Quantizable(source, self.scales, self.task.calibration)
+        convolutional = any(
+            isinstance(self.module.get_submodule(name), nn.Conv2d) for name in self.scales
+        )
+        return Quantizable(source, self.scales, self.task.calibration, convolutional)
 
     @cached_property
     def scales(self) -> Mapping[str, InputScale]:
