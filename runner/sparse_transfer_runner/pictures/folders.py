@@ -45,6 +45,25 @@ def read_split(path: Path) -> SplitFolder:
     return SplitFolder(path, {name: files for name, files in classes.items() if files})
 
 
+def pictures_below(root: Path) -> list[str]:
+    """Returns the paths of all pictures below a folder, whatever folders they lie in, in order.
+
+    Raises:
+        InputError: There are none.
+    """
+    from PIL import Image
+
+    known = Image.registered_extensions()
+    files = sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.is_file() and path.suffix.lower() in known
+    )
+    if not files:
+        raise InputError(f"{root}: no pictures below this folder")
+    return files
+
+
 def digest_of_split(path: Path, look: Callable[[], None] = lambda: None) -> str:
     """Returns one SHA-256 over the names and contents of a split's pictures.
 

@@ -1,4 +1,4 @@
-"""Upstream: prune a dense text model one-shot, recover it by distillation, record its quality.
+"""Upstream: prune a dense model, recover it by distillation, record its quality.
 
 Only unlabelled text is needed. The result is a folder in the catalogue's format: the model, its
 tokenizer, and ``foundation.json``, which names the parent that baselines and teachers start from.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from sparse_transfer_runner.sparsity.solve import LayerProblem, magnitude_mask, 
 from sparse_transfer_runner.storage import fetch, pinned
 from sparse_transfer_runner.training.random_state import seed_everything
 
+from .image_foundry import make_image_foundation
 from .recovery import Recovery, hidden_state_error
 from .text import Sentences, read_sentences
 
@@ -47,6 +49,8 @@ class UpstreamOptions:
     Args:
         model: Address of the dense parent.
         data: Unlabelled text: a ``.txt`` file with a sentence a line, or ``.jsonl`` with ``text``.
+            Or a folder of pictures, whatever folders they lie in: then the model is an image
+            classifier.
         output: Folder to write; it must not exist, or be empty.
         sparsity: Share of the prunable weights to set to zero, 0.3 to 0.99.
         method: ``admm`` or ``magnitude``.
@@ -55,6 +59,7 @@ class UpstreamOptions:
         recovery_steps: Steps of distillation after pruning; 0 leaves it to the transfer.
         batch_size: Rows of a recovery step.
         max_length: Tokens; longer sentences are cut.
+        image_size: Side of pictures in pixels; default: the model's.
         seed: Of the choice and order of sentences.
         name: The foundation's; default: the output folder's.
         licence: The parent's, where known.
@@ -70,6 +75,7 @@ class UpstreamOptions:
     recovery_steps: int = 250
     batch_size: int = 32
     max_length: int = 64
+    image_size: int | None = None
     seed: int = 0
     name: str | None = None
     licence: str | None = None
@@ -120,6 +126,11 @@ def make_foundation(options: UpstreamOptions, reporter: Reporter) -> Foundation:
     seed_everything(options.seed)
     origin = pinned(options.model)
     source = fetch(origin)
+    if options.data.is_dir():
+        foundation, sparse, save = make_image_foundation(options, origin, source, reporter)
+        with reporter.activity("writing", 0.05):
+            _write(options.output, lambda folder: save(sparse, folder), foundation)
+        return foundation
     parent, tokenizer = _load(source)
     sentences = read_sentences(
         options.data,
@@ -163,7 +174,7 @@ def make_foundation(options: UpstreamOptions, reporter: Reporter) -> Foundation:
         quality=quality,
     )
     with reporter.activity("writing", 0.05):
-        _write(options.output, model, tokenizer, foundation)
+        _write(options.output, lambda folder: _save_text(model, tokenizer, folder), foundation)
     return foundation
 
 
@@ -206,14 +217,18 @@ def _prune(
     )
 
 
-def _write(output: Path, model: Any, tokenizer: Any, foundation: Foundation) -> None:
+def _save_text(model: Any, tokenizer: Any, folder: Path) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _write(output: Path, save: Callable[[Path], None], foundation: Foundation) -> None:
     """Writes the folder under a temporary name first, so that it is complete or absent."""
     partial = output.with_name(f".{output.name}.partial")
     with explained(output):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+        save(partial)
         write_atomically(partial / FOUNDATION_FILE, foundation.to_json())
         if output.exists():
             output.rmdir()

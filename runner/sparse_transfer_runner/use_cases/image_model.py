@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def build_classifier(folder: Path, labels: Sequence[str], seed: int) -> nn.Module:
+def build_classifier(
+    folder: Path, labels: Sequence[str], seed: int, *, keep_head: bool = False
+) -> nn.Module:
     """Returns the files' model in fp32 with a head for the classes.
 
     The files' head is kept where it is for these classes; else the head is new, drawn from ``seed``
@@ -36,6 +38,7 @@ def build_classifier(folder: Path, labels: Sequence[str], seed: int) -> nn.Modul
         folder: The model's folder, or its file.
         labels: In the order of the outputs.
         seed: Of a new head.
+        keep_head: Keep the head whatever its classes are called.
 
     Raises:
         InputError: Weights are missing, foreign, or of another shape.
@@ -48,7 +51,7 @@ def build_classifier(folder: Path, labels: Sequence[str], seed: int) -> nn.Modul
     with torch.random.fork_rng(devices=[]):
         net = model.architecture.build(len(labels))
     require_fitting(model, {name: value.shape for name, value in net.state_dict().items()})
-    keeps = model.labels == tuple(labels)
+    keeps = keep_head or model.labels == tuple(labels)
     wanted = {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in model.weights.items()
