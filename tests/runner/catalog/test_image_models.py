@@ -31,7 +31,9 @@ def as_sparseml(arch_key: str, classes: int = 3) -> Weights:
     The names are those of SparseML 1.8's modules, turned back from the library's.
     """
     model = sparseml_model(arch_key)
-    wanted = {name: tensor for name, tensor in model.architecture.build(classes).state_dict().items()}
+    wanted = {
+        name: tensor for name, tensor in model.architecture.build(classes).state_dict().items()
+    }
     names = model.renamed(SPARSEML_NAMES[arch_key](wanted))
     assert set(names.values()) == set(wanted), "the test's names are not those of the architecture"
     return {old: wanted[new] for old, new in names.items()}
@@ -242,7 +244,10 @@ def _executing(weights: Weights) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (_unknown_key, r"model\.pth: arch_key 'darknet53': unknown architecture; expected resnet18"),
+        (
+            _unknown_key,
+            r"model\.pth: arch_key 'darknet53': unknown architecture; expected resnet18",
+        ),
         (_foreign, r"1 are foreign to it, such as layer10\.9\.conv9\.weight; correct the arch"),
         (_incomplete, r"1 weights are missing, such as conv1\.weight"),
         (_of_another, r"not the weights of timm/mobilenetv1_100: .* missing.* foreign to it"),

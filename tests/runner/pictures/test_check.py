@@ -178,14 +178,10 @@ def test_a_mistake_is_named_with_its_place(mistake: Callable[[Path], None], fold
     mistake(folder)
     where, message = MISTAKES[mistake]
     found = {(problem.where, problem.message) for problem in problems(folder)}
-    assert any(
-        place == str(folder / where) and message in text for place, text in found
-    ), found
+    assert any(place == str(folder / where) and message in text for place, text in found), found
 
 
-def test_a_decompression_bomb_is_an_error(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decompression_bomb_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (400, 400)).save(folder / "train" / "red" / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     (problem,) = problems(folder)
