@@ -160,7 +160,7 @@ def test_training_rounds_convolutions_and_leaves_them_as_they_were(exported: Exp
     exported.net.eval()
     rounded = exported.exact(batch(4))
     quantizer.detach()
-    assert 0 < np.abs(rounded - before).max()
+    assert np.abs(rounded - before).max() > 0
     assert set(quantizer.record().modules) == set(exported.layers)
     assert np.array_equal(exported.exact(batch(4)), before)
     masks.check()
