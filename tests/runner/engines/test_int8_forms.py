@@ -192,6 +192,7 @@ def test_an_engine_that_is_not_here_is_refused_with_those_that_are() -> None:
 
 
 def test_reduced_forms_are_tried_where_eight_bits_may_saturate(
+    exported: ExportedModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for module in ("onnxruntime", "openvino"):

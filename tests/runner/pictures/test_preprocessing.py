@@ -83,7 +83,7 @@ def damaged(folder: Path, suffix: str) -> Path:
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff", "bmp"])
 def test_a_truncated_picture_says_so(suffix: str, tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="damaged or cut short|no picture"):
+    with pytest.raises(PictureError, match=r"damaged or cut short|no picture"):
         read_picture(damaged(tmp_path, suffix))
 
 
