@@ -3,8 +3,9 @@
 This file is shipped beside every deployed model, so that serving sees what evaluation saw: it must
 stand alone, on numpy and Pillow.
 
-Any format that Pillow reads: grey, palette and CMYK become RGB, 16 bits a channel become 8, what
-is transparent becomes white, a camera's orientation is applied, of several frames the first counts.
+Any format that Pillow reads by itself: grey, palette and CMYK become RGB, 16 bits a channel become
+8, what is transparent becomes white, a camera's orientation is applied, and of several frames the
+first counts.
 """
 
 import json
@@ -41,6 +42,11 @@ _DAMAGE = (
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
+# EPS is a program: Pillow hands it to an interpreter.
+Image.init()
+_FORMATS = [name for name in Image.ID if name != "EPS"]
+
+
 class PictureError(ValueError):
     """A file is no picture that can be used; the message says why."""
 
@@ -53,7 +59,7 @@ def read_picture(path: str | pathlib.Path) -> Image.Image:
         PermissionError: It may not be read.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=_FORMATS) as picture:
             picture.load()
             upright = ImageOps.exif_transpose(picture)
             return _as_rgb(upright)

@@ -106,6 +106,12 @@ def test_pixels_without_an_agreed_range_are_refused(tmp_path: Path) -> None:
         read_picture(tmp_path / "long.tiff")
 
 
+def test_a_picture_that_another_program_would_have_to_run_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 6)).save(tmp_path / "drawing.eps")
+    with pytest.raises(PictureError, match="no picture"):
+        read_picture(tmp_path / "drawing.eps")
+
+
 def test_text_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("not pixels")
     with pytest.raises(PictureError, match="no picture"):

@@ -187,10 +187,10 @@ def test_a_processor_that_is_not_understood_is_refused(model: Path, tmp_path: Pa
 
 
 def test_a_size_that_an_architecture_cannot_take_is_refused(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"architecture": "test_vit"}))
-    weights = architecture_named("timm/test_vit").build(2).state_dict()
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "vit_tiny_patch16_224"}))
+    weights = architecture_named("timm/vit_tiny_patch16_224").build(2).state_dict()
     save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(InputError, match=r"imageSize: timm/test_vit .* 96 x 96"):
+    with pytest.raises(InputError, match=r"imageSize: timm/vit_tiny_patch16_224 .* 96 x 96"):
         USE.preprocessing(tmp_path, spec_of(data, imageSize=96))
 
 
