@@ -132,7 +132,8 @@ class Preprocessing:
         size = self.config["size"]
         if "shortest_edge" in size:
             scale = size["shortest_edge"] / min(picture.size)
-            wanted = tuple(max(1, round(side * scale)) for side in picture.size)
+            width, height = (max(1, round(side * scale)) for side in picture.size)
+            wanted = (width, height)
         else:
             wanted = (int(size["width"]), int(size["height"]))
         return picture if wanted == picture.size else picture.resize(wanted, self.resample)
