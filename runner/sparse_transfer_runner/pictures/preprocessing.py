@@ -15,7 +15,7 @@ import warnings
 import zlib
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 CONFIG = "preprocessor_config.json"
 INPUT = "pixel_values"
@@ -69,7 +69,7 @@ def read_picture(path: str | pathlib.Path) -> Image.Image:
         raise PictureError(
             f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, a decompression bomb; scale it down"
         ) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise PictureError("no picture that Pillow can read") from error
     except _DAMAGE as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
