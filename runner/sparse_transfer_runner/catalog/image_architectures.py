@@ -184,7 +184,8 @@ def _heads(library: str, name: str, settings: str) -> tuple[str, ...]:
 
 
 def _as_classifier(net: nn.Module) -> nn.Module:
-    net.__class__ = _classifier_of(type(net))
+    kind: Any = type(net)
+    net.__class__ = _classifier_of(kind)
     return net
 
 
