@@ -6,6 +6,7 @@ its forward differs: it takes ``pixel_values`` and returns an object with ``logi
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -81,7 +82,7 @@ class Architecture:
 
     def heads(self) -> tuple[str, ...]:
         """Returns the modules that depend on the number of classes."""
-        return _heads(self.library, self.name, tuple(sorted(self.settings.items())))
+        return _heads(self.library, self.name, json.dumps(dict(self.settings), sort_keys=True))
 
     def _net(self, classes: int) -> nn.Module:
         if self.library == TIMM:
@@ -169,10 +170,10 @@ _WITH_EXTRA_OUTPUTS = ("googlenet", "inception_v3")
 
 
 @cache
-def _heads(library: str, name: str, settings: tuple[tuple[str, Any], ...]) -> tuple[str, ...]:
+def _heads(library: str, name: str, settings: str) -> tuple[str, ...]:
     import torch
 
-    architecture = Architecture(library, name, dict(settings))
+    architecture = Architecture(library, name, json.loads(settings))
     with torch.device("meta"):
         two, three = (architecture.build(classes).state_dict() for classes in (2, 3))
     differing = (key for key in two if two[key].shape != three[key].shape)
@@ -183,7 +184,8 @@ def _heads(library: str, name: str, settings: tuple[tuple[str, Any], ...]) -> tu
 
 
 def _as_classifier(net: nn.Module) -> nn.Module:
-    net.__class__ = _classifier_of(type(net))
+    kind: Any = type(net)
+    net.__class__ = _classifier_of(kind)
     return net
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sparse_transfer_runner.use_cases.protocol import Batch
 
 from .cpu import accumulates_exactly, instruction_set
-from .forms import Form
+from .forms import Form, InputScale
 from .protocol import Arithmetic, FileWeights, Quantizable, Snippet
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class OnnxRuntime:
 
         from .onnx_int8 import quantized
 
-        outputs = {}
+        outputs: dict[str, InputScale] = {}
         if form in (Form.QDQ_OUTPUTS, Form.REDUCED_QDQ_OUTPUTS):
             from .onnx_outputs import output_scales
 

@@ -40,7 +40,7 @@ def fixed_padding(model: nn.Module, inputs: Batch) -> Iterator[None]:
         for handle in handles:
             handle.remove()
     for layer in layers:
-        layer.forward = _Padded(layer, sizes[layer])  # type: ignore[assignment, method-assign]
+        layer.forward = _Padded(layer, sizes[layer])
     try:
         yield
     finally:

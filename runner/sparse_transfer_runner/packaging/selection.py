@@ -79,7 +79,7 @@ class Selection:
             best = self._better(best, (self._write(form) for form in self.engine.remedies))
         if not best.keeps:
             form = best.item.form
-            best = self._better(best, self._mixed(form if form in self._forms else self._forms[-1]))
+            best = self._better(best, self._mixed(form if form in self._forms else self._forms[0]))
         notes = []
         if best.item.kept:
             notes.append(f"left in fp32, as INT8 disturbs them most: {', '.join(best.item.kept)}")

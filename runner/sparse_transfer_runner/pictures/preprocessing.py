@@ -15,7 +15,7 @@ import warnings
 import zlib
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 CONFIG = "preprocessor_config.json"
 INPUT = "pixel_values"
@@ -69,7 +69,7 @@ def read_picture(path: str | pathlib.Path) -> Image.Image:
         raise PictureError(
             f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, a decompression bomb; scale it down"
         ) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise PictureError("no picture that Pillow can read") from error
     except _DAMAGE as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -132,7 +132,8 @@ class Preprocessing:
         size = self.config["size"]
         if "shortest_edge" in size:
             scale = size["shortest_edge"] / min(picture.size)
-            wanted = tuple(max(1, round(side * scale)) for side in picture.size)
+            width, height = (max(1, round(side * scale)) for side in picture.size)
+            wanted = (width, height)
         else:
             wanted = (int(size["width"]), int(size["height"]))
         return picture if wanted == picture.size else picture.resize(wanted, self.resample)

@@ -153,7 +153,7 @@ class FakeQuantizer:
                     )
                 )
             )
-            module.forward = _QuantizedForward(module)  # type: ignore[method-assign, assignment]
+            module.forward = _QuantizedForward(module)
 
     def detach(self) -> None:
         """Stops rounding and leaves plain fp32 modules."""

@@ -237,7 +237,7 @@ def _published(model: ImageModel) -> dict[str, Any]:
         return dict(found.to_dict()) if found else {}
     from torchvision import models
 
-    weights = models.get_model_weights(name).DEFAULT.transforms()  # type: ignore[attr-defined]
+    weights = models.get_model_weights(name).DEFAULT.transforms()
     size = int(weights.crop_size[0])
     return {
         "input_size": (3, size, size),
