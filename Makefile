@@ -122,7 +122,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 
 lock: ## Refresh the pinned requirements (needs uv)
 	echo 'uv' | $(COMPILE) - -o requirements/uv.txt
-	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra operator --extra cluster --extra examples --extra test --extra servers --extra lint -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra operator --extra cluster --extra examples --extra examples-pictures --extra test --extra servers --extra lint -o requirements/dev.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples -c requirements/dev.txt -o requirements/quickstart.txt
 	$(COMPILE) pyproject.toml --extra runner -c requirements/dev.txt -o requirements/runner.txt
 	$(COMPILE) pyproject.toml --extra operator -c requirements/dev.txt -o requirements/operator.txt

@@ -74,6 +74,11 @@ class Plan(Record):
         description="Names of the model's inputs, as a use case's batches have them.",
     )
     max_sequence_length: int | None = None
+    preprocessing: dict[str, Any] | None = Field(
+        None,
+        description="What is done to pictures, as Hugging Face's preprocessor_config.json says it; "
+        "augmentation is what training does at random.",
+    )
     truncated_share: Ratio | None = None
     max_eval_samples: int | None = None
     model: ModelSource = Field(description="The foundation (at levels below 0.25 the dense model).")

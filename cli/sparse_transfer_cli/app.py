@@ -183,7 +183,11 @@ def upstream(
         str, typer.Option(help="The dense model: a folder or an address.", show_default=False)
     ],
     data: Annotated[
-        Path, typer.Option(help="Texts without labels, .jsonl or .txt.", show_default=False)
+        Path,
+        typer.Option(
+            help="Texts without labels, .jsonl or .txt; or a folder of pictures.",
+            show_default=False,
+        ),
     ],
     output: Annotated[Path, typer.Option(help="The new foundation's folder.", show_default=False)],
     name: Annotated[str | None, typer.Option(help="Its name. Default: the folder's.")] = None,
@@ -218,6 +222,9 @@ def upstream(
     recovery_steps: Annotated[int, typer.Option(help="Of distillation after pruning.")] = 250,
     batch_size: Annotated[int, typer.Option(help="Texts of a recovery step.")] = 32,
     max_length: Annotated[int, typer.Option(help="Tokens; longer texts are cut.")] = 64,
+    image_size: Annotated[
+        int | None, typer.Option(min=8, help="Pixels of a side. Default: the model's.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the choice and order of texts.")] = 0,
     catalog: Annotated[
         Path | None,
@@ -249,6 +256,7 @@ def upstream(
         recovery_steps=recovery_steps,
         batch_size=batch_size,
         max_length=max_length,
+        image_size=image_size,
         seed=seed,
     )
     make(arguments, catalog=catalog, size=Size(size.capitalize()), style=progress)

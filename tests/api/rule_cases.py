@@ -40,6 +40,10 @@ KEPT: dict[str, dict[str, Any]] = {
     "a search of its default kind without levels": {"spec.search.objective": "Fastest"},
     "one node": {"spec.training.nodes": 1},
     "a picture's size": {"spec.useCase": "Image_Classification", "spec.training.imageSize": 224},
+    "pictures that are not mirrored": {
+        "spec.useCase": "ic",
+        "spec.training.augmentation": "Crop",
+    },
     "a text's length": {"spec.training.maxSequenceLength": 128},
     "lengths to measure": {
         "spec.benchmark": {"sequenceLengths": [64], "headline": {"sequence": 8}}
@@ -112,6 +116,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a picture's size for texts": (
         {"spec.training.imageSize": 224},
         "spec.training.imageSize",
+    ),
+    "pictures' augmentation for texts": (
+        {"spec.training.augmentation": "None"},
+        "spec.training.augmentation",
     ),
     "a text's length for pictures": (
         {"spec.useCase": "object detection", "spec.training.maxSequenceLength": 128},

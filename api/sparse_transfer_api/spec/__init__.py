@@ -38,6 +38,7 @@ from .pod import (
 )
 from .work import (
     Acceptance,
+    Augmentation,
     Baseline,
     BaselineMode,
     Benchmark,
@@ -56,6 +57,7 @@ from .work import (
 
 __all__ = [
     "Acceptance",
+    "Augmentation",
     "Baseline",
     "BaselineMode",
     "Benchmark",

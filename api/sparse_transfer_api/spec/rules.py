@@ -198,6 +198,14 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         at="spec",
+        fields=("spec.training.augmentation", "spec.useCase"),
+        message="augmentation is expected with image use cases only",
+        cel=f"!has(self.training) || !has(self.training.augmentation) "
+        f"|| self.training.augmentation == 'CropAndFlip' || {_IMAGE_USE_CASE}",
+        holds=lambda spec: spec.training.augmentation == "CropAndFlip" or _image(spec),
+    ),
+    Rule(
+        at="spec",
         fields=(
             "spec.training.maxSequenceLength",
             "spec.benchmark.sequenceLengths",

@@ -114,6 +114,14 @@ class Precision(StrEnum):
     FP16 = "Fp16"
 
 
+class Augmentation(StrEnum):
+    """What training does to pictures at random."""
+
+    CROP_AND_FLIP = "CropAndFlip"
+    CROP = "Crop"
+    NONE = "None"
+
+
 class Training(Block):
     """Settings of training; they go before the recipe's own.
 
@@ -144,6 +152,13 @@ class Training(Block):
     image_size: Annotated[int, Strict(), Field(ge=8, le=8192)] | None = Field(
         None,
         description="Images only, in pixels of a side. Default: the model's.",
+        json_schema_extra=BUDGET,
+    )
+    augmentation: Augmentation = Field(
+        Augmentation.CROP_AND_FLIP,
+        description="Images only, what training does to them at random: CropAndFlip takes a part "
+        "of at least 0.35 of the picture and mirrors every other one; Crop takes at least 0.6 and "
+        "mirrors none, as digits and writing need it; None leaves them whole.",
         json_schema_extra=BUDGET,
     )
     seed: Annotated[int, Strict(), Field(ge=0, le=2**31 - 1)] = Field(

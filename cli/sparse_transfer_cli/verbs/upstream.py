@@ -50,6 +50,7 @@ class UpstreamArguments:
     recovery_steps: int
     batch_size: int
     max_length: int
+    image_size: int | None
     seed: int
 
 

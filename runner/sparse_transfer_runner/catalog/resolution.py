@@ -89,7 +89,7 @@ def resolve_model(
         return _located(entry_for(catalog, uri.removeprefix(CATALOG), band), band)
     if uri.startswith(ZOO):
         return _of_stub(catalog, uri, band)
-    return _own(uri)
+    return _own(uri, family)
 
 
 def resolve_address(uri: str, catalog: Catalog) -> str:
@@ -157,15 +157,17 @@ def _located(entry: CatalogEntry, band: Band) -> ResolvedModel:
     )
 
 
-def _own(uri: str) -> ResolvedModel:
+def _own(uri: str, family: str) -> ResolvedModel:
     uri = pinned(uri)
     folder = fetch(uri)
     if not folder.is_dir():
+        if family == "image":
+            return ResolvedModel(uri, folder)
         raise InputError(
             f"{shown(uri)}: a file; expected a Hugging Face folder (config.json, weights)"
         )
-    if not (folder / "config.json").is_file() and (folder / "training/config.json").is_file():
-        # A SparseZoo folder: the Hugging Face folder is inside it.
+    if not (folder / "config.json").is_file() and _is_trainable(folder / "training", family):
+        # A SparseZoo folder: what can be trained is inside it.
         uri, folder = f"{uri.rstrip('/')}/training", folder / "training"
     foundation = read_foundation(folder)
     if foundation is None:
@@ -178,6 +180,12 @@ def _own(uri: str) -> ResolvedModel:
         dense=_source_of(parent, foundation.licence) if parent else None,
         shares_parent=parent is not None,
     )
+
+
+def _is_trainable(folder: Path, family: str) -> bool:
+    if family == "image":
+        return folder.is_dir() and any(folder.glob("*.pth"))
+    return (folder / "config.json").is_file()
 
 
 def _source_of(parent: Parent, licence: str | None) -> Source:

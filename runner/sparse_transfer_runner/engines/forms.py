@@ -27,10 +27,13 @@ class Form(StrEnum):
     """QuantizeLinear, MatMulInteger, Cast, and a per-channel Mul: standard operators only."""
     QDQ = "qdq"
     """Quantize and dequantize pairs around float operators, weights ``[in, out]``."""
+    QDQ_OUTPUTS = "qdq-outputs"
+    """The same with the outputs of convolutions quantized too, and their biases to 32 bits."""
     DYNAMIC = "dynamic"
     """Activation scales computed at run time."""
     REDUCED_FUSED = "matmul-integer-fused-7bit"
     REDUCED_QDQ = "qdq-7bit"
+    REDUCED_QDQ_OUTPUTS = "qdq-outputs-7bit"
     NNCF = "nncf-ptq"
     """OpenVINO's own post-training quantization."""
 

@@ -6,7 +6,7 @@ Adding an engine is one module that implements ``Engine``, and one line in the r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -33,19 +33,21 @@ class Quantizable:
     """A trained model to be quantized.
 
     Args:
-        source: Its fp32 ONNX file, whose Linear nodes bear their modules' names.
-        scales: The input scale of each Linear module to quantize.
-        calibration: Batches of training rows, for engines that calibrate themselves.
+        source: Its fp32 ONNX file, whose Linear and convolution nodes bear their modules' names.
+        scales: The input scale of each module to quantize.
+        calibration: Batches of training rows, for what training did not learn.
+        convolutional: Whether convolutions are among the modules.
     """
 
     source: Path
     scales: Mapping[str, InputScale]
     calibration: Sequence[Batch] = field(default=(), repr=False)
+    convolutional: bool = False
 
     def keeping(self, modules: Sequence[str]) -> Quantizable:
         """Returns the same with some modules left in fp32."""
         scales = {name: scale for name, scale in self.scales.items() if name not in modules}
-        return Quantizable(self.source, scales, self.calibration)
+        return replace(self, scales=scales)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class FileWeights:
     """What a file holds, decoded as the engine decodes it.
 
     Args:
-        linear: The weight ``[out, in]`` of each Linear module that was asked for and found.
+        linear: The weight ``[out, …]`` of each module that was asked for and found.
         zeros: Zeros in all weight matrices, embeddings among them.
         total: Elements of all weight matrices.
     """
@@ -89,8 +91,6 @@ class Engine(Protocol):
     licence: str
     """Of the engine, as SPDX names it."""
     snippet: Snippet
-    forms: Sequence[Form]
-    """INT8 forms worth trying, in order of preference where they are equally fast."""
     remedies: Sequence[Form]
     """Slower to make; tried only where all of ``forms`` lose accuracy."""
 
@@ -99,6 +99,9 @@ class Engine(Protocol):
 
     def defaults_to_fp32(self) -> bool:
         """Whether the engine, left alone, computes fp32 models in fp32 on this processor."""
+
+    def forms(self, model: Quantizable) -> Sequence[Form]:
+        """Returns the INT8 forms worth trying, in order of preference where equally fast."""
 
     def quantize(self, model: Quantizable, form: Form, target: Path) -> None:
         """Writes the model in an INT8 form."""

@@ -74,12 +74,12 @@ class Selection:
 
     def run(self) -> tuple[Chosen[Candidate], list[str]]:
         """Returns the chosen file, and what must be said about it."""
-        best = self._choose(self._timed([self._write(form) for form in self.engine.forms]))
+        best = self._choose(self._timed([self._write(form) for form in self._forms]))
         if not best.keeps:
             best = self._better(best, (self._write(form) for form in self.engine.remedies))
         if not best.keeps:
             form = best.item.form
-            best = self._better(best, self._mixed(form if form in self.engine.forms else Form.QDQ))
+            best = self._better(best, self._mixed(form if form in self._forms else self._forms[0]))
         notes = []
         if best.item.kept:
             notes.append(f"left in fp32, as INT8 disturbs them most: {', '.join(best.item.kept)}")
@@ -89,6 +89,10 @@ class Selection:
                 f"{best.metric:.4f} against {self.reference:.4f} of the trained model"
             )
         return best, notes
+
+    @property
+    def _forms(self) -> Sequence[Form]:
+        return self.engine.forms(self.model)
 
     def _choose(self, candidates: Sequence[Candidate]) -> Chosen[Candidate]:
         best = choose(candidates, self._score, self.reference)

@@ -208,31 +208,55 @@ class _Walk:
 
 @dataclass
 class _Statistics:
-    """Sums over calibration rows, the bias's input of 1 included.
+    """Sums over calibration rows.
 
     Args:
         own: ``X X^T`` of the model's inputs.
         cross: ``R X^T`` with the reference's.
         wanted: ``R R^T``; None where no errors are asked for.
+        sums: Of ``X`` and of ``R``, ``[2, in]``: their products with the bias's input of 1, which
+            is kept apart because sizes that are a power of two and one are slow.
+        rows: How many.
     """
 
     own: Tensor
     cross: Tensor
     wanted: Tensor | None
+    sums: Tensor
+    rows: int = 0
 
     @classmethod
     def empty(cls, layer: Product, energies: bool) -> _Statistics:
-        size = layer.columns + 1
-        own, cross, wanted = (layer.module.weight.new_zeros(size, size) for _ in range(3))
-        return cls(own, cross, wanted if energies else None)
+        size, like = layer.columns, layer.module.weight
+        own, cross, wanted = (like.new_zeros(size, size) for _ in range(3))
+        return cls(own, cross, wanted if energies else None, like.new_zeros(2, size))
 
     def add(self, inputs: Tensor, wanted: Tensor) -> None:
         """Adds rows, both ``[rows, in]``."""
-        inputs, wanted = _with_one(inputs), _with_one(wanted)
         self.own.addmm_(inputs.T, inputs)
         self.cross.addmm_(wanted.T, inputs)
         if self.wanted is not None:
             self.wanted.addmm_(wanted.T, wanted)
+        self.sums[0] += inputs.sum(dim=0)
+        self.sums[1] += wanted.sum(dim=0)
+        self.rows += len(inputs)
+
+    def with_bias(self) -> _Statistics:
+        """Returns the same with one more input that is always 1."""
+        own, other = self.sums
+        return _Statistics(
+            _bordered(self.own, own, own, self.rows),
+            _bordered(self.cross, other, own, self.rows),
+            None if self.wanted is None else _bordered(self.wanted, other, other, self.rows),
+            self.sums,
+            self.rows,
+        )
+
+
+def _bordered(matrix: Tensor, column: Tensor, row: Tensor, corner: float) -> Tensor:
+    """Returns a matrix with one more column, and one more row, on its far sides."""
+    last = torch.cat([row, row.new_tensor([corner])])
+    return torch.cat([torch.cat([matrix, column[:, None]], dim=1), last[None]])
 
 
 def _collect(
@@ -251,22 +275,15 @@ def _collect(
             each.add(own, other)
 
 
-def _with_one(rows: Tensor) -> Tensor:
-    """Appends the input of the bias, which is always 1, to ``[rows, in]``."""
-    return torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
-
-
 def _problem_of(dense: Product, group: int, statistics: _Statistics) -> LayerProblem:
-    own, cross, wanted = statistics.own, statistics.cross, statistics.wanted
     start = dense.matrices(dense.module.weight.detach())[group]
     bias = dense.module.bias
-    if bias is None:
-        own, cross = own[:-1, :-1], cross[:-1, :-1]
-        wanted = None if wanted is None else wanted[:-1, :-1]
-    else:
+    if bias is not None:
         part = bias.detach().view(dense.groups, -1)[group]
         start = torch.cat([start, part[:, None]], dim=1)
+        statistics = statistics.with_bias()
     energy = None
-    if wanted is not None:
-        energy = float(((start @ wanted) * start).sum(dtype=torch.float64))
-    return LayerProblem(start, own, start @ cross, int(bias is not None), energy)
+    if statistics.wanted is not None:
+        energy = float(((start @ statistics.wanted) * start).sum(dtype=torch.float64))
+    free = int(bias is not None)
+    return LayerProblem(start, statistics.own, start @ statistics.cross, free, energy)

@@ -9,8 +9,8 @@ from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_api.records import ModelSource
 from sparse_transfer_api.spec import BaselineMode, SparseTransferSpec, Trust
+from sparse_transfer_runner.catalog.checked import CheckedModel
 from sparse_transfer_runner.catalog.foundation import read_foundation
-from sparse_transfer_runner.catalog.hugging_face import CheckedModel
 from sparse_transfer_runner.catalog.models import Catalog, Source
 from sparse_transfer_runner.catalog.reading import load_catalog
 from sparse_transfer_runner.catalog.resolution import (

@@ -91,7 +91,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
     for target in spec.export.targets:
         engine(target)
     use, band = use_case(spec.use_case), band_of(spec.optim_level)
-    resolve_metric(spec.evaluation.metric, use.metric_names(data.problem_type))
+    resolve_metric(spec.evaluation.metric, use.metric_names(data.problem_type, data.labels))
     preprocessor = use.preprocessor(model.folder)
     length, truncated = use.natural_length(
         fetch(data_address(spec.data)), data, preprocessor, spec.training.max_sequence_length
@@ -113,6 +113,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         data_uri=data_address(spec.data),
         inputs=use.input_names(data, preprocessor),
         max_sequence_length=length,
+        preprocessing=use.preprocessing(model.folder, spec),
         truncated_share=truncated,
         max_eval_samples=spec.data.max_eval_samples,
         model=model.source,

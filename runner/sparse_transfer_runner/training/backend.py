@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from sparse_transfer_runner.quantization.fake_quantize import FakeQuantizer, QuantizationRecord
@@ -93,7 +94,7 @@ class NativeBackend:
         recipe: Parsed.
         problem_type: The plan's.
         masks: Held from the recipe's pruning start on; None where nothing is pruned.
-        quantizable: Linear modules by name that quantization rounds.
+        quantizable: Layers by name that quantization rounds.
         teacher: Followed where the recipe distils; None leaves the labels alone.
     """
 
@@ -104,7 +105,7 @@ class NativeBackend:
         problem_type: str,
         *,
         masks: Masks | None = None,
-        quantizable: Mapping[str, nn.Linear] | None = None,
+        quantizable: Mapping[str, nn.Module] | None = None,
         teacher: Teacher | None = None,
     ) -> None:
         self.quantizing = False
@@ -115,6 +116,7 @@ class NativeBackend:
         self._quantizer = FakeQuantizer(quantizable or {})
         self._teacher = teacher
         self._epoch = 0.0
+        self._batch_norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
         self._layers: tuple[LayerOutputs, LayerOutputs] | None = None
         if teacher is not None and recipe.hidden_distillation is not None:
             layers = recipe.hidden_distillation.layers
@@ -126,11 +128,14 @@ class NativeBackend:
             self._masks.attach(optimizer)
 
     def enter(self, epoch: float) -> None:
-        """Starts quantization and stops its observers when the clock says so."""
+        """Starts quantization, stops its observers, freezes batch norms when the clock says so."""
         self._epoch = epoch
         if not self.quantizing and self._recipe.quantizes_at(epoch):
             self._start_quantizing()
         self._quantizer.observing = self._recipe.observes_at(epoch)
+        if self._recipe.freezes_batch_norm_at(epoch):
+            for module in self._batch_norms:
+                module.eval()
 
     def loss(self, inputs: Inputs, targets: Tensor, rows: Tensor) -> Tensor:
         """Returns labels' loss, or its mixture with the teacher's, plus the hidden states'."""
@@ -155,10 +160,11 @@ class NativeBackend:
         hidden = self._recipe.hidden_distillation
         assert hidden is not None and self._layers is not None
         own, wanted = self._layers
+        mask = inputs.get("attention_mask")
         errors = hidden_state_errors(
             own.latest,
             wanted.latest,
-            inputs["attention_mask"].bool(),
+            mask.bool() if mask is not None else None,
             normalize=hidden.normalize,
             epsilon=hidden.epsilon,
         )

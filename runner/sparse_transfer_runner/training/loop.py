@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +24,7 @@ from sparse_transfer_api.records import TrainingSettings
 from sparse_transfer_runner.packaging.evaluation import HistoryPoint
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.recipes import Recipe
-from sparse_transfer_runner.use_cases.protocol import Batch, EncodedSplit
+from sparse_transfer_runner.use_cases.protocol import AugmentedSplit, Batch, EncodedSplit
 
 from .backend import Backend
 from .batches import length_bucketed
@@ -62,8 +62,15 @@ def to_tensors(batch: Batch) -> dict[str, Tensor]:
 
 
 def lengths_of(data: EncodedSplit) -> list[int]:
-    """Returns each row's length, in elements of its first input."""
-    return [len(next(iter(row.values()))) for row in data.features]
+    """Returns each row's length, in tokens; equal for inputs without length."""
+    return [int(length) for length in data.lengths]
+
+
+def training_batch(data: EncodedSplit, rows: Sequence[int], seed: int, epoch: int) -> Batch:
+    """Returns rows as an epoch of training sees them."""
+    if isinstance(data, AugmentedSplit):
+        return data.augmented(rows, seed=seed, epoch=epoch)
+    return data.collate(rows)
 
 
 @dataclass
@@ -102,7 +109,7 @@ class TrainingRun:
 
     @cached_property
     def lengths(self) -> list[int]:
-        """Of the training rows, in elements of their first input."""
+        """Of the training rows, in tokens."""
         return lengths_of(self.data)
 
     @property
@@ -168,7 +175,8 @@ class TrainingRun:
         epoch, position = divmod(step, self.steps_per_epoch)
         rows = self._epoch_batches(epoch)[position]
         targets = torch.as_tensor(self.data.targets[rows], device=device())
-        return to_tensors(self.data.collate(rows)), targets, torch.as_tensor(rows, device=device())
+        batch = training_batch(self.data, rows, self.settings.seed, epoch)
+        return to_tensors(batch), targets, torch.as_tensor(rows, device=device())
 
     def _epoch_batches(self, epoch: int) -> list[list[int]]:
         if self._batches is None or self._batches[0] != epoch:

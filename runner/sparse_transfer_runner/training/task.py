@@ -57,7 +57,7 @@ class Task:
         plan = context.plan()
         use = use_case(plan.use_case)
         data = recorded_data(plan.data_uri or context.spec.data.uri, plan)
-        preprocessor = use.preprocessor(fetch(plan.model.uri))
+        preprocessor = use.preprocessor(fetch(plan.model.uri), plan)
         train, choice, evaluation = (
             use.load(data, plan, split, preprocessor)
             for split in ("train", "choice", plan.evaluation_split)

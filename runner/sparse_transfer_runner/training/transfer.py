@@ -17,11 +17,13 @@ from sparse_transfer_runner.catalog.foundation import read_foundation
 from sparse_transfer_runner.digests import digest_of_tree, sha256_of
 from sparse_transfer_runner.disk import write_atomically
 from sparse_transfer_runner.output import Attempt, StageFolder
+from sparse_transfer_runner.quantization.fake_quantize import quantizable_layers
 from sparse_transfer_runner.recipes import Recipe, matches, parse_recipe
 from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.sparsity.patterns import Pattern, pattern_named
-from sparse_transfer_runner.sparsity.prunable import prunable_weights
+from sparse_transfer_runner.sparsity.prunable import foundation_weights, prunable_weights
 from sparse_transfer_runner.storage import fetch
+from sparse_transfer_runner.use_cases.protocol import AugmentedSplit
 
 from .backend import NativeBackend, Teacher
 from .checkpoint import Checkpoints
@@ -69,7 +71,8 @@ def transfer(task: Task, baseline: StageFolder | None, shares: Shares) -> dict[s
     teacher = _teacher_model(task, baseline)
     with task.checkpoints("transfer", plan.training, work) as checkpoints:
         with reporter.activity("least-squares start", shares.start):
-            if teacher is not None and plan.shares_parent and not checkpoints.resumes("step"):
+            if _starts_from(task, teacher, masks) and not checkpoints.resumes("step"):
+                assert teacher is not None
                 start(task, model, teacher, masks, checkpoints)
         with reporter.activity("teacher", shares.teacher):
             followed = _followed(task, teacher, recipe, checkpoints)
@@ -92,6 +95,13 @@ def transfer(task: Task, baseline: StageFolder | None, shares: Shares) -> dict[s
             write_atomically(work.path / QUANTIZATION, quantization.to_json())
         write_model(task, work, model)
     return metrics
+
+
+def _starts_from(task: Task, teacher: nn.Module | None, masks: Masks | None) -> bool:
+    """Whether the teacher's weights are what training starts from."""
+    if teacher is None or not task.plan.shares_parent:
+        return False
+    return masks is None or task.use_case.solves_start
 
 
 def _without_dropout(model: nn.Module) -> None:
@@ -159,7 +169,8 @@ def _followed(
         return None
     precision = task.plan.training.precision
     logits = None
-    if recipe.hidden_distillation is None:
+    # Where rows look different in every epoch, the teacher has to look at them with the student.
+    if recipe.hidden_distillation is None and not isinstance(task.train, AugmentedSplit):
         stop_check = task.stop_check()
 
         def look(done: int) -> None:
@@ -171,14 +182,11 @@ def _followed(
     return Teacher(teacher, lambda: precision_context(precision), logits)
 
 
-def _quantizable(model: nn.Module, recipe: Recipe) -> dict[str, nn.Linear]:
+def _quantizable(model: nn.Module, recipe: Recipe) -> dict[str, nn.Module]:
     if recipe.quantization is None:
         return {}
-    names = (name.removesuffix(".weight") for name in prunable_weights(model))
-    modules = {name: model.get_submodule(name) for name in names}
     return {
         name: module
-        for name, module in modules.items()
-        if isinstance(module, nn.Linear)
-        and recipe.quantization.quantizes(name, type(module).__name__)
+        for name, module in quantizable_layers(model, foundation_weights(model)).items()
+        if recipe.quantization.quantizes(name, type(module).__name__)
     }

@@ -32,6 +32,7 @@ from .family import Opened
 from .gradual import Schedule, masks_by_size
 from .notes import Notes
 from .options import GRADUAL, LAYER_ERROR, LEAST_SPARSITY, UpstreamOptions
+from .pictures import open_pictures
 from .pruning import Passes
 from .recovery import Training, mean_error
 from .text import open_text
@@ -62,7 +63,7 @@ def make_foundation(
     seed_everything(options.seed)
     origin = pinned(options.model)
     source = fetch(origin)
-    opened = open_text(source, options, device())
+    opened = (open_pictures if options.data.is_dir() else open_text)(source, options, device())
     _require_dense(source, opened.parent)
     parent = Parent(uri=origin, digest=digest_of_tree(source))
     settings = {

@@ -25,13 +25,15 @@ class UpstreamOptions:
     Args:
         model: Address of the dense parent.
         data: Unlabelled text: a ``.txt`` file with a sentence a line, or ``.jsonl`` with ``text``.
+            Or a folder of pictures, whatever folders they lie in: then the model is an image
+            classifier.
         output: Folder to write; it must not exist, or be empty.
         sparsity: Share of the prunable weights to set to zero, 0.3 to 0.99.
         method: ``admm``, ``sparsegpt``, ``wanda`` and ``magnitude`` prune at once, ``gradual`` in
             the course of training.
         pattern: ``unstructured``, or ``block4``: four neighbouring inputs of one output.
         budgets: ``uniform``, or ``layer-error``: more zeros where they cost less error.
-        calibration_rows: Sentences that pruning looks at.
+        calibration_rows: Sentences or pictures that pruning looks at.
         refine_rounds: Rounds of exchanging kept weights for dropped ones, one-shot methods only.
         block_steps: Steps of tuning each pruned block as a whole, one-shot methods only.
         gradual_steps: Steps in which a gradual pruning reaches its sparsity; default: 150.
@@ -40,6 +42,7 @@ class UpstreamOptions:
         recovery_steps: Steps of distillation after pruning; 0 leaves it to the transfer.
         batch_size: Rows of a step.
         max_length: Tokens; longer sentences are cut.
+        image_size: Side of pictures in pixels; default: the model's.
         seed: Of the choice and order of sentences.
         name: The foundation's; default: the output folder's.
         licence: The parent's, where known.
@@ -61,6 +64,7 @@ class UpstreamOptions:
     recovery_steps: int = 250
     batch_size: int = 32
     max_length: int = 64
+    image_size: int | None = None
     seed: int = 0
     name: str | None = None
     licence: str | None = None

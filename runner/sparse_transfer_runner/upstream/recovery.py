@@ -146,7 +146,7 @@ def _trained_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Returns the parameters of the foundation: weights, biases, norms; the rest is frozen."""
     trained = []
     for name, parameter in model.named_parameters():
-        if is_of_foundation(name):
+        if is_of_foundation(model, name):
             trained.append(parameter)
         else:
             parameter.requires_grad_(False)
