@@ -13,6 +13,7 @@ from sparse_transfer_runner.storage.addresses import shown
 
 from .foundation import Parent, read_foundation
 from .models import Catalog, CatalogEntry, Source
+from .sparseml import TRAINING, is_zoo_folder, require_training_files
 
 _CATALOG = "catalog:"
 _ZOO = "zoo:"
@@ -191,9 +192,9 @@ def _own(uri: str) -> ResolvedModel:
         raise InputError(
             f"{shown(uri)}: a file; expected a Hugging Face folder (config.json, weights)"
         )
-    if not (folder / "config.json").is_file() and (folder / "training/config.json").is_file():
-        # A SparseZoo folder: the Hugging Face folder is inside it.
-        uri, folder = f"{uri.rstrip('/')}/training", folder / "training"
+    if is_zoo_folder(folder):
+        require_training_files(folder, shown(uri))
+        uri, folder = f"{uri.rstrip('/')}/{TRAINING}", folder / TRAINING
     foundation = read_foundation(folder)
     if foundation is None:
         return ResolvedModel(uri, folder)
