@@ -25,6 +25,7 @@ from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.metrics import resolve_metric
 from sparse_transfer_runner.use_cases.protocol import DataSummary, UseCase
 
+from .backends import backend_notes, require_fitting_recipe
 from .context import StageContext, StageOutcome
 from .foundation import CheckedFoundation, check_model
 from .memory import training_bytes
@@ -144,6 +145,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         ],
     )
     _require_known_recovery(spec, plan)
+    require_fitting_recipe(plan, use, model.folder)
     if plan.baseline is not None:
         require_same_inputs(use, preprocessor, model)
     return plan.model_copy(
@@ -186,14 +188,14 @@ def _runs(spec: SparseTransferSpec, use: UseCase, band: Band, model: CheckedFoun
         quantize=band.quantize,
         catalogued=model.recipe,
     )
-    warnings = list(recipe.notes)
-    if band.quantize and recipe.quantization is None:
+    warnings = [*recipe.notes, *backend_notes(recipe)]
+    if band.quantize and not recipe.quantizes:
         warnings.append("the recipe has no QuantizationModifier: the product is not INT8")
     return _Runs(
         settings(recipe),
         source,
         baseline if spec.baseline.mode == BaselineMode.AUTO else None,
-        quantize=recipe.quantization is not None,
+        quantize=recipe.quantizes,
         warnings=tuple(warnings),
     )
 

@@ -1,0 +1,43 @@
+"""The activation scales that SparseML's quantization-aware training learned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from sparse_transfer_runner.quantization.fake_quantize import (
+    ACTIVATION_LEVELS,
+    ActivationScale,
+    QuantizationRecord,
+)
+
+
+def learned_scales(model: nn.Module) -> QuantizationRecord:
+    """Returns the input scale of each Linear module whose inputs and weights are rounded to INT8.
+
+    Modules that SparseML rounds in another way (embeddings, norms, other bits) are not in it: in
+    the files they stay in floating point.
+
+    Args:
+        model: With SparseML's wrappers still on.
+    """
+    return QuantizationRecord(modules=dict(_scales(model)))
+
+
+def _scales(model: nn.Module) -> Iterator[tuple[str, ActivationScale]]:
+    from torch.ao.nn.qat import Linear
+    from torch.ao.quantization import FakeQuantizeBase, QuantWrapper
+
+    for name, wrapper in model.named_modules():
+        if not isinstance(wrapper, QuantWrapper) or not isinstance(wrapper.module, Linear):
+            continue
+        inputs = getattr(wrapper.quant, "activation_post_process", None)
+        weights = wrapper.module.weight_fake_quant
+        if not isinstance(inputs, FakeQuantizeBase) or not isinstance(weights, FakeQuantizeBase):
+            continue
+        if inputs.quant_max - inputs.quant_min != ACTIVATION_LEVELS:
+            continue
+        scale, zero_point = float(inputs.scale), int(inputs.zero_point)
+        unsigned = zero_point - int(inputs.quant_min)
+        yield name, ActivationScale(input_scale=scale, input_zero_point=unsigned)
