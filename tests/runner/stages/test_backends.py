@@ -1,4 +1,4 @@
-"""Who runs a recipe, in a runner that has no SparseML."""
+"""Who runs a recipe, and a file, in a runner that has neither SparseML nor DeepSparse."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.spec import Recipe as RecipeSpec
 from sparse_transfer_api.spec import RecipeBackend
+from sparse_transfer_runner.engines import engine
 from sparse_transfer_runner.recipes import NATIVE, default_recipe
 from sparse_transfer_runner.stages.backends import backend_notes, resolved_recipe
 
@@ -67,4 +68,16 @@ def test_what_cannot_run_here_is_refused_with_what_to_do(
     with pytest.raises(InputError) as refused:
         resolved_recipe(text, RecipeSpec(backend=backend), {}, "mine.yaml")
     for words in said:
+        assert words in str(refused.value)
+
+
+def test_deepsparse_is_refused_with_its_licence_and_where_to_get_it() -> None:
+    with pytest.raises(InputError) as refused:
+        engine("deepsparse")
+    for words in (
+        "spec.export.targets: deepsparse is not in this runner; it has onnxruntime, openvino;",
+        "FLAVOUR=neuralmagic and DEEPSPARSE=true (spec.image)",
+        "pip install 'sparse-transfer[deepsparse]'",
+        "for evaluation only, not for production and not to be passed on",
+    ):
         assert words in str(refused.value)
