@@ -33,7 +33,7 @@ def _open_qconfig() -> None:
     import torch.ao.quantization
     from sparseml.pytorch.sparsification.quantization import quantization_scheme
 
-    class OpenQConfig(torch.ao.quantization.QConfig):  # type: ignore[misc]
+    class OpenQConfig(torch.ao.quantization.QConfig):
         """A QConfig that takes further attributes."""
 
     quantization_scheme.torch_quantization = _Replaced(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
@@ -36,8 +37,16 @@ def _scales(model: nn.Module) -> Iterator[tuple[str, ActivationScale]]:
         weights = wrapper.module.weight_fake_quant
         if not isinstance(inputs, FakeQuantizeBase) or not isinstance(weights, FakeQuantizeBase):
             continue
-        if inputs.quant_max - inputs.quant_min != ACTIVATION_LEVELS:
-            continue
-        scale, zero_point = float(inputs.scale), int(inputs.zero_point)
-        unsigned = zero_point - int(inputs.quant_min)
-        yield name, ActivationScale(input_scale=scale, input_zero_point=unsigned)
+        scale = _unsigned_scale(inputs)
+        if scale is not None:
+            yield name, scale
+
+
+def _unsigned_scale(observer: Any) -> ActivationScale | None:
+    """Returns the scale of a fake quantization with zero at its lowest level; None unless INT8."""
+    lowest = int(observer.quant_min)
+    if int(observer.quant_max) - lowest != ACTIVATION_LEVELS:
+        return None
+    return ActivationScale(
+        input_scale=float(observer.scale), input_zero_point=int(observer.zero_point) - lowest
+    )
