@@ -209,17 +209,15 @@ def test_a_killed_training_loses_at_most_what_came_after_the_last_checkpoint(
     def is_further(records: Records) -> bool:
         return any(step > reached + CHECKPOINT_STEPS for step in steps_told(records, "transfer"))
 
-    kills = 0
     for _ in range(MOST_KILLS_OF_TRAINING):
         end = experiment.run(Stage.TRAIN, kill_once=is_further)
         if end.exit_code != -signal.SIGKILL:
             break
-        kills += 1
         steps = end.steps("transfer")
         # One interval, and the one whose checkpoint was still being written.
         assert steps[0] >= reached - 2 * CHECKPOINT_STEPS
         reached = steps[-1]
-    assert kills
+    assert reached > 2 * CHECKPOINT_STEPS
     experiment.finish(Stage.TRAIN)
     experiment.finish(Stage.PACKAGE)
     assert outcome(tmp_path / "runs" / "default" / "tiny") == expected
