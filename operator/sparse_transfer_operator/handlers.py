@@ -168,8 +168,7 @@ def _session(
             answered("WATCH" if watch else request.method, resource_of(path), 0)
             raise
         answered("WATCH" if watch else request.method, resource_of(path), response.status)
-        watches.answered(path, watch, response.status)
-        if watches.refused(path):
+        if watches.answered(path, watch, response.status):
             response.close()
             failed("WatchRefused")
             await asyncio.sleep(_REFUSED_SECONDS)

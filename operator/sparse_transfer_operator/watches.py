@@ -65,18 +65,21 @@ class Watches:
         self._began = asyncio.Event()
         self._new: set[Kind] = set()
 
-    def answered(self, path: str, watch: bool, status: int) -> None:
+    def answered(self, path: str, watch: bool, status: int) -> bool:
         """Takes in that kopf's request was answered.
 
         Args:
             path: Of the request.
             watch: It was a watch, not a listing.
             status: Of HTTP.
+
+        Returns:
+            Whether what is watched was refused.
         """
         found = watched(path)
         stream = None if found is None else self._streams.get(found)
         if found is None or stream is None:
-            return
+            return False
         if status in _REFUSALS:
             if not stream.refusal:
                 _log.warning("%s is not shown: %d", path, status)
@@ -84,8 +87,9 @@ class Watches:
             stream.alive, stream.refusal = self._clock(), status
             stream.established, stream.listed = False, False
             self._began.set()
+            return True
         if status != HTTPStatus.OK:
-            return
+            return False
         stream.alive, stream.refusal = self._clock(), 0
         if not watch:
             stream.listed = True
@@ -93,6 +97,7 @@ class Watches:
             stream.listed, stream.established = False, True
             self._new.add(found[0])
             self._began.set()
+        return False
 
     def told(self, kind: Kind) -> None:
         """Takes in that a watch of a kind told something."""
@@ -104,11 +109,6 @@ class Watches:
         """Takes in that there is nothing to watch yet: silence means nothing."""
         for stream in self._streams.values():
             stream.alive = self._clock()
-
-    def refused(self, path: str) -> bool:
-        """Whether a path is of what was not shown when it was asked for last."""
-        stream = self._streams.get(watched(path) or ("", None))  # type: ignore[arg-type]
-        return stream is not None and stream.refusal != 0
 
     def out_of_reach(self, namespace: str | None) -> bool:
         """Whether the experiments of a namespace may not be seen."""

@@ -131,15 +131,15 @@ def test_what_cannot_be_watched_yet_is_excused(clock: Clock) -> None:
 
 def _refuse(watches: Watches, namespace: str, *kinds: Kind) -> None:
     for kind in kinds:
-        watches.answered(collection(kind, namespace), watch=True, status=403)
+        assert watches.answered(collection(kind, namespace), watch=True, status=403)
 
 
 def test_a_namespace_out_of_reach_holds_up_no_other(clock: Clock, begun: Begun) -> None:
     watches = Watches(("a", "b"), clock)
     _refuse(watches, "b", *Kind)
     assert watches.out_of_reach("b")
-    assert watches.refused(collection(Kind.POD, "b"))
-    assert not watches.refused(collection(Kind.POD, "a"))
+    assert not watches.answered(collection(Kind.POD, "a"), watch=True, status=500)
+    assert not watches.answered(collection(Kind.POD, "b"), watch=True, status=401)
     for kind in Kind:
         _begin(watches, kind, "a")
     assert begun(watches) == tuple(Kind)
@@ -173,8 +173,7 @@ def test_a_kind_that_is_not_served_for_a_while_is_compared_once_it_is(
     path = collection(Kind.EXPERIMENT, None)
     for kind in (Kind.JOB, Kind.POD):
         watches.told(kind)
-    watches.answered(path, watch=True, status=404)
-    assert watches.refused(path)
+    assert watches.answered(path, watch=True, status=404)
     assert not watches.out_of_reach(None)
     assert watches.silent_seconds == 0
     assert begun(watches) is None
