@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,20 +26,31 @@ def installed(
 ) -> Iterator[OperatorProcess]:
     """An operator with the rights and the settings that the chart gives it."""
     values = {"namespaces": [namespace]} if request.param == CHOSEN else {}
+    with (
+        _as_charted(experiments_known, values, namespace) as (settings, kubeconfig),
+        running_operator(experiments_known, settings, kubeconfig) as operator,
+    ):
+        yield operator
+
+
+@contextmanager
+def _as_charted(
+    cluster: Cluster, values: dict[str, Any], namespace: str
+) -> Iterator[tuple[dict[str, Any], Path]]:
+    """Gives an operator's settings and login with the chart's rights, until the block ends."""
     try:
         objects = rendered(values, namespace=namespace)
     except NoProgram as error:
         pytest.skip(str(error))
-    experiments_known.apply(*of_kind(objects, *RIGHTS), namespace=namespace)
+    for each in of_kind(objects, *RIGHTS):
+        cluster.apply(each, namespace=each["metadata"].get("namespace", namespace))
     try:
         account = the(objects, "ServiceAccount")["metadata"]["name"]
-        kubeconfig = experiments_known.kubeconfig_for(account, namespace)
         settings = _settings(the(objects, "ConfigMap"), namespace)
-        with running_operator(experiments_known, settings, kubeconfig) as operator:
-            yield operator
+        yield settings, cluster.kubeconfig_for(account, namespace)
     finally:
         for each in of_kind(objects, "ClusterRole", "ClusterRoleBinding"):
-            experiments_known.kubectl("delete", each["kind"], each["metadata"]["name"])
+            cluster.kubectl("delete", each["kind"], each["metadata"]["name"])
 
 
 def _settings(chart: dict[str, Any], namespace: str) -> dict[str, Any]:
@@ -92,30 +105,29 @@ def test_a_namespace_that_goes_with_its_rights_stops_no_other(
     experiments_known: Cluster, namespace: str, experiment: Experiment
 ) -> None:
     other = experiments_known.namespace()
-    objects = rendered({"namespaces": [namespace, other]}, namespace=namespace)
-    for each in of_kind(objects, *RIGHTS):
-        there = each["metadata"].get("namespace", namespace)
-        experiments_known.apply(each, namespace=there)
-    account = the(objects, "ServiceAccount")["metadata"]["name"]
-    kubeconfig = experiments_known.kubeconfig_for(account, namespace)
-    settings = _settings(the(objects, "ConfigMap"), namespace)
-    assert settings["namespaces"] == [namespace, other]
-    with running_operator(experiments_known, settings, kubeconfig) as operator:
-        Experiment(experiments_known, other).apply(stages={"prepare": {"sim/hang": "yes"}})
-        wait_until(lambda: operator.total("sparse_transfer_experiments") == 1, "it", 60)
-        experiments_known.kubectl("delete", "namespace", other)
-        # Watches are asked for anew each minute, and only then are they refused.
-        wait_until(
-            lambda: operator.total("rest_client_requests_total", method="WATCH", code="403") > 2,
-            "refused watches",
-            120,
-        )
-        wait_until(lambda: not operator.total("sparse_transfer_experiments"), "none", 60)
-        experiment.apply()
-        experiment.wait_for("Complete")
-        assert operator.get("/healthz")[0] == operator.get("/readyz")[0] == 200
-        assert operator.total("sparse_transfer_reconcile_errors_total", reason="WatchFailed") == 0
-    with running_operator(experiments_known, settings, kubeconfig):
-        again = Experiment(experiments_known, namespace, "again")
-        again.apply()
-        again.wait_for("Complete")
+    values = {"namespaces": [namespace, other]}
+    with _as_charted(experiments_known, values, namespace) as (settings, kubeconfig):
+        assert settings["namespaces"] == [namespace, other]
+        with running_operator(experiments_known, settings, kubeconfig) as operator:
+            Experiment(experiments_known, other).apply(stages={"prepare": {"sim/hang": "yes"}})
+            wait_until(lambda: operator.total("sparse_transfer_experiments") == 1, "it", 60)
+            experiments_known.kubectl("delete", "namespace", other)
+            # Watches are asked for anew each minute, and only then are they refused.
+            wait_until(
+                lambda: (
+                    operator.total("rest_client_requests_total", method="WATCH", code="403") > 2
+                ),
+                "refused watches",
+                120,
+            )
+            wait_until(lambda: not operator.total("sparse_transfer_experiments"), "none", 60)
+            experiment.apply()
+            experiment.wait_for("Complete")
+            assert operator.get("/healthz")[0] == operator.get("/readyz")[0] == 200
+            assert (
+                operator.total("sparse_transfer_reconcile_errors_total", reason="WatchFailed") == 0
+            )
+        with running_operator(experiments_known, settings, kubeconfig):
+            again = Experiment(experiments_known, namespace, "again")
+            again.apply()
+            again.wait_for("Complete")
