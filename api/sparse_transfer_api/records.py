@@ -49,6 +49,9 @@ class TrainingSettings(Part):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     max_train_samples: int | None = None
     recipe: str = Field(description="The resolved recipe's YAML text, variables substituted.")
+    backend: Literal["sparseml"] | None = Field(
+        None, description="Who runs the recipe; None for the native backend."
+    )
 
 
 class Plan(Record):

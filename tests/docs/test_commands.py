@@ -50,6 +50,7 @@ BUILDS_ON: Mapping[Path, Sequence[Path]] = {
             "deploy-the-result",
             "resume-and-repeat",
             "use-a-bucket",
+            "use-sparseml-and-deepsparse",
         )
     },
     HOW_TO / "mirror-models.md": (FOUNDATION,),

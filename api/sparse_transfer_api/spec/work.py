@@ -87,6 +87,14 @@ RecipeValue = Annotated[
 ]
 
 
+class RecipeBackend(StrEnum):
+    """Who does what a recipe says."""
+
+    AUTO = "Auto"
+    NATIVE = "Native"
+    SPARSEML = "SparseML"
+
+
 class Recipe(Block):
     """How sparsity and quantization are applied, as SparseML writes it in YAML."""
 
@@ -101,6 +109,13 @@ class Recipe(Block):
     args: Annotated[dict[Text, RecipeValue], Field(max_length=64)] = Field(
         default_factory=dict,
         description="Values for the recipe's variables, by name: numbers, text or true/false.",
+        json_schema_extra=PREPARE,
+    )
+    backend: RecipeBackend = Field(
+        RecipeBackend.AUTO,
+        description="Who runs the recipe. Native: this system, which reads it as data. SparseML: "
+        "SparseML itself, in an image of the neuralmagic flavour. Auto: Native where it honours "
+        "the whole recipe, else SparseML where the image has it.",
         json_schema_extra=PREPARE,
     )
 
@@ -202,7 +217,8 @@ class Export(Block):
     ] = Field(
         (EngineName.ONNXRUNTIME, EngineName.OPENVINO),
         description="Engines to export for and to measure, the headline's first. deepsparse needs "
-        "an image that has it.",
+        "an image that has it, which you build for yourself: its licence is for evaluation only "
+        "and forbids passing it on.",
         json_schema_extra=PACKAGE,
     )
 

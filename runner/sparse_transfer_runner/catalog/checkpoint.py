@@ -24,6 +24,8 @@ import numpy as np
 
 from sparse_transfer_api.errors import AccessError, InputError
 
+from .sparseml import plain_names
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -85,16 +87,19 @@ class Checkpoint:
     trusted: bool = False
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Yields every tensor with its name; one file is in memory at a time, at most.
+        """Yields every weight with its name; one file is in memory at a time, at most.
+
+        What SparseML renamed for quantization-aware training has its plain name again.
 
         Raises:
             InputError: A file is damaged, incomplete, or would execute code.
         """
         for path in self.files:
             if self.format == SAFETENSORS:
-                yield from safetensors_in(path)
+                yield from plain_names(safetensors_in(path))
             else:
-                yield from named_weights(path, unpickled(path, trusted=self.trusted)).items()
+                weights = named_weights(path, unpickled(path, trusted=self.trusted))
+                yield from plain_names(iter(weights.items()))
 
 
 def find_checkpoint(folder: Path, *, trusted: bool = False) -> Checkpoint:

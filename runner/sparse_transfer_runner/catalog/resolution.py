@@ -13,6 +13,7 @@ from sparse_transfer_runner.storage.addresses import shown
 from .choice import chosen_entry, entry_for, entry_named, must_be_made, source_for_band
 from .foundation import Parent, read_foundation
 from .models import Catalog, CatalogEntry, Source
+from .sparseml import TRAINING, is_zoo_folder, require_training_files
 from .stub_lookup import find_stub
 from .stubs import ZOO
 
@@ -166,9 +167,11 @@ def _own(uri: str, family: str) -> ResolvedModel:
         raise InputError(
             f"{shown(uri)}: a file; expected a Hugging Face folder (config.json, weights)"
         )
-    if not (folder / "config.json").is_file() and _is_trainable(folder / "training", family):
+    if family != "image" and is_zoo_folder(folder):
+        require_training_files(folder, shown(uri))
+    if not (folder / "config.json").is_file() and _is_trainable(folder / TRAINING, family):
         # A SparseZoo folder: what can be trained is inside it.
-        uri, folder = f"{uri.rstrip('/')}/training", folder / "training"
+        uri, folder = f"{uri.rstrip('/')}/{TRAINING}", folder / TRAINING
     foundation = read_foundation(folder)
     if foundation is None:
         return ResolvedModel(uri, folder)

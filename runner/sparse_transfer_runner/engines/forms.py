@@ -25,6 +25,8 @@ class Form(StrEnum):
     """QuantizeLinear, then onnxruntime's MatMulIntegerToFloat with scales and bias inside."""
     MATMUL_INTEGER = "matmul-integer"
     """QuantizeLinear, MatMulInteger, Cast, and a per-channel Mul: standard operators only."""
+    MATMUL_INTEGER_CENTRED = "matmul-integer-centred"
+    """The same with the weights' zero point stated, without which DeepSparse aborts."""
     QDQ = "qdq"
     """Quantize and dequantize pairs around float operators, weights ``[in, out]``."""
     QDQ_OUTPUTS = "qdq-outputs"

@@ -159,7 +159,7 @@ class _Writer:
         write: Callable[[NodeProto, NDArray[Any], NDArray[Any]], None]
         if self._form in _PAIRS:
             write = self._write_qdq
-        elif self._form is Form.MATMUL_INTEGER:
+        elif self._form in (Form.MATMUL_INTEGER, Form.MATMUL_INTEGER_CENTRED):
             write = self._write_integer
         else:
             write = self._write_fused
@@ -191,7 +191,10 @@ class _Writer:
         factor = scale * np.float32(self._scales[node.input[0]].scale)
         product, widened = f"{node.name}_integer", f"{node.name}_float"
         weight_name = self._constant(f"{name}.weight_int8", weight)
-        self._add("MatMulInteger", [values, weight_name, zero_point], product, node.name)
+        inputs = [values, weight_name, zero_point]
+        if self._form is Form.MATMUL_INTEGER_CENTRED:
+            inputs.append(self._constant("weight_zero_point", np.zeros((), np.int8)))
+        self._add("MatMulInteger", inputs, product, node.name)
         self._add("Cast", [product], widened, f"{node.name}/cast", to=TensorProto.FLOAT)
         factor_name = self._constant(f"{name}.factor", factor)
         self._add("Mul", [widened, factor_name], node.output[0], f"{node.name}/scale")

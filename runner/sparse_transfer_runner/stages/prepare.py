@@ -26,6 +26,7 @@ from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.metrics import resolve_metric
 from sparse_transfer_runner.use_cases.protocol import DataSummary, UseCase
 
+from .backends import backend_notes, require_fitting_recipe
 from .checked_data import check_data, checked_data
 from .context import StageContext, StageOutcome
 from .foundation import CheckedFoundation, check_model
@@ -139,6 +140,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         ],
     )
     _require_known_recovery(spec, plan)
+    require_fitting_recipe(plan, use, model.folder)
     if plan.baseline is not None:
         require_same_inputs(use, preprocessor, model)
     return plan.model_copy(
@@ -181,14 +183,14 @@ def _runs(spec: SparseTransferSpec, use: UseCase, band: Band, model: CheckedFoun
         quantize=band.quantize,
         catalogued=model.recipe,
     )
-    warnings = list(recipe.notes)
-    if band.quantize and recipe.quantization is None:
+    warnings = [*recipe.notes, *backend_notes(recipe)]
+    if band.quantize and not recipe.quantizes:
         warnings.append("the recipe has no QuantizationModifier: the product is not INT8")
     return _Runs(
         settings(recipe),
         source,
         baseline if spec.baseline.mode == BaselineMode.AUTO else None,
-        quantize=recipe.quantization is not None,
+        quantize=recipe.quantizes,
         warnings=tuple(warnings),
     )
 

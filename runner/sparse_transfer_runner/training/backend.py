@@ -1,7 +1,7 @@
 """What a recipe does to a training run, behind one narrow protocol.
 
-The native backend keeps constant masks, quantizes in training and distils. A second one can hand
-the whole run to another library's modifiers without the loop noticing.
+The native backend keeps constant masks, quantizes in training and distils. The second one, in
+``neuralmagic.backend``, hands the run to SparseML's modifiers without the loop noticing.
 """
 
 from __future__ import annotations
@@ -27,14 +27,18 @@ Inputs = Mapping[str, Tensor]
 class Backend(Protocol):
     """Joins a recipe to the training loop."""
 
-    quantizing: bool
-    """Whether the current step rounds to INT8; then the loop computes in fp32."""
+    @property
+    def quantizing(self) -> bool:
+        """Whether the current step rounds to INT8; then the loop computes in fp32."""
 
     def begin(self, optimizer: Optimizer) -> None:
         """Called once, before the first step or the restored one."""
 
     def enter(self, epoch: float) -> None:
         """Called before each step with the recipe's clock."""
+
+    def learning_rate_at(self, epoch: float) -> float | None:
+        """Returns the learning rate at an epoch; None where the backend sets it by itself."""
 
     def loss(self, inputs: Inputs, targets: Tensor, rows: Tensor) -> Tensor:
         """Runs the model on the given rows of the data; returns the step's loss, a scalar."""
@@ -46,7 +50,10 @@ class Backend(Protocol):
         """Returns what a checkpoint needs beyond model and optimizer."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores ``state_dict``'s content; called after ``begin``."""
+        """Restores ``state_dict``'s content; called after ``begin`` and before the model's."""
+
+    def finish(self) -> QuantizationRecord | None:
+        """Leaves a plain fp32 model; returns the learned scales where the recipe quantized."""
 
 
 class Teacher:
@@ -108,7 +115,7 @@ class NativeBackend:
         quantizable: Mapping[str, nn.Module] | None = None,
         teacher: Teacher | None = None,
     ) -> None:
-        self.quantizing = False
+        self._quantizing = False
         self._model = model
         self._recipe = recipe
         self._problem_type = problem_type
@@ -121,6 +128,11 @@ class NativeBackend:
         if teacher is not None and recipe.hidden_distillation is not None:
             layers = recipe.hidden_distillation.layers
             self._layers = LayerOutputs(model, layers), teacher.layers(layers)
+
+    @property
+    def quantizing(self) -> bool:
+        """Whether the current step rounds to INT8."""
+        return self._quantizing
 
     def begin(self, optimizer: Optimizer) -> None:
         """Attaches the masks to the optimizer."""
@@ -136,6 +148,10 @@ class NativeBackend:
         if self._recipe.freezes_batch_norm_at(epoch):
             for module in self._batch_norms:
                 module.eval()
+
+    def learning_rate_at(self, epoch: float) -> float:
+        """Returns the recipe's learning rate."""
+        return self._recipe.learning_rate_at(epoch)
 
     def loss(self, inputs: Inputs, targets: Tensor, rows: Tensor) -> Tensor:
         """Returns labels' loss, or its mixture with the teacher's, plus the hidden states'."""
@@ -200,9 +216,9 @@ class NativeBackend:
         if not self.quantizing:
             return None
         self._quantizer.detach()
-        self.quantizing = False
+        self._quantizing = False
         return self._quantizer.record()
 
     def _start_quantizing(self) -> None:
         self._quantizer.attach()
-        self.quantizing = True
+        self._quantizing = True

@@ -73,6 +73,11 @@ def training_batch(data: EncodedSplit, rows: Sequence[int], seed: int, epoch: in
     return data.collate(rows)
 
 
+def steps_per_epoch(rows: int, settings: TrainingSettings) -> int:
+    """Returns the optimizer steps of one pass over so many rows."""
+    return math.ceil(rows / settings.batch_size)
+
+
 @dataclass
 class TrainingRun:
     """One training run, baseline or transfer.
@@ -115,7 +120,7 @@ class TrainingRun:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of one pass over the data."""
-        return math.ceil(len(self.data) / self.settings.batch_size)
+        return steps_per_epoch(len(self.data), self.settings)
 
     @property
     def total_steps(self) -> int:
@@ -156,9 +161,10 @@ class TrainingRun:
         epoch = step / self.steps_per_epoch
         self.backend.enter(epoch)
         # The middle of the step: a warm-up from 0 and a decay to 0 then waste no step.
-        rate = self.recipe.learning_rate_at(epoch + 0.5 / self.steps_per_epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        rate = self.backend.learning_rate_at(epoch + 0.5 / self.steps_per_epoch)
+        if rate is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         inputs, targets, rows = self._batch(step)
         precision = "fp32" if self.backend.quantizing else self.settings.precision
         with precision_context(precision):
@@ -199,7 +205,7 @@ class TrainingRun:
                     step=done,
                     epoch=round(epoch, 4),
                     loss=float(torch.stack(self._losses).mean()),
-                    learning_rate=self.recipe.learning_rate_at(epoch),
+                    learning_rate=self._learning_rate(epoch),
                     quantizing=self.backend.quantizing,
                     metrics=metrics,
                 )
@@ -208,6 +214,10 @@ class TrainingRun:
         latest = self.history[-1] if self.history else None
         shown = {"loss": latest.loss} if latest and latest.loss is not None else {}
         self.reporter.step(done, epoch=round(epoch, 3), metrics=shown)
+
+    def _learning_rate(self, epoch: float) -> float:
+        rate = self.backend.learning_rate_at(epoch)
+        return float(self._optimizer.param_groups[0]["lr"]) if rate is None else rate
 
     def _evaluated(self) -> dict[str, float]:
         self.model.eval()
@@ -273,10 +283,11 @@ class TrainingRun:
             return
         state = saved.state
         self._done = state["step"]
+        # The backend first: one that quantizes may rename the model's modules for it.
+        self.backend.load_state_dict(state["backend"])
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
-        self.backend.load_state_dict(state["backend"])
         restore_random_state(state["random"])
         self._losses[:] = state["losses"].to(device()).unbind()
         self.history[:] = [HistoryPoint.model_validate_json(text) for text in state["history"]]

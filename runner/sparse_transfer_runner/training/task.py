@@ -77,7 +77,8 @@ class Task:
         """Returns all that decides a run, so that none goes on from another's checkpoint."""
         source = self.plan.dense if phase == "baseline" else self.plan.model
         return {
-            **settings.model_dump(mode="json"),
+            # The native backend is left unsaid, as in checkpoints from before there were two.
+            **settings.model_dump(mode="json", exclude=None if settings.backend else {"backend"}),
             "recipe": hashlib.sha256(settings.recipe.encode()).hexdigest(),
             "phase": phase,
             "model": source.digest if source is not None else None,
