@@ -54,6 +54,9 @@ _GOALS = {
 }
 _LONGEST_SECONDS = 3600
 _TELL_SECONDS = 15
+_NEW_DEFINITION_SECONDS = 2
+"""For so long after a definition was established, the API server answers the making of its objects
+2 s late, so that servers beside it know it too: serveCustomResource of Kubernetes' apiextensions."""
 _DURATION = "30s"
 """Of each stage where many experiments run at once: the shortest that a real one would take."""
 
@@ -274,6 +277,7 @@ def main() -> int:
         ):
             cluster = plane.cluster
             teach_experiments(cluster)
+            time.sleep(_NEW_DEFINITION_SECONDS)
             if given.singles:
                 results["latency"] = asyncio.run(_latencies(cluster, given.singles, given.bursts))
             results["jobs"] = []
