@@ -78,8 +78,13 @@ $(QUICKSTART)/foundation/foundation.json: | $(QUICKSTART)/data/train.csv
 
 # ---- checks ------------------------------------------------------------------------------------
 
+# Much of the suite waits for servers: two processes take half the time of one, each test file in one
+# of them. Arithmetic has one thread in each, so that they do not wait for each other's.
+TEST_PROCESSES ?= 2
+
 test: $(VENV)/.dev test-api ## Run all tests, the reduced quickstart among them
-	$(BIN)/python -m pytest -m "not e2e" --ignore tests/neuralmagic $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not e2e" --ignore tests/neuralmagic \
+	  --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 e2e: $(VENV)/.dev ## Build the images, install the chart on a real node, and run experiments there (needs root)
 	$(BIN)/python -m pytest -m e2e tests/e2e $(PYTEST_ARGS)
