@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.runner.tiny_models import write_tiny_encoder
-from transformers import AutoModel
+from tests.runner.tiny_models import tiny_config, write_tiny_encoder
+from transformers import AutoModel, BertForMaskedLM
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.optim_level import Size
 from sparse_transfer_runner.catalog.building import Build
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
+from sparse_transfer_runner.catalog.hugging_face import load_encoder
 from sparse_transfer_runner.catalog.models import Catalog, CatalogEntry, Source, UpstreamJob
 from sparse_transfer_runner.catalog.reading import packaged_catalog
 from sparse_transfer_runner.digests import digest_of_tree
@@ -65,8 +66,40 @@ def test_a_folder_that_is_no_model_cannot_lose_layers(tmp_path: Path) -> None:
     model = write_tiny_encoder(tmp_path / "model", layers=2)
     (model / "model.safetensors").unlink()
 
-    with pytest.raises(InputError, match="cannot be loaded"):
+    with pytest.raises(InputError, match="no weights here"):
         keep_lowest_layers(model, tmp_path / "shallow", 1)
+
+
+def write_language_model(folder: Path) -> BertForMaskedLM:
+    """Writes a model as those that are pre-trained lie on hubs: a pickle, and no pooler."""
+    write_tiny_encoder(folder)
+    (folder / "model.safetensors").unlink()
+    model = BertForMaskedLM(tiny_config())
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    return model
+
+
+def test_the_encoder_of_a_pickled_language_model_is_read_always_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    written = write_language_model(folder).state_dict()
+
+    (first, tokenizer), (second, _) = (load_encoder(folder) for _ in range(2))
+
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, second.state_dict()[name]), name
+        if "pooler" not in name:
+            assert torch.equal(weight, written[f"bert.{name}"]), name
+    assert tokenizer("a film")["input_ids"]
+
+
+def test_an_encoder_that_lacks_weights_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    weights = write_language_model(folder).state_dict()
+    del weights["bert.encoder.layer.1.output.dense.weight"]
+    torch.save(weights, folder / "pytorch_model.bin")
+
+    with pytest.raises(InputError, match=r"1 weights .*layer\.1\.output\.dense\.weight"):
+        load_encoder(folder)
 
 
 def test_the_arguments_are_those_of_the_entry(tmp_path: Path) -> None:
