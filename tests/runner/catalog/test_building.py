@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,11 +16,21 @@ from sparse_transfer_api.optim_level import Size
 from sparse_transfer_runner.catalog.building import Build
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
 from sparse_transfer_runner.catalog.hugging_face import load_encoder
-from sparse_transfer_runner.catalog.models import Catalog, CatalogEntry, Source, UpstreamJob
+from sparse_transfer_runner.catalog.models import (
+    Budgets,
+    Catalog,
+    CatalogEntry,
+    Method,
+    Pattern,
+    Source,
+    UpstreamJob,
+)
 from sparse_transfer_runner.catalog.reading import packaged_catalog
 from sparse_transfer_runner.digests import digest_of_tree
+from sparse_transfer_runner.sparsity import patterns
 from sparse_transfer_runner.upstream import UpstreamOptions
 from sparse_transfer_runner.upstream.depth import keep_lowest_layers
+from sparse_transfer_runner.upstream.options import BUDGETS, METHODS
 
 
 def entry_from(model: Path, *, layers: int | None = None) -> CatalogEntry:
@@ -166,6 +178,54 @@ def test_the_entry_of_what_was_made_has_both_sides_with_their_digests(
     assert made.upstream == build.entry.upstream
 
 
+EVERY_OPTION: dict[str, Any] = {
+    "sparsity": 0.85, "method": "gradual", "pattern": "block4", "budgets": "layer-error",
+    "calibration_rows": 96, "refine_rounds": 0, "block_steps": 0, "gradual_steps": 40,
+    "prune_every": 8, "initial_sparsity": 0.4, "recovery_steps": 60, "batch_size": 16,
+    "max_length": 48, "image_size": 64, "seed": 3, "licence": "MIT",
+}  # fmt: skip
+PLACED = {"model", "data", "output", "name"}
+"""Options that are not the job's alone."""
+
+
+def understood(words: list[str]) -> UpstreamOptions:
+    """Returns the options of a command's words."""
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    options: dict[str, Any] = {
+        name.removeprefix("--").replace("-", "_"): value for name, value in given.items()
+    }
+    typed = {name: type(value) for name, value in EVERY_OPTION.items()}
+    paths = {"data": Path, "output": Path}
+    return UpstreamOptions(
+        **{name: {**typed, **paths}.get(name, str)(value) for name, value in options.items()}
+    )
+
+
+def test_a_job_has_every_option_of_the_work() -> None:
+    options = {field.name for field in fields(UpstreamOptions)} - PLACED
+
+    assert options == set(EVERY_OPTION)
+    assert options <= set(UpstreamJob.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("choices", "known"),
+    [(Method, METHODS), (Pattern, tuple(patterns.Pattern)), (Budgets, BUDGETS)],
+)
+def test_a_job_chooses_among_what_the_work_knows(choices: Any, known: tuple[str, ...]) -> None:
+    assert get_args(choices) == known
+
+
+def test_every_option_of_a_job_is_one_of_the_command(tmp_path: Path) -> None:
+    job = UpstreamJob(model="file:///dense", data_kind="texts", **EVERY_OPTION)
+    entry = CatalogEntry(name="tiny", family="text", size=Size.SMALLEST, upstream=job)
+
+    options = understood(Build(entry, tmp_path).arguments(Catalog(), "x.txt"))
+
+    assert {name: getattr(options, name) for name in EVERY_OPTION} == EVERY_OPTION
+    options.check()
+
+
 @pytest.mark.parametrize(
     "entry",
     [entry for entry in packaged_catalog().models if entry.upstream is not None],
@@ -174,16 +234,7 @@ def test_the_entry_of_what_was_made_has_both_sides_with_their_digests(
 def test_upstream_understands_what_a_packaged_entry_asks_for(
     entry: CatalogEntry, tmp_path: Path
 ) -> None:
-    words = Build(entry, tmp_path).arguments(packaged_catalog(), "data.txt")
-    given = dict(zip(words[::2], words[1::2], strict=True))
-    typed = {
-        "sparsity": float, "calibration_rows": int, "recovery_steps": int, "max_length": int,
-        "data": Path, "output": Path,
-    }  # fmt: skip
-    options = {name.removeprefix("--").replace("-", "_"): value for name, value in given.items()}
-    options = {name: typed.get(name, str)(value) for name, value in options.items()}
-
-    UpstreamOptions(**options).check()
+    understood(Build(entry, tmp_path).arguments(packaged_catalog(), "data.txt")).check()
 
 
 def test_what_is_published_needs_no_making(tmp_path: Path) -> None:
