@@ -16,7 +16,9 @@ help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 # ---- environments ------------------------------------------------------------------------------
-# uv installs several times faster than pip and checks the same hashes.
+# uv installs several times faster than pip and checks the same hashes. As pip does, it is to compile
+# what it installs: else every process does, for seconds, where Python may not write beside its modules.
+export UV_COMPILE_BYTECODE := 1
 
 $(BIN)/uv: requirements/uv.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with make PYTHON=python3.12")'
