@@ -614,6 +614,8 @@ def test_a_level_that_cannot_show_the_recovery_searched_for_is_refused(world: Wo
     refusal = world.refusal(optimLevel=0.6, search={"levels": [0.6], "minRecovery": 0.97})
 
     assert "spec.search.minRecovery: 0.97 cannot be judged" in refusal
+    # Whoever removes it keeps the key, of which the cluster has recorded the failure.
+    assert "with a new value of the annotation sparsetransfer.dev/retry" in refusal
 
 
 def test_an_unknown_metric_is_refused_before_training(world: World) -> None:
