@@ -222,3 +222,6 @@ def test_of_a_search_the_level_that_was_kept_is_what_is_found(
     assert find_finished(runs(experiment)).package.name == "package-standin0.3"
     newest = runs(experiment) / "package-standin0.6"
     assert find_finished(newest).package == newest
+    # A level that is taken away is not found again, though nothing newer was made.
+    assert drive(write_experiment(SEARCH.replace(", 0.6", ""))).end().code == 0
+    assert find_finished(runs(experiment)).package.name == "package-standin0.3"
