@@ -333,6 +333,14 @@ def test_what_is_saved_reads_back_with_its_head(tmp_path: Path) -> None:
             {"architecture": "test_efficientnet", "model_args": {"colour": 1}},
             r"cannot be built with {'colour': 1}",
         ),
+        (
+            {"architecture": "test_efficientnet", "model_args": {"checkpoint_path": "/x.pth"}},
+            r"config.json: .*checkpoint_path leads to other files than its own",
+        ),
+        (
+            {"architecture": "test_efficientnet", "model_args": [1]},
+            "model_args: expected an object",
+        ),
         ({"architecture": "test_resnet"}, r"not the weights of timm/test_resnet"),
     ],
 )
