@@ -149,6 +149,11 @@ def test_every_spelling_of_an_arch_key_is_known(arch_key: str, architecture: str
     assert str(sparseml_model(arch_key).architecture) == architecture
 
 
+@pytest.mark.parametrize("arch_key", SPARSEML_NAMES)
+def test_names_that_are_none_of_sparseml_s_stay(arch_key: str) -> None:
+    assert sparseml_model(arch_key).renamed(["some.weight"]) == {"some.weight": "some.weight"}
+
+
 @pytest.fixture(scope="module")
 def resnet() -> Weights:
     return as_sparseml("resnet18")
