@@ -53,20 +53,28 @@ def chosen(pods: Sequence[RunnerPod], *, previous: bool, attempt: int | None) ->
 
 
 def of_stage(pods: Sequence[RunnerPod], experiment: Observed, stage: Stage) -> list[RunnerPod]:
-    """Returns a stage's pods, without those of an earlier version of the spec."""
+    """Returns a stage's pods, without those of an earlier version of the spec or another level."""
     status = experiment.stage(stage)
+    if status is None and experiment.status.search is not None:
+        return []
     key = status.key if status is not None else None
     return [pod for pod in pods if pod.stage == stage and key in (None, pod.key)]
 
 
-def no_pods(experiment: Observed, stage: Stage) -> str:
-    """Returns what to say where a stage has no pods: why not, and where its results are."""
+def no_pods(experiment: Observed, stage: Stage, *, waits: str = "--follow") -> str:
+    """Returns what to say where a stage has no pods: why not, and where its results are.
+
+    Args:
+        experiment: Whose stage it is.
+        stage: The stage.
+        waits: The option that waits for pods.
+    """
     where = f"{experiment.name}, {stage}"
     status = experiment.stage(stage)
     if status is None or status.outcome is None:
-        return f"{where}: has not begun, so there is no log; --follow waits for it"
+        return f"{where}: has not begun, so there is no log; {waits} waits for it"
     if status.outcome == "Running":
-        return f"{where}: has no pod just now; --follow waits for one"
+        return f"{where}: has no pod just now; {waits} waits for one"
     lines = [
         f"{where}: its pods and their logs are gone (spec.runPolicy.ttlSecondsAfterFinished says "
         "how long they are kept)"

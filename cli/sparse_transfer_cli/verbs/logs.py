@@ -75,7 +75,8 @@ def show_logs(name: str, target: Target, options: LogOptions) -> int:
     pod = chosen(pods, previous=options.previous, attempt=options.attempt)
     goes_on = options.follow and options.level is None and _goes_on(experiment, options.stage)
     if pod is None and not goes_on:
-        raise AccessError(no_pods(experiment, stage))
+        waits = "--follow" if options.level is None else "--follow without --level"
+        raise AccessError(no_pods(experiment, stage, waits=waits))
     if pod is not None and (options.one_pod or not options.follow):
         return _write_one(Pods(experiments.connection), pod, options)
     skipped = frozenset(each.uid for each in every if pod is None or _earlier(each, pod))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TIMM, TORCHVISION = "timm", "torchvision"
 
+_FILES_OF_ITS_OWN = ("cache_dir", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
+"""Settings by which timm's builder reads other weights than the ones that are checked."""
 _SLOWEST_MOMENTUM = 0.1
 """Batch norms whose statistics move slower do not arrive within the few steps of a transfer."""
 
@@ -106,8 +108,12 @@ def architecture_named(name: str, settings: Mapping[str, Any] | None = None) -> 
     Where both have it, timm's is meant, as in the configurations on its hub.
 
     Raises:
-        InputError: Neither has it; the message suggests the nearest.
+        InputError: Neither has it; the message suggests the nearest. Or the settings lead to other
+            files.
     """
+    leading = [key for key in _FILES_OF_ITS_OWN if key in (settings or {})]
+    if leading:
+        raise InputError(f"{name!r}: {leading[0]} leads to other files than its own; remove it")
     library, _, plain = name.rpartition("/")
     # A tag says which weights there were, as in resnet50.a1_in1k.
     plain = plain.partition(".")[0]

@@ -201,6 +201,8 @@ def _configured(
             'torchvision, such as "resnet50"'
         )
     settings = config.get("model_args") or {}
+    if not isinstance(settings, dict):
+        raise InputError(f"{place}: model_args: expected an object, found {settings!r}")
     library = config.get("library")
     try:
         architecture = architecture_named(f"{library}/{name}" if library else name, settings)

@@ -11,19 +11,29 @@ from typing import Any
 import pytest
 from rich.console import Console
 from tests.cli.cluster.conftest import Served
-from tests.cli.cluster.experiments import NOW, failed, searched, searching, seen, succeeded
+from tests.cli.cluster.experiments import (
+    NOW,
+    at,
+    failed,
+    searched,
+    searching,
+    seen,
+    succeeded,
+    training,
+)
 
-from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.contract import LABEL_KEY, LABEL_STAGE, Stage
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.status import SearchStatus
 from sparse_transfer_cli.__main__ import invoke
 from sparse_transfer_cli.cluster.announcing import Announcer
-from sparse_transfer_cli.cluster.choosing_pods import stage_of_interest
+from sparse_transfer_cli.cluster.choosing_pods import no_pods, of_stage, stage_of_interest
 from sparse_transfer_cli.cluster.ending import missed_criteria, results_document
 from sparse_transfer_cli.cluster.listing import columns
 from sparse_transfer_cli.cluster.observed import Observed
+from sparse_transfer_cli.cluster.pods import runner_pods
 from sparse_transfer_cli.cluster.story import print_story
-from sparse_transfer_cli.display import JsonLinesDisplay
+from sparse_transfer_cli.display import JsonLinesDisplay, terminal_display
 from sparse_transfer_cli.search_summary import level_row
 
 SPEC = {"search": {"levels": [0.3, 0.6, 0.7, 0.9], "minRecovery": 0.96}}
@@ -122,6 +132,28 @@ def test_a_level_can_be_looked_at_alone() -> None:
         experiment.at_level(0.4)
     with pytest.raises(InputError, match="no levels"):
         seen(succeeded()).at_level(0.3)
+
+
+def test_pods_of_other_levels_are_not_a_levels() -> None:
+    labels = {LABEL_STAGE: "train", LABEL_KEY: "tttttttttb"}
+    metadata = {"name": "of-0.6", "uid": "u", "creationTimestamp": at(5), "labels": labels}
+    pods = runner_pods([{"metadata": metadata, "status": {"phase": "Running"}}])
+    experiment = seen(searching(), spec=SPEC)
+    assert of_stage(pods, experiment.at_level(0.6), Stage.TRAIN) == pods
+    assert of_stage(pods, experiment.at_level(0.9), Stage.TRAIN) == []
+    waits = no_pods(experiment.at_level(0.9), Stage.TRAIN, waits="--follow without --level")
+    assert waits.endswith(
+        "has not begun, so there is no log; --follow without --level waits for it"
+    )
+
+
+def test_an_experiment_that_becomes_a_search_keeps_its_bar() -> None:
+    shown = io.StringIO()
+    with terminal_display(Console(file=shown, force_terminal=True, width=100)) as display:
+        announcer = Announcer(display)
+        announcer.show(seen(training(40, stages=searching()["stages"])))
+        announcer.show(seen(searching(), spec=SPEC))
+    assert "0.6 train" in shown.getvalue()
 
 
 def test_programs_get_the_levels_too() -> None:

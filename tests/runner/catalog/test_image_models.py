@@ -149,6 +149,11 @@ def test_every_spelling_of_an_arch_key_is_known(arch_key: str, architecture: str
     assert str(sparseml_model(arch_key).architecture) == architecture
 
 
+@pytest.mark.parametrize("arch_key", SPARSEML_NAMES)
+def test_names_that_are_none_of_sparseml_s_stay(arch_key: str) -> None:
+    assert sparseml_model(arch_key).renamed(["some.weight"]) == {"some.weight": "some.weight"}
+
+
 @pytest.fixture(scope="module")
 def resnet() -> Weights:
     return as_sparseml("resnet18")
@@ -332,6 +337,14 @@ def test_what_is_saved_reads_back_with_its_head(tmp_path: Path) -> None:
         (
             {"architecture": "test_efficientnet", "model_args": {"colour": 1}},
             r"cannot be built with {'colour': 1}",
+        ),
+        (
+            {"architecture": "test_efficientnet", "model_args": {"checkpoint_path": "/x.pth"}},
+            r"config.json: .*checkpoint_path leads to other files than its own",
+        ),
+        (
+            {"architecture": "test_efficientnet", "model_args": [1]},
+            "model_args: expected an object",
         ),
         ({"architecture": "test_resnet"}, r"not the weights of timm/test_resnet"),
     ],
