@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,7 +162,10 @@ def test_where_all_levels_fail_it_says_why_and_a_retry_runs_again_what_failed(
 
 
 def test_a_level_of_the_same_model_and_recipe_as_another_is_skipped(
-    operator: OperatorProcess, experiment: Experiment, capsys: pytest.CaptureFixture[str]
+    operator: OperatorProcess,
+    experiment: Experiment,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     stages = {
         "prepare": {"sim/message": stage_result(digests={"model": "the same"})},
@@ -176,11 +180,16 @@ def test_a_level_of_the_same_model_and_recipe_as_another_is_skipped(
     assert (second["outcome"], second["sameAs"]) == ("Skipped", first["level"])
     levels = [each["metadata"]["labels"][LABEL_LEVEL] for each in experiment.children("jobs")]
     assert sorted(levels) == ["0.6", "0.6", "0.6", "0.7"]
-    where = ("--namespace", experiment.namespace, "--kubeconfig", experiment.cluster.kubeconfig)
-    assert invoke(["status", experiment.name, *map(str, where)]) == 0
+    kubeconfig = str(experiment.cluster.kubeconfig)
+    where = (experiment.name, "--namespace", experiment.namespace, "--kubeconfig", kubeconfig)
+    assert invoke(["status", *where]) == 0
     told = capsys.readouterr().out
     assert "level        0.6 (MediumSparseInt8), kept; 2 of 2 levels have ended" in told
     assert "same as 0.6" in told
+    page = tmp_path / "search.html"
+    assert invoke(["results", *where, "--report", str(page)]) == 0
+    assert "level 0.6 is the only one that passes" in capsys.readouterr().out
+    assert "a search over 2 levels" in page.read_text()
 
 
 def test_a_suspended_search_stops_and_goes_on_with_its_level(
