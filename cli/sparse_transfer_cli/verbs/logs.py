@@ -75,8 +75,7 @@ def show_logs(name: str, target: Target, options: LogOptions) -> int:
     pod = chosen(pods, previous=options.previous, attempt=options.attempt)
     goes_on = options.follow and options.level is None and _goes_on(experiment, options.stage)
     if pod is None and not goes_on:
-        waits = "--follow" if options.level is None else "--follow without --level"
-        raise AccessError(no_pods(experiment, stage, waits=waits))
+        raise AccessError(no_pods(experiment, stage))
     if pod is not None and (options.one_pod or not options.follow):
         return _write_one(Pods(experiments.connection), pod, options)
     skipped = frozenset(each.uid for each in every if pod is None or _earlier(each, pod))
@@ -97,7 +96,8 @@ def _goes_on(experiment: Observed, stage: Stage | None) -> bool:
 
 def _write_one(pods: Pods, pod: RunnerPod, options: LogOptions) -> int:
     if not pod.started:
-        raise Transient(f"pod {pod.name}: has not begun ({pod.waiting}); --follow waits for it")
+        hint = "" if options.one_pod else "; --follow waits for it"
+        raise Transient(f"pod {pod.name}: has not begun ({pod.waiting}){hint}")
     _began(pod)
     for _, text in pods.log(pod.name, follow=options.follow):
         _write(text, raw=options.raw)
