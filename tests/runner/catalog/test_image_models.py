@@ -14,8 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_runner.catalog.image_architectures import Architecture, architecture_named
 from sparse_transfer_runner.catalog.image_models import check_image_model, read_image_model
+from sparse_transfer_runner.catalog.models import Catalog
+from sparse_transfer_runner.catalog.resolution import resolve_model
 from sparse_transfer_runner.catalog.sparseml_images import sparseml_model
 from sparse_transfer_runner.use_cases.image_model import build_classifier, save_classifier
 
@@ -291,6 +294,24 @@ def test_a_head_of_another_size_is_replaced(tmp_path: Path, resnet: Weights) -> 
     assert first.get_parameter("fc.weight").abs().sum() > 0
 
 
+@pytest.mark.parametrize(
+    ("without", "message"),
+    [
+        ((), r"names 2 classes in label_names, but classifier\.weight has shape \[4, 256\] \(exp"),
+        (("classifier.weight",), r"2 classes .* but classifier\.weight is missing \(expected \[2"),
+    ],
+)
+def test_a_head_that_is_not_for_the_classes_it_names_is_refused(
+    without: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    weights = architecture_named(TINY).build(4).state_dict()
+    kept = {name: tensor for name, tensor in weights.items() if name not in without}
+    config = {"architecture": "test_efficientnet", "label_names": ["cat", "dog"]}
+    folder = named(tmp_path, config, kept)
+    with pytest.raises(InputError, match=message):
+        check_image_model(folder, trusted=False)
+
+
 def named(folder: Path, config: Mapping[str, Any], weights: Weights | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
@@ -356,11 +377,29 @@ def test_a_folder_that_cannot_be_used_is_refused(
         check_image_model(named(tmp_path, config), trusted=False)
 
 
-def test_a_sparsezoo_folder_without_training_files_says_so(tmp_path: Path) -> None:
-    (tmp_path / "deployment").mkdir()
-    (tmp_path / "model.onnx").write_bytes(b"onnx")
-    with pytest.raises(InputError, match=r"a SparseZoo folder without training/model\.pth"):
-        check_image_model(tmp_path, trusted=False)
+@pytest.mark.parametrize(
+    ("files", "advice"),
+    [
+        (["model.onnx", "deployment/model.onnx"], "fetch the model with them, or give the PTH"),
+        (["model.onnx", "training.tar.gz"], r"unpack training\.tar\.gz in it"),
+        (["recipe.md", "training/recipe.md"], "fetch the model with them"),
+    ],
+)
+def test_a_sparsezoo_folder_without_training_files_says_so(
+    files: list[str], advice: str, tmp_path: Path
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = resolve_model(
+        tmp_path.as_uri(),
+        family="image",
+        band=band_of(0.5),
+        use_case="cv-classification",
+        catalog=Catalog(models=()),
+    )
+    with pytest.raises(InputError, match=rf"training files .*training/model\.pth.*{advice}"):
+        check_image_model(found.folder, trusted=False)
 
 
 def test_two_files_that_could_be_the_weights_are_ambiguous(tmp_path: Path) -> None:
