@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,40 @@ def test_a_ladder_is_made_by_its_name_and_found_in_the_new_catalogue(
     shown = capsys.readouterr().out
     assert "# sparse: is here, digest" in shown
     assert "# dense: is here, digest" in shown
+
+
+def test_a_model_is_made_by_the_options_of_its_entry(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = folder / "catalog.yaml"
+    options = (
+        "method: gradual, pattern: block4, budgets: layer-error, gradualSteps: 4, pruneEvery: 2, "
+        "initialSparsity: 0.5, batchSize: 8, seed: 3"
+    )
+    document = yaml.safe_load(catalog.read_text())
+    document["models"][0]["upstream"] |= yaml.safe_load(f"{{{options}}}")
+    catalog.write_text(yaml.safe_dump(document))
+
+    assert build("tiny-l2") == 0
+
+    command = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("$ "))
+    assert (
+        "--method gradual --pattern block4 --budgets layer-error --calibration-rows 16 "
+        "--gradual-steps 4 --prune-every 2 --initial-sparsity 0.5 --recovery-steps 0 "
+        "--batch-size 8 --max-length 8 --seed 3"
+    ) in command
+    record = json.loads((folder / "m/tiny-l2/sparse/foundation.json").read_bytes())
+    assert (record["method"], record["pattern"], record["budgets"]) == (
+        "gradual",
+        "block4",
+        "layer-error",
+    )
+    assert record["quality"]["gradualSteps"] == 4
+    (entry,) = (entry for entry in made().models if entry.name == "tiny-l2")
+    assert entry.sparse is not None
+    assert entry.sparse.pattern == "block4"
+    assert entry.upstream is not None
+    assert (entry.upstream.seed, entry.upstream.initial_sparsity) == (3, 0.5)
 
 
 def test_what_is_made_is_not_made_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

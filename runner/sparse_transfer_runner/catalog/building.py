@@ -17,7 +17,6 @@ from .foundation import FOUNDATION_FILE, read_foundation
 from .models import Catalog, CatalogEntry, Source, UpstreamJob
 from .resolution import resolve_address
 
-_SINGLE = "unstructured"
 EXAMPLE = "example:"
 """What begins the name of a packaged data set, in the place of an address."""
 
@@ -113,7 +112,7 @@ class Build:
         sparse = Source(
             uri=self.sparse.resolve().as_uri(),
             sparsity=record.sparsity,
-            pattern=record.pattern if record.pattern != _SINGLE else None,
+            pattern=record.pattern_of_blocks,
             licence=record.licence,
             digest=digest_of_tree(self.sparse),
         )

@@ -9,6 +9,8 @@ from pydantic import Field
 from sparse_transfer_api.base import Part, Ratio, Record
 
 FOUNDATION_FILE = "foundation.json"
+SINGLE = "unstructured"
+"""The pattern of zeros that are single weights."""
 
 
 class Parent(Part):
@@ -46,7 +48,7 @@ class Foundation(Record):
     architecture: str
     parent: Parent | None = None
     sparsity: Ratio = Field(description="Zeros / prunable weights.")
-    pattern: str = "unstructured"
+    pattern: str = SINGLE
     method: str = Field(description="Such as admm or magnitude.")
     budgets: str = Field("uniform", description="How zeros were divided among layers.")
     prunable: list[str] = Field(description="Names of the pruned weights.")
@@ -55,6 +57,11 @@ class Foundation(Record):
         default_factory=dict, description="Relative errors against the parent, rows, seconds."
     )
     layers: list[LayerQuality] = Field(default_factory=list, description="Each pruned layer's.")
+
+    @property
+    def pattern_of_blocks(self) -> str | None:
+        """The pattern as a catalogue names it: None where zeros are single weights."""
+        return self.pattern if self.pattern != SINGLE else None
 
 
 def read_foundation(folder: Path) -> Foundation | None:

@@ -119,6 +119,47 @@ def classifier_class(config: Any, folder: Path) -> Any:
         ) from error
 
 
+def load_encoder(folder: Path, **settings: Any) -> tuple[Any, Any]:
+    """Returns a folder's encoder in fp32 without any head, and its tokenizer.
+
+    A pooler that the folder lacks is drawn, always the same.
+
+    Args:
+        folder: A Hugging Face folder; its weights may be a pickle, of which nothing is executed.
+        **settings: Put in the place of the configuration's own.
+
+    Raises:
+        InputError: It is no such folder, or weights of the encoder are missing.
+    """
+    import torch
+    from transformers import MODEL_MAPPING, AutoTokenizer
+
+    config = read_config(folder, **settings)
+    require_tokenizer(folder)
+    weights = dict(find_checkpoint(folder).tensors())
+    try:
+        # What is missing is drawn; nobody else's draws change.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model, report = MODEL_MAPPING[type(config)].from_pretrained(
+                None,
+                config=config,
+                state_dict=weights,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, LookupError, RuntimeError) as error:
+        raise InputError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+    if missing:
+        raise InputError(
+            f"{folder}: {len(missing)} weights that config.json describes are missing, such as "
+            f"{missing[0]}; fetch the model again"
+        )
+    return model, tokenizer
+
+
 def require_tokenizer(folder: Path) -> None:
     """Checks that a model folder has a tokenizer's files.
 

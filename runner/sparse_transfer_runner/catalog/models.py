@@ -27,6 +27,9 @@ def _is_stub(text: str) -> str:
     return text
 
 
+Method = Literal["admm", "sparsegpt", "wanda", "magnitude", "gradual"]
+Pattern = Literal["unstructured", "block4"]
+Budgets = Literal["uniform", "layer-error"]
 RecipeType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 ZooStub = Annotated[str, AfterValidator(_is_stub)]
 
@@ -73,6 +76,10 @@ class Source(ApiModel):
         return f"{_HUB}{prefix}{owner}/{name}@{self.revision}{slash}{path}"
 
 
+_NO_OPTIONS = frozenset({"model", "layers", "data", "data_kind", "zoo"})
+"""Fields of a job that ``sparse-transfer upstream`` does not take, or not as they are."""
+
+
 class UpstreamJob(ApiModel):
     """How ``sparse-transfer upstream`` makes a sparse model that is published nowhere.
 
@@ -90,11 +97,36 @@ class UpstreamJob(ApiModel):
     )
     data_kind: str = Field(description="What the data has to be.")
     sparsity: float = Field(ge=0.3, le=0.99, description="Share of the weights to set to zero.")
-    method: str = Field("admm", description="How the weights to keep are chosen.")
-    pattern: str = Field("unstructured", description="Of the zeros.")
-    calibration_rows: int | None = Field(None, ge=1, description="Rows that pruning looks at.")
+    method: Method = Field(
+        "admm",
+        description="How the weights to keep are chosen: admm, sparsegpt, wanda, magnitude, or "
+        "gradual.",
+    )
+    pattern: Pattern = Field(
+        "unstructured", description="Of the zeros: unstructured, or block4 for four at a time."
+    )
+    budgets: Budgets | None = Field(
+        None, description="How zeros are divided among layers: uniform, or layer-error."
+    )
+    calibration_rows: int | None = Field(
+        None, ge=1, description="Texts or pictures that pruning looks at."
+    )
+    refine_rounds: int | None = Field(
+        None, ge=0, description="Of exchanging kept weights for better ones, layer by layer."
+    )
+    block_steps: int | None = Field(
+        None, ge=0, description="Of tuning each pruned block as a whole."
+    )
+    gradual_steps: int | None = Field(
+        None, ge=1, description="In which a gradual pruning reaches its sparsity."
+    )
+    prune_every: int | None = Field(None, ge=1, description="Steps, of a gradual pruning.")
+    initial_sparsity: float | None = Field(None, ge=0, lt=0.99, description="Of a gradual pruning.")
     recovery_steps: int | None = Field(None, ge=0, description="Of distillation after pruning.")
+    batch_size: int | None = Field(None, ge=1, description="Texts or pictures of a step.")
     max_length: int | None = Field(None, ge=1, description="Tokens of a text.")
+    image_size: int | None = Field(None, ge=8, description="Pixels of a picture's side.")
+    seed: int | None = Field(None, ge=0, description="Of the choice and order of the data.")
     licence: str | None = Field(None, description="The dense model's.")
     zoo: tuple[ZooStub, ...] = Field(
         (), description="SparseZoo identifiers that what it makes stands for."
@@ -109,21 +141,16 @@ class UpstreamJob(ApiModel):
             output: Folder of the new model.
             name: The new model's.
         """
-        options: dict[str, object] = {
-            "model": model,
-            "data": data,
-            "output": output,
-            "name": name,
-            "sparsity": self.sparsity,
-            "method": self.method,
-            "pattern": self.pattern,
-            "calibration-rows": self.calibration_rows,
-            "recovery-steps": self.recovery_steps,
-            "max-length": self.max_length,
-            "licence": self.licence,
-        }
-        given = ((f"--{name}", str(value)) for name, value in options.items() if value is not None)
-        return [word for pair in given for word in pair]
+        options = {"model": model, "data": data, "output": output, "name": name}
+        for field in type(self).model_fields:
+            value = getattr(self, field)
+            if field not in _NO_OPTIONS and value is not None:
+                options[field] = str(value)
+        return [
+            word
+            for option, value in options.items()
+            for word in (f"--{option.replace('_', '-')}", value)
+        ]
 
 
 class CatalogEntry(ApiModel):

@@ -103,6 +103,7 @@ def entry_of(folder: Path, size: Size = Size.SMALLEST) -> CatalogEntry:
         "sparse": Source(
             uri=folder.resolve().as_uri(),
             sparsity=foundation.sparsity,
+            pattern=foundation.pattern_of_blocks,
             licence=foundation.licence,
             digest=digest_of_tree(folder),
         ),

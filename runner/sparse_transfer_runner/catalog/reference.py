@@ -15,6 +15,7 @@ from sparse_transfer_api.optim_level import band_ranges
 
 from .choice import chosen_entry
 from .families import FAMILY_OF, Family
+from .foundation import SINGLE
 from .models import Catalog, CatalogEntry, Source, UpstreamJob
 from .reading import packaged_catalog
 
@@ -142,7 +143,11 @@ def _sparse(entry: CatalogEntry) -> str:
     if source is not None:
         share = f"{source.sparsity:.0%}" if source.sparsity is not None else "yes"
         return share if source.pattern is None else f"{share}, {source.pattern}"
-    return f"{entry.upstream.sparsity:.0%}, to be made" if entry.upstream is not None else ""
+    job = entry.upstream
+    if job is None:
+        return ""
+    pattern = [] if job.pattern == SINGLE else [job.pattern]
+    return ", ".join([f"{job.sparsity:.0%}", *pattern, "to be made"])
 
 
 def _dense(entry: CatalogEntry) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_transfer_api.errors import AccessError, InputError
-from sparse_transfer_runner.catalog.hugging_face import quiet_transformers
+from sparse_transfer_runner.catalog.hugging_face import load_encoder
 from sparse_transfer_runner.digests import sha256_of
 from sparse_transfer_runner.sparsity.walk import Inputs
 from sparse_transfer_runner.training.batches import length_bucketed, sorted_by_length
@@ -42,7 +42,8 @@ def open_text(source: Path, options: UpstreamOptions, device: torch.device) -> O
         InputError: The model or the text cannot be used.
         AccessError: The text cannot be read.
     """
-    parent, tokenizer = _load(source)
+    model, tokenizer = load_encoder(source)
+    parent = model.eval()
     sentences = read_sentences(
         options.data,
         tokenizer,
@@ -59,21 +60,6 @@ def open_text(source: Path, options: UpstreamOptions, device: torch.device) -> O
     material = TextMaterial(sentences, options, device)
     digest = sha256_of(options.data)
     return Opened(FAMILY, parent.to(device), material, save, digest, _LEARNING_RATE)
-
-
-def _load(source: Path) -> tuple[Any, Any]:
-    from transformers import AutoModel, AutoTokenizer
-
-    quiet_transformers()
-    try:
-        model = AutoModel.from_pretrained(source, local_files_only=True, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{source}: not a Hugging Face folder with config.json, model.safetensors and a "
-            f"tokenizer ({str(error).splitlines()[0]})"
-        ) from error
-    return model.float().eval(), tokenizer
 
 
 class TextMaterial:

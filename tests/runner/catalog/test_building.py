@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
-from tests.runner.tiny_models import write_tiny_encoder
-from transformers import AutoModel
+from tests.runner.tiny_models import tiny_config, write_tiny_encoder
+from transformers import AutoModel, BertForMaskedLM
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.optim_level import Size
 from sparse_transfer_runner.catalog.building import Build
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
-from sparse_transfer_runner.catalog.models import Catalog, CatalogEntry, Source, UpstreamJob
+from sparse_transfer_runner.catalog.hugging_face import load_encoder
+from sparse_transfer_runner.catalog.models import (
+    Budgets,
+    Catalog,
+    CatalogEntry,
+    Method,
+    Pattern,
+    Source,
+    UpstreamJob,
+)
 from sparse_transfer_runner.catalog.reading import packaged_catalog
 from sparse_transfer_runner.digests import digest_of_tree
+from sparse_transfer_runner.sparsity import patterns
 from sparse_transfer_runner.upstream import UpstreamOptions
 from sparse_transfer_runner.upstream.depth import keep_lowest_layers
+from sparse_transfer_runner.upstream.options import BUDGETS, METHODS
 
 
 def entry_from(model: Path, *, layers: int | None = None) -> CatalogEntry:
@@ -65,8 +78,40 @@ def test_a_folder_that_is_no_model_cannot_lose_layers(tmp_path: Path) -> None:
     model = write_tiny_encoder(tmp_path / "model", layers=2)
     (model / "model.safetensors").unlink()
 
-    with pytest.raises(InputError, match="cannot be loaded"):
+    with pytest.raises(InputError, match="no weights here"):
         keep_lowest_layers(model, tmp_path / "shallow", 1)
+
+
+def write_language_model(folder: Path) -> BertForMaskedLM:
+    """Writes a model as those that are pre-trained lie on hubs: a pickle, and no pooler."""
+    write_tiny_encoder(folder)
+    (folder / "model.safetensors").unlink()
+    model = BertForMaskedLM(tiny_config())
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    return model
+
+
+def test_the_encoder_of_a_pickled_language_model_is_read_always_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    written = write_language_model(folder).state_dict()
+
+    (first, tokenizer), (second, _) = (load_encoder(folder) for _ in range(2))
+
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, second.state_dict()[name]), name
+        if "pooler" not in name:
+            assert torch.equal(weight, written[f"bert.{name}"]), name
+    assert tokenizer("a film")["input_ids"]
+
+
+def test_an_encoder_that_lacks_weights_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    weights = write_language_model(folder).state_dict()
+    del weights["bert.encoder.layer.1.output.dense.weight"]
+    torch.save(weights, folder / "pytorch_model.bin")
+
+    with pytest.raises(InputError, match=r"1 weights .*layer\.1\.output\.dense\.weight"):
+        load_encoder(folder)
 
 
 def test_the_arguments_are_those_of_the_entry(tmp_path: Path) -> None:
@@ -133,6 +178,54 @@ def test_the_entry_of_what_was_made_has_both_sides_with_their_digests(
     assert made.upstream == build.entry.upstream
 
 
+EVERY_OPTION: dict[str, Any] = {
+    "sparsity": 0.85, "method": "gradual", "pattern": "block4", "budgets": "layer-error",
+    "calibration_rows": 96, "refine_rounds": 0, "block_steps": 0, "gradual_steps": 40,
+    "prune_every": 8, "initial_sparsity": 0.4, "recovery_steps": 60, "batch_size": 16,
+    "max_length": 48, "image_size": 64, "seed": 3, "licence": "MIT",
+}  # fmt: skip
+PLACED = {"model", "data", "output", "name"}
+"""Options that are not the job's alone."""
+
+
+def understood(words: list[str]) -> UpstreamOptions:
+    """Returns the options of a command's words."""
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    options: dict[str, Any] = {
+        name.removeprefix("--").replace("-", "_"): value for name, value in given.items()
+    }
+    typed = {name: type(value) for name, value in EVERY_OPTION.items()}
+    paths = {"data": Path, "output": Path}
+    return UpstreamOptions(
+        **{name: {**typed, **paths}.get(name, str)(value) for name, value in options.items()}
+    )
+
+
+def test_a_job_has_every_option_of_the_work() -> None:
+    options = {field.name for field in fields(UpstreamOptions)} - PLACED
+
+    assert options == set(EVERY_OPTION)
+    assert options <= set(UpstreamJob.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("choices", "known"),
+    [(Method, METHODS), (Pattern, tuple(patterns.Pattern)), (Budgets, BUDGETS)],
+)
+def test_a_job_chooses_among_what_the_work_knows(choices: Any, known: tuple[str, ...]) -> None:
+    assert get_args(choices) == known
+
+
+def test_every_option_of_a_job_is_one_of_the_command(tmp_path: Path) -> None:
+    job = UpstreamJob(model="file:///dense", data_kind="texts", **EVERY_OPTION)
+    entry = CatalogEntry(name="tiny", family="text", size=Size.SMALLEST, upstream=job)
+
+    options = understood(Build(entry, tmp_path).arguments(Catalog(), "x.txt"))
+
+    assert {name: getattr(options, name) for name in EVERY_OPTION} == EVERY_OPTION
+    options.check()
+
+
 @pytest.mark.parametrize(
     "entry",
     [entry for entry in packaged_catalog().models if entry.upstream is not None],
@@ -141,16 +234,7 @@ def test_the_entry_of_what_was_made_has_both_sides_with_their_digests(
 def test_upstream_understands_what_a_packaged_entry_asks_for(
     entry: CatalogEntry, tmp_path: Path
 ) -> None:
-    words = Build(entry, tmp_path).arguments(packaged_catalog(), "data.txt")
-    given = dict(zip(words[::2], words[1::2], strict=True))
-    typed = {
-        "sparsity": float, "calibration_rows": int, "recovery_steps": int, "max_length": int,
-        "data": Path, "output": Path,
-    }  # fmt: skip
-    options = {name.removeprefix("--").replace("-", "_"): value for name, value in given.items()}
-    options = {name: typed.get(name, str)(value) for name, value in options.items()}
-
-    UpstreamOptions(**options).check()
+    understood(Build(entry, tmp_path).arguments(packaged_catalog(), "data.txt")).check()
 
 
 def test_what_is_published_needs_no_making(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def resolve(uri: str | None, level: float, catalog: Catalog | None = None) -> Re
     )
 
 
-def made_foundation(folder: Path) -> Path:
+def made_foundation(folder: Path, pattern: str = "unstructured") -> Path:
     write_tiny_encoder(folder)
     record = Foundation(
         name="own-sparse",
@@ -53,6 +53,7 @@ def made_foundation(folder: Path) -> Path:
         architecture="BertModel",
         parent=Parent(uri="file:///models/parent", digest="a" * 64),
         sparsity=0.8,
+        pattern=pattern,
         method="admm",
         prunable=[],
         licence="MIT",
@@ -247,8 +248,11 @@ def test_an_own_catalogue_takes_the_packaged_ones_place(
     assert source.uri == (tmp_path / "models/x").as_uri()
 
 
-def test_adding_an_entry_makes_a_catalogue_that_extends_the_packaged_one(tmp_path: Path) -> None:
-    folder = made_foundation(tmp_path / "model")
+@pytest.mark.parametrize("pattern", [None, "block4"])
+def test_adding_an_entry_makes_a_catalogue_that_extends_the_packaged_one(
+    tmp_path: Path, pattern: str | None
+) -> None:
+    folder = made_foundation(tmp_path / "model", pattern or "unstructured")
     path = tmp_path / "own" / "catalog.yaml"
 
     add_entry(path, entry_of(folder, Size.MEDIUM))
@@ -256,6 +260,8 @@ def test_adding_an_entry_makes_a_catalogue_that_extends_the_packaged_one(tmp_pat
 
     assert catalog.models[0].name == "own-sparse"
     assert catalog.models[1:] == packaged_catalog().models
+    assert catalog.models[0].sparse is not None
+    assert catalog.models[0].sparse.pattern == pattern
     found = resolve(None, 0.6, catalog)
     assert found.uri == folder.as_uri()
     found.require_digest(digest_of_tree(folder))

@@ -119,6 +119,9 @@ def test_a_revision_is_part_of_the_address(uri: str, revision: str | None, addre
         ({"upstream": {**JOB, "sparsity": 0.2}}, "upstream.sparsity"),
         ({"upstream": {**JOB, "layers": 0}}, "upstream.layers"),
         ({"upstream": {**JOB, "epochs": 3}}, "upstream.epochs"),
+        ({"upstream": {**JOB, "method": "obs"}}, "upstream.method"),
+        ({"upstream": {**JOB, "pattern": "block8"}}, "upstream.pattern"),
+        ({"upstream": {**JOB, "budgets": "fair"}}, "upstream.budgets"),
         ({"upstream": {"model": "hf://x/y", "sparsity": 0.8}}, "upstream.dataKind"),
     ],
 )
