@@ -254,6 +254,9 @@ def test_a_picture_that_may_not_be_read_is_an_access_error(
 
 
 def test_pictures_without_labels_may_lie_anywhere(folder: Path, tmp_path: Path) -> None:
+    (folder / ".trash").mkdir()
+    for name in (".trash/0.png", "train/._0.png", "about.pdf"):
+        (folder / name).write_bytes(b"no picture")
     assert len(pictures_below(folder)) == 10
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="no pictures below"):
