@@ -413,3 +413,8 @@ def test_statistics_of_batch_norms_move_fast_enough(tmp_path: Path) -> None:
     net = build_classifier(named(tmp_path, {"architecture": "test_efficientnet"}), ["a", "b"], 0)
     momenta = {m.momentum for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)}
     assert min(momenta) >= 0.1
+
+
+def test_convolutions_that_compute_their_weights_are_refused() -> None:
+    with pytest.raises(InputError, match=r"StdConv2d\).*zeros do not last.*such as resnet50"):
+        architecture_named("timm/resnetv2_50x1_bit").skeleton()
