@@ -122,9 +122,10 @@ def criteria(search: Search, acceptance: Acceptance) -> Acceptance:
 def choose(search: Search, acceptance: Acceptance, tried: Sequence[Tried]) -> Choice | None:
     """Returns the level to keep; None where no level came to a result.
 
-    Of levels that pass, the fastest or the smallest; where that is the same, the one that recovers
-    more, then the one that is better in the other respect, then the lower level. Where none passes,
-    the one that misses the fewest criteria, of those the one that recovers most.
+    Of levels that pass, the fastest, or the smallest as it is and then compressed; where that is
+    the same, the one that recovers more, then the one that is better in the other respect, then the
+    lower level. Where none passes, the one that misses the fewest criteria, of those the one that
+    recovers most.
 
     Args:
         search: Its objective and the recovery that it asks for.

@@ -56,7 +56,7 @@ _LONGEST_SECONDS = 3600
 _TELL_SECONDS = 15
 _NEW_DEFINITION_SECONDS = 2
 """For so long after a definition was established, the API server answers the making of its objects
-2 s late, so that servers beside it know it too: serveCustomResource of Kubernetes' apiextensions."""
+2 s late, so that servers beside it know it too (crdHandler of Kubernetes' apiextensions)."""
 _DURATION = "30s"
 """Of each stage where many experiments run at once: the shortest that a real one would take."""
 
@@ -223,7 +223,7 @@ def _restart(cluster: Cluster, namespace: str, experiments: int) -> dict[str, An
     begin = time.monotonic()
     with _operator(cluster, namespace) as operator:
         synced = time.monotonic() - begin
-        operator.wait_until_idle()
+        operator.wait_until_idle(_LONGEST_SECONDS)
         idle = time.monotonic() - begin
         usage = Usage.of(operator)
     nothing = Usage(0, 0, {}, 0)
@@ -248,7 +248,7 @@ def _operator(
     settings = operator_settings(namespace)
     operator = start_operator(cluster.kubeconfig, settings, cluster.folder, profile=profile)
     try:
-        operator.wait_until_leading()
+        operator.wait_until_leading(_LONGEST_SECONDS)
         yield operator
     finally:
         operator.stop()

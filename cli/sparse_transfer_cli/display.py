@@ -109,7 +109,7 @@ class TerminalDisplay:
     def progress(self, progress: Progress) -> None:
         """Moves the stage's bar."""
         self._bars.update(
-            self._tasks[self._level, progress.stage],
+            self._bar(progress.stage),
             completed=progress.percentage or 0.0,
             activity=escape(describe(progress)),
         )
@@ -118,13 +118,17 @@ class TerminalDisplay:
         """Fills the stage's bar, and says whether anything had to be run."""
         how = "reused" if result.recorded else f"done in {duration(seconds)}"
         text = f"{how}: {result.message}" if result.message else how
-        self._bars.update(
-            self._tasks[self._level, result.stage], completed=100, activity=escape(text)
-        )
+        self._bars.update(self._bar(result.stage), completed=100, activity=escape(text))
 
     def note(self, message: str) -> None:
         """Prints a line above the bars."""
         self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def _bar(self, stage: Stage) -> TaskID:
+        """Returns a stage's bar: a new one where it began before the level was told."""
+        if (self._level, stage) not in self._tasks:
+            self.stage_started(stage)
+        return self._tasks[self._level, stage]
 
 
 @contextmanager

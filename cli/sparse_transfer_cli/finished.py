@@ -99,10 +99,10 @@ def find_finished(path: Path) -> Finished:
             f"{path}: no finished experiment here; give a package stage's folder "
             f"(it holds {MANIFEST}), or the folder that the experiment's output went to"
         )
-    newest = max(done, key=lambda each: each.manifest.created).package
-    kept = newest.with_name(kept_package(newest.name, _search_beside(newest)))
-    by_place = {each.package: each for each in done}
-    return by_place.get(kept, by_place[newest])
+    newest = max(done, key=lambda each: each.manifest.created)
+    name, created = newest.package.name, newest.manifest.created
+    kept = newest.package.with_name(kept_package(name, created, _search_beside(newest.package)))
+    return next((each for each in done if each.package == kept), newest)
 
 
 def _search_beside(package: Path) -> bytes | None:

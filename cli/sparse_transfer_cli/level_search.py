@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sparse_transfer_api.contract import ExitCode, Stage
+from sparse_transfer_api.contract import MANIFEST, ExitCode, Stage
+from sparse_transfer_api.keys import stage_key
 from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_api.records import StageResult
 from sparse_transfer_api.results import Results
@@ -31,6 +32,8 @@ from sparse_transfer_cli.display import Display
 from sparse_transfer_cli.executor import Executor, RunEnd, cause_of
 from sparse_transfer_cli.measured import measured
 from sparse_transfer_cli.stage_process import StageEnd, StopRequests
+from sparse_transfer_runner.storage import place_for
+from sparse_transfer_runner.storage.protocol import Missing
 
 _MAX_MESSAGE = 1024
 _AFTER_PREPARE = (Stage.TRAIN, Stage.PACKAGE)
@@ -113,10 +116,27 @@ class LevelSearch:
         return end.exit_code != ExitCode.STOPPED
 
     def _twins(self) -> dict[float, float]:
+        """Returns levels that equal another, which was trained by an earlier run or comes first."""
         prepared = {level: found.get(Stage.PREPARE) for level, found in self._results.items()}
-        return twins(
-            {level: {} if each is None else each.digests for level, each in prepared.items()}
-        )
+        digests = {level: each.digests for level, each in prepared.items() if each is not None}
+        if not twins(digests):
+            return {}
+        trained = [
+            level
+            for level, each in prepared.items()
+            if each is not None and self._is_trained(level, each)
+        ]
+        return twins({level: digests[level] for level in (*trained, *digests)})
+
+    def _is_trained(self, level: float, prepared: StageResult) -> bool:
+        spec, metadata = at_level(self.experiment, level).spec, self.experiment.metadata
+        key = stage_key(spec, Stage.TRAIN, prepared.key, prepared.digests)
+        root = place_for(spec.output.uri or "").below(metadata.namespace).below(metadata.name)
+        try:
+            root.below(f"{Stage.TRAIN}-{key}").read(MANIFEST)
+        except Missing:
+            return False
+        return True
 
     def _end(self, same: Mapping[float, float]) -> SearchEnd:
         spec = self.experiment.spec

@@ -51,7 +51,8 @@ def within_reach(result: str, target: Path, *, stages: bool) -> Path:
 
 def _meant(place: Place, packages: dict[str, StageFolder]) -> str:
     """Returns the newest result, and where that is of a search, the one of the level it kept."""
-    newest = max(packages, key=lambda name: _manifest(packages[name]).created)
+    created = {name: _manifest(folder).created for name, folder in packages.items()}
+    newest = max(packages, key=created.__getitem__)
     above, _, name = newest.rpartition("/")
     beside = place
     for part in above.split("/") if above else ():
@@ -60,7 +61,7 @@ def _meant(place: Place, packages: dict[str, StageFolder]) -> str:
         record = beside.below(SEARCH_FOLDER).read(SEARCH)
     except Missing:
         return newest
-    kept = "/".join([*([above] if above else []), kept_package(name, record)])
+    kept = "/".join([*([above] if above else []), kept_package(name, created[newest], record)])
     return kept if kept in packages else newest
 
 

@@ -6,7 +6,6 @@ tried, and the conditions say what is in the way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 from sparse_transfer_api.contract import Stage
@@ -52,31 +51,38 @@ def with_refusal(
     begun = any(each.outcome == "Succeeded" for each in planned.all_stages)
     situation = situation_of(error, begun=begun)
     refused = next((each for each in planned.stages if each.name is stage), None)
-
-    def said(records: tuple[StageStatus, ...]) -> tuple[StageStatus, ...]:
-        return tuple(_without_job(each, situation) if each == refused else each for each in records)
-
-    records = said(planned.stages)
+    records = _said(planned.stages, refused, situation)
     generation, now = planned.observed_generation or 0, now.replace(microsecond=0)
     return planned.model_copy(
         update={
             "phase": situation.phase,
             "stages": records,
-            "search": _in_search(planned.search, said),
+            "search": _in_search(planned.search, refused, situation),
             "conditions": conditions_of(situation, records, observed.conditions, generation, now),
         }
     )
 
 
 def _in_search(
-    search: SearchStatus | None,
-    said: Callable[[tuple[StageStatus, ...]], tuple[StageStatus, ...]],
+    search: SearchStatus | None, refused: StageStatus | None, situation: Situation
 ) -> SearchStatus | None:
     """Returns a search whose level with the refused stage says the same as the experiment."""
     if search is None:
         return None
-    levels = tuple(each.model_copy(update={"stages": said(each.stages)}) for each in search.levels)
+    words = {"reason": situation.reason, "message": situation.message}
+    levels = tuple(
+        each.model_copy(update={"stages": _said(each.stages, refused, situation), **words})
+        if refused in each.stages
+        else each
+        for each in search.levels
+    )
     return search.model_copy(update={"levels": levels})
+
+
+def _said(
+    records: tuple[StageStatus, ...], refused: StageStatus | None, situation: Situation
+) -> tuple[StageStatus, ...]:
+    return tuple(_without_job(each, situation) if each == refused else each for each in records)
 
 
 def _without_job(record: StageStatus, situation: Situation) -> StageStatus:

@@ -86,7 +86,9 @@ class OperatorSettings(ApiModel):
     neuralmagic_image: str | None = Field(
         None,
         description="The runner's image of the neuralmagic flavour, for experiments with "
-        "recipe.backend SparseML or the engine deepsparse; spec.image goes before. Default: image.",
+        "recipe.backend SparseML or the engine deepsparse; spec.image goes before. Default: image. "
+        "One with DeepSparse you build for yourself: its licence is for evaluation only, not for "
+        "production and not to be passed on.",
     )
     image_pull_policy: str = Field("IfNotPresent", description="As in a pod.")
     namespace: str = Field(

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sparse_transfer_api.contract import ExitCode
+from sparse_transfer_api.contract import ExitCode, Stage
+from sparse_transfer_api.keys import stage_key
+from sparse_transfer_api.search import at_level
 from sparse_transfer_api.status import SearchRecord
+from sparse_transfer_cli.experiment_file import read_experiment
 from sparse_transfer_cli.finished import find_finished
 
 Write = Callable[..., Path]
@@ -182,6 +185,21 @@ def test_levels_of_the_same_model_are_run_once(write_experiment: Write, drive: D
     assert "level 0.9 comes to the same model and recipe as level 0.8" in json.dumps(ended.lines)
 
 
+def test_of_equal_levels_the_one_that_an_earlier_run_trained_is_kept(
+    write_experiment: Write, drive: Drive
+) -> None:
+    experiment = write_experiment(SEARCH.replace("0.3, 0.6", "0.8, 0.9"))
+    spec = at_level(read_experiment(experiment), 0.9).spec
+    key = stage_key(spec, Stage.TRAIN, "standin0.9", {"model": "0.75"})
+    trained = runs(experiment) / f"train-{key}"
+    trained.mkdir(parents=True)
+    (trained / "manifest.json").touch()
+    ended = drive(experiment).end()
+    assert ended.code == 0
+    assert stages(ended.lines)[2:] == ["train at 0.9", "package at 0.9"]
+    assert levels(ended)[0.8]["sameAs"] == 0.9
+
+
 def test_an_output_that_vanished_is_made_again_for_its_level(
     write_experiment: Write, drive: Drive
 ) -> None:
@@ -204,3 +222,6 @@ def test_of_a_search_the_level_that_was_kept_is_what_is_found(
     assert find_finished(runs(experiment)).package.name == "package-standin0.3"
     newest = runs(experiment) / "package-standin0.6"
     assert find_finished(newest).package == newest
+    # A level that is taken away is not found again, though nothing newer was made.
+    assert drive(write_experiment(SEARCH.replace(", 0.6", ""))).end().code == 0
+    assert find_finished(runs(experiment)).package.name == "package-standin0.3"

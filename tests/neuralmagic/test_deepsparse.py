@@ -26,9 +26,12 @@ from tests.runner.trained_experiment import TrainedExperiment, labelled
 from sparse_transfer_api.results import Results
 from sparse_transfer_runner.engines import engine
 from sparse_transfer_runner.engines.forms import Form
+from sparse_transfer_runner.engines.protocol import EngineFailed
 from sparse_transfer_runner.packaging.evaluation import Evaluation
+from sparse_transfer_runner.packaging.export import export_onnx
 from sparse_transfer_runner.stages import package
-from sparse_transfer_runner.stages.context import StageOutcome
+from sparse_transfer_runner.stages.context import StageContext, StageOutcome
+from sparse_transfer_runner.use_cases.text_model import build_classifier
 
 DEEPSPARSE = "deepsparse"
 
@@ -51,7 +54,7 @@ def test_the_int8_form_gives_the_rounded_models_logits(
     exported: ExportedModel, tmp_path: Path
 ) -> None:
     runs_on = engine(DEEPSPARSE)
-    (form,) = runs_on.forms
+    (form,) = runs_on.forms(exported.quantizable)
     assert form is Form.MATMUL_INTEGER_CENTRED
     target = tmp_path / runs_on.model_file
     runs_on.quantize(exported.quantizable, form, target)
@@ -94,23 +97,65 @@ def test_nothing_is_said_on_standard_output(exported: ExportedModel) -> None:
     assert not done.stdout
 
 
-@pytest.fixture(scope="module")
-def packaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StageOutcome]:
-    root = tmp_path_factory.mktemp("packaged")
-    texts = [f"this film was {word} ." for word in ("good", "bad", "great", "dull", "fine", "weak")]
-    # Whole batches: on a model of this size, a dense one of 16 rows ends DeepSparse with a signal.
-    rows = (labelled(texts, ["good", "bad"] * 3) * 11)[:64]
-    experiment = TrainedExperiment(
+TEXTS = [f"this film was {word} ." for word in ("good", "bad", "great", "dull", "fine", "weak")]
+
+
+def experiment(root: Path, rows: int, targets: list[str]) -> StageContext:
+    """Returns package's context: a tiny model, trained, and so many rows in each split."""
+    data = (labelled(TEXTS, ["good", "bad"] * 3) * 11)[:rows]
+    trained = TrainedExperiment(
         write_tiny_encoder(root / "encoder"),
-        {"train": rows, "val": rows, "test": rows},
+        {"train": data, "val": data, "test": data},
         sharpness=30.0,
         spec={
-            "export": {"targets": ["onnxruntime", DEEPSPARSE]},
+            "export": {"targets": targets},
             "benchmark": {"threads": 1, "batchSizes": [1]},
         },
     )
-    context = experiment.write(root / "film-reviews")
+    return trained.write(root / "film-reviews")
+
+
+FATAL = 16
+"""Rows of 8 tokens on which a dense model of this size ends DeepSparse's process, each time."""
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StageOutcome]:
+    context = experiment(tmp_path_factory.mktemp("packaged"), 64, ["onnxruntime", DEEPSPARSE])
     return context.work.path, package.run(context)
+
+
+def test_what_ends_its_process_is_an_error_here(tmp_path: Path) -> None:
+    encoder = write_tiny_encoder(tmp_path / "encoder")
+    dense = build_classifier(encoder, ["bad", "good"], "single_label_classification", seed=0)
+    export_onnx(dense, numpy_batch(0, rows=2), tmp_path / "dense.onnx", dynamic_sequence=True)
+    session = engine(DEEPSPARSE).load(tmp_path / "dense.onnx", threads=1)
+    with pytest.raises(EngineFailed) as failed:
+        session.run(numpy_batch(0, rows=FATAL, tokens=8))
+    for words in (
+        "deepsparse 1.8.0 cannot run dense.onnx with inputs of 16x8: its process ended with",
+        "leave deepsparse out of spec.export.targets",
+    ):
+        assert words in str(failed.value)
+    assert session.run(numpy_batch(0, rows=8, tokens=8)).shape == (8, 2)
+
+
+def test_what_it_cannot_run_is_left_out_of_the_result(tmp_path: Path) -> None:
+    context = experiment(tmp_path, FATAL, ["onnxruntime", DEEPSPARSE])
+    outcome = package.run(context)
+    assert [found.name for found in results(outcome).engines] == ["onnxruntime"]
+    evaluation = Evaluation.model_validate_json(
+        (context.work.path / "evaluation.json").read_bytes()
+    )
+    (why,) = (note for note in evaluation.notes if note.startswith(DEEPSPARSE))
+    assert "with inputs of 16x8: its process ended with" in why
+    assert not list(context.work.path.rglob("model-deepsparse.onnx"))
+
+
+def test_a_package_that_is_about_it_fails_with_its_reason(tmp_path: Path) -> None:
+    context = experiment(tmp_path, FATAL, [DEEPSPARSE, "onnxruntime"])
+    with pytest.raises(EngineFailed, match="with inputs of 16x8: its process ended with"):
+        package.run(context)
 
 
 def results(outcome: StageOutcome) -> Results:

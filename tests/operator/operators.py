@@ -100,16 +100,16 @@ class OperatorProcess:
         """Whether it has the Lease and has seen all objects."""
         return bool(self.vitals().get("synced"))
 
-    def wait_until_leading(self) -> None:
+    def wait_until_leading(self, seconds: float = START_SECONDS) -> None:
         """Waits until it has the Lease and has seen all objects."""
 
         def leading() -> bool:
             assert self.process.poll() is None, self.log.read_text()[-3000:]
             return self.leads
 
-        wait_until(leading, f"an operator that leads, which logs to {self.log}", START_SECONDS)
+        wait_until(leading, f"an operator that leads, which logs to {self.log}", seconds)
 
-    def wait_until_idle(self) -> None:
+    def wait_until_idle(self, seconds: float = START_SECONDS) -> None:
         """Waits until each experiment that there is was looked at."""
 
         def idle() -> bool:
@@ -118,7 +118,7 @@ class OperatorProcess:
             there = self.total("sparse_transfer_experiments")
             return bool(vitals.get("synced")) and not vitals["queue_depth"] and looked >= there
 
-        wait_until(idle, "an operator that has looked at everything", START_SECONDS)
+        wait_until(idle, "an operator that has looked at everything", seconds)
 
     def stop(self) -> int:
         """Asks it to stop, waits for that, and returns its exit code."""

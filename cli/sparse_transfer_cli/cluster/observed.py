@@ -13,7 +13,7 @@ from sparse_transfer_api.contract import ANNOTATION_RETRY, MANAGER, Stage
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.optim_level import DEFAULT_LEVEL
 from sparse_transfer_api.spec import Acceptance, Search
-from sparse_transfer_api.status import SparseTransferStatus, StageStatus
+from sparse_transfer_api.status import LevelStatus, SparseTransferStatus, StageStatus
 from sparse_transfer_api.suggest import listed
 
 _ROUNDS = 10
@@ -35,6 +35,7 @@ class Observed:
         phase: Its phase in the operator's word, even one that this version does not know.
         deleting: It is being deleted.
         retry: The value of the annotation that asks for a failed stage to be run again.
+        alone: The only level of its search that is looked at; None for all of it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Observed:
     phase: str | None = None
     deleting: bool = False
     retry: str | None = None
+    alone: LevelStatus | None = None
 
     @property
     def use_case(self) -> str:
@@ -107,7 +109,7 @@ class Observed:
         for each in levels:
             if each.level == level:
                 status = self.status.model_copy(update={"stages": each.stages})
-                return replace(self, status=status)
+                return replace(self, status=status, alone=each)
         tried = listed(f"{each.level:g}" for each in levels) if levels else "no levels"
         raise InputError(f"{self.name}: does not try level {level:g}; it searches over {tried}")
 

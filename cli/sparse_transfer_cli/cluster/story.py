@@ -10,8 +10,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from sparse_transfer_api.contract import ANNOTATION_RETRY, Stage
+from sparse_transfer_api.errors import AcceptanceMissed
 from sparse_transfer_api.results import Results
-from sparse_transfer_api.status import Phase, StageStatus
+from sparse_transfer_api.status import ConditionStatus, ConditionType, Phase, StageStatus
 from sparse_transfer_cli.display import describe, duration
 from sparse_transfer_cli.search_summary import levels_table
 from sparse_transfer_cli.summary import UNKNOWN, number, percent, times
@@ -100,10 +101,19 @@ def _searched(experiment: Observed) -> str:
         return ""
     what = "tried now"
     if search.selected is not None:
-        what = "kept"
+        what = "comes nearest, none passes" if _missed(experiment) else "kept"
     elif experiment.status.phase == Phase.FAILED:
         what = "none is kept"
     return f", {what}; {search.summary} levels have ended"
+
+
+def _missed(experiment: Observed) -> bool:
+    failed = experiment.status.condition(ConditionType.FAILED)
+    return (
+        failed is not None
+        and failed.status == ConditionStatus.TRUE
+        and failed.reason == AcceptanceMissed.reason
+    )
 
 
 def stages_table(experiment: Observed, now: datetime) -> Table:

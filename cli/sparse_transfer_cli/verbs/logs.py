@@ -96,7 +96,8 @@ def _goes_on(experiment: Observed, stage: Stage | None) -> bool:
 
 def _write_one(pods: Pods, pod: RunnerPod, options: LogOptions) -> int:
     if not pod.started:
-        raise Transient(f"pod {pod.name}: has not begun ({pod.waiting}); --follow waits for it")
+        hint = "" if options.one_pod else "; --follow waits for it"
+        raise Transient(f"pod {pod.name}: has not begun ({pod.waiting}){hint}")
     _began(pod)
     for _, text in pods.log(pod.name, follow=options.follow):
         _write(text, raw=options.raw)

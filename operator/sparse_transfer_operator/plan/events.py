@@ -32,8 +32,10 @@ def transitions(old: SparseTransferStatus, new: SparseTransferStatus) -> tuple[E
         for record in records:
             before = known.get((record.name, record.key))
             fresh = StageStatus(name=record.name, key=record.key)
-            for event in _of_stage(before or fresh, record):
-                found.append(Event(event.reason, where + event.message, event.warning))
+            told = list(_of_stage(before or fresh, record))
+            if level is not None:
+                told += _of_level(before or fresh, record)
+            found += [Event(each.reason, where + each.message, each.warning) for each in told]
     found.extend(_of_all(old, new))
     return tuple(Event(each.reason, bounded(each.message), each.warning) for each in found)
 
@@ -77,6 +79,13 @@ def _of_stage(old: StageStatus, new: StageStatus) -> Iterator[Event]:
         yield Event("Disrupted", f"{stage} lost its pod to the cluster; another one follows")
     if new.outcome == "Succeeded" and old.outcome != "Succeeded":
         yield Event("StageSucceeded", f"{stage}: {new.message or 'done'}")
+
+
+def _of_level(old: StageStatus, new: StageStatus) -> Iterator[Event]:
+    """Tells of a failure that ends a level alone; what ends the experiment is told of it."""
+    if new.outcome == "Failed" and old.outcome != "Failed":
+        why = ": ".join(text for text in (new.reason, new.message) if text)
+        yield Event("LevelFailed", f"{new.name}: {why}", warning=True)
 
 
 def _of_all(old: SparseTransferStatus, new: SparseTransferStatus) -> Iterator[Event]:

@@ -86,6 +86,12 @@ class _Level:
         return self.memory.stages[0].digests if self.prepared else {}
 
     @property
+    def progress(self) -> tuple[int, bool]:
+        """How far it has got: stages that succeeded, and whether the one after them was begun."""
+        done = sum(each.outcome == "Succeeded" for each in self.memory.stages)
+        return done, self.seen.step.record.job is not None
+
+    @property
     def active_seconds(self) -> int:
         return sum(each.active_seconds or 0 for each in self.memory.stages)
 
@@ -153,10 +159,13 @@ class _Search:
         return each.chain.wanted
 
     def _twins(self) -> dict[float, float]:
-        """Returns levels that equal another, which has come to a result or is tried before."""
+        """Returns levels that equal another, which has got further or is tried before.
+
+        So what was done of a level is not done again for another one, however levels are edited.
+        """
         seen = [each for each in self.levels.values() if each.chain is not None]
         done = {each.level for each in seen if each.standing is Standing.DONE}
-        seen.sort(key=lambda each: each.level not in done)
+        seen.sort(key=lambda each: each.progress, reverse=True)
         found = twins({each.level: each.digests for each in seen})
         return {level: twin for level, twin in found.items() if level not in done}
 

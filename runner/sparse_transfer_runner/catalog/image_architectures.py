@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparse_transfer_api.errors import InputError
-from sparse_transfer_api.suggest import did_you_mean
+from sparse_transfer_api.suggest import did_you_mean, listed
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 TIMM, TORCHVISION = "timm", "torchvision"
 
+_FILES_OF_ITS_OWN = ("cache_dir", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
+"""Settings by which timm's builder reads other weights than the ones that are checked."""
+_STANDARDIZED = {"StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame"}
 _SLOWEST_MOMENTUM = 0.1
 """Batch norms whose statistics move slower do not arrive within the few steps of a transfer."""
 
@@ -57,7 +60,8 @@ class Architecture:
         """Returns a classifier with weights that mean nothing.
 
         Raises:
-            InputError: The library cannot build it with these settings.
+            InputError: The library cannot build it with these settings, or its convolutions compute
+                their weights, so that zeros do not last.
         """
         try:
             with warnings.catch_warnings():
@@ -69,6 +73,13 @@ class Architecture:
                 f"{self}: cannot be built with {dict(self.settings)} and {classes} classes "
                 f"({error})"
             ) from error
+        computing = {type(each).__name__ for each in net.modules()} & _STANDARDIZED
+        if computing:
+            raise InputError(
+                f"{self}: its convolutions ({listed(sorted(computing))}) compute their weights "
+                "from what was trained, so that zeros do not last; take an architecture with plain "
+                "convolutions, such as resnet50"
+            )
         return _as_classifier(net)
 
     def skeleton(self, classes: int = 2) -> nn.Module:
@@ -106,8 +117,12 @@ def architecture_named(name: str, settings: Mapping[str, Any] | None = None) -> 
     Where both have it, timm's is meant, as in the configurations on its hub.
 
     Raises:
-        InputError: Neither has it; the message suggests the nearest.
+        InputError: Neither has it; the message suggests the nearest. Or the settings lead to other
+            files.
     """
+    leading = [key for key in _FILES_OF_ITS_OWN if key in (settings or {})]
+    if leading:
+        raise InputError(f"{name!r}: {leading[0]} leads to other files than its own; remove it")
     library, _, plain = name.rpartition("/")
     # A tag says which weights there were, as in resnet50.a1_in1k.
     plain = plain.partition(".")[0]

@@ -30,6 +30,7 @@ from .checkpoint import (
 )
 from .efficientnet_lite import is_efficientnet_lite, lite_architecture, lite_names
 from .image_architectures import Architecture, architecture_named, is_in
+from .sparseml import is_zoo_folder, training_advice
 from .sparseml_images import sparseml_model
 
 if TYPE_CHECKING:
@@ -134,10 +135,11 @@ def check_image_model(path: Path, *, trusted: bool) -> CheckedModel:
 
 
 def require_fitting(model: ImageModel, expected: Mapping[str, Any]) -> None:
-    """Checks a model's weights against its architecture's; the head may be of any size.
+    """Checks a model's weights against its architecture's; a nameless head may be of any size.
 
     Raises:
-        InputError: Weights are missing, foreign, of another shape, or not finite.
+        InputError: Weights are missing, foreign, of another shape, or not finite; or the head is
+            not for the classes that the files name.
     """
     heads = model.architecture.heads()
     told_by = str(model.architecture)
@@ -161,6 +163,22 @@ def require_fitting(model: ImageModel, expected: Mapping[str, Any]) -> None:
         raise InputError(
             f"{model.place}: {len(problems)} weights cannot be used", problems[:_MAX_PROBLEMS]
         )
+    if model.labels is not None:
+        _require_head(model, model.labels)
+
+
+def _require_head(model: ImageModel, labels: tuple[str, ...]) -> None:
+    for name, value in model.architecture.skeleton(len(labels)).state_dict().items():
+        if not is_in(name, model.architecture.heads()):
+            continue
+        tensor = model.weights.get(name)
+        if tensor is None or tensor.shape != value.shape:
+            found = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
+            raise InputError(
+                f"{model.place}: {CONFIG} names {len(labels)} classes in label_names, but {name} "
+                f"{found} (expected {list(value.shape)}); correct label_names, or leave it out to "
+                "have the head replaced"
+            )
 
 
 def _not_its_weights(model: ImageModel, missing: list[str], foreign: list[str]) -> str:
@@ -201,6 +219,8 @@ def _configured(
             'torchvision, such as "resnet50"'
         )
     settings = config.get("model_args") or {}
+    if not isinstance(settings, dict):
+        raise InputError(f"{place}: model_args: expected an object, found {settings!r}")
     library = config.get("library")
     try:
         architecture = architecture_named(f"{library}/{name}" if library else name, settings)
@@ -211,7 +231,7 @@ def _configured(
         architecture,
         weights,
         form,
-        tuple(map(str, labels)) if isinstance(labels, list) else None,
+        tuple(map(str, labels)) if isinstance(labels, list) and labels else None,
         config,
         place=str(path),
     )
@@ -259,10 +279,10 @@ def _weights_file(path: Path) -> Path:
 
 def _expected(path: Path) -> str:
     names = ", ".join(sorted(entry.name for entry in path.iterdir())[:12]) or "nothing"
-    if (path / "model.onnx").exists() or (path / "deployment").is_dir():
+    if is_zoo_folder(path):
         return (
-            f"a SparseZoo folder without training/model.pth (found {names}): an ONNX file cannot "
-            "be trained; download its training files too"
+            "a SparseZoo folder without training files (expected training/model.pth; found "
+            f"{names}); {training_advice(path, 'the PTH that SparseML saved')}"
         )
     return f"expected model.safetensors beside config.json, or SparseML's model.pth; found {names}"
 

@@ -63,16 +63,25 @@ def require_training_files(folder: Path, shown: str) -> None:
     """
     if (folder / TRAINING / _CONFIG).is_file():
         return
-    packed = sorted(path.name for path in folder.glob(f"{TRAINING}*.tar.gz"))
-    if packed:
-        advice = f"unpack {packed[0]} in it"
-    else:
-        advice = (
-            "fetch the model with them, or give the Hugging Face folder that it was trained from; "
-            "what lies in deployment/ and model.onnx cannot be trained"
-        )
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
+    advice = training_advice(folder, "the Hugging Face folder that it was trained from")
     raise InputError(
         f"{shown}: a SparseZoo folder without training files (expected {TRAINING}/{_CONFIG}, a "
         f"tokenizer and weights; found {found}); {advice}"
+    )
+
+
+def training_advice(folder: Path, instead: str) -> str:
+    """Returns what to do about a SparseZoo folder that lacks its training files.
+
+    Args:
+        folder: The folder.
+        instead: What else could be given, as it came out of training.
+    """
+    packed = sorted(path.name for path in folder.glob(f"{TRAINING}*.tar.gz"))
+    if packed:
+        return f"unpack {packed[0]} in it"
+    return (
+        f"fetch the model with them, or give {instead}; what lies in deployment/ and model.onnx "
+        "cannot be trained"
     )

@@ -153,7 +153,7 @@ def _mobilenet_v2(name: str, names: Collection[str]) -> str:
 def _efficientnet(name: str, names: Collection[str]) -> str:
     place = _split(name)
     if place is None:
-        last = max(section for section, _ in _blocks(names)) + 2
+        last = max((section for section, _ in _blocks(names)), default=0) + 2
         return _replaced(
             name,
             {

@@ -34,7 +34,7 @@ def recorded_data(uri: str, plan: Plan) -> Path:
         file = root / split.file
         if not file.exists():
             problems.append(Problem(str(file), f"the {split.name} split is missing"))
-        elif _digest_of(file) != split.digest:
+        elif digest_of(file) != split.digest:
             problems.append(Problem(str(file), f"the {split.name} split has other content"))
     if problems:
         raise InputError(
@@ -45,7 +45,8 @@ def recorded_data(uri: str, plan: Plan) -> Path:
     return root
 
 
-def _digest_of(split: Path) -> str:
+def digest_of(split: Path) -> str:
+    """Returns the digest of a split as prepare records it, be it a file or a folder of pictures."""
     if split.is_file():
         return sha256_of(split)
     return digest_of_split(split, settings().raise_if_stopped)

@@ -2,42 +2,43 @@
 
 It compiles a file for one shape of inputs, so a session compiles once for each shape that it meets.
 Of the INT8 forms it fuses the one of standard integer operators, with every zero point stated;
-quantize and dequantize pairs it runs several times slower. On a graph that it cannot take it ends
-the process.
+quantize and dequantize pairs it runs several times slower. On a graph or a shape that it cannot
+take it ends the process: therefore it has one of its own, in which all sessions run.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_transfer_runner.neuralmagic.flavour import DEEPSPARSE_LICENCE, keep_quiet
+from sparse_transfer_runner.neuralmagic.flavour import DEEPSPARSE_LICENCE
 from sparse_transfer_runner.use_cases.protocol import Batch
 
+from .deepsparse_process import Done, Refused, Work, serve
 from .forms import Form
-from .protocol import Arithmetic, FileWeights, Quantizable, Snippet
+from .isolation import Isolated, ProcessEnded
+from .protocol import Arithmetic, EngineFailed, FileWeights, Quantizable, Snippet
 
-_KEPT = 4
-"""Compiled shapes that a session keeps; each holds the weights once more."""
 _TOKENS = 8
 """Sequences are padded to a multiple of it, so that a split needs few compilations."""
 
-_Shapes = tuple[tuple[int, ...], ...]
+PROCESS = Isolated(serve.__module__, serve.__name__)
+"""Where all sessions run, as they would in one process: the engine's threads are shared."""
+_NUMBERS = count()
+_OVER: list[int] = []
+"""Sessions that are no more, to be told to the process with the next inference."""
 
 
-@dataclass(frozen=True)
 class DeepSparseSession:
-    """A file, compiled for the shapes that it was run with last.
+    """A file; the engine's process compiles it for the shapes that it is run with.
 
     Args:
         model: The ONNX file.
@@ -45,30 +46,50 @@ class DeepSparseSession:
         threads: Of the engine.
     """
 
-    model: Path
-    inputs: tuple[str, ...]
-    threads: int
-    _compiled: OrderedDict[_Shapes, Any] = field(default_factory=OrderedDict, repr=False)
+    def __init__(self, model: Path, inputs: Sequence[str], threads: int) -> None:
+        self._model = model
+        self._inputs = tuple(inputs)
+        self._threads = threads
+        self._number = next(_NUMBERS)
+        weakref.finalize(self, _OVER.append, self._number)
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
         """Returns the logits ``[batch, labels]``.
 
         Tokens are padded with zeros, in the attention mask too, which leaves the logits alone.
-        """
-        arrays = [_padded(batch[name]) for name in self.inputs]
-        logits: NDArray[np.float32] = self._engine(arrays).run(arrays)[0]
-        return logits
 
-    def _engine(self, arrays: Sequence[NDArray[Any]]) -> Any:
-        shapes = tuple(array.shape for array in arrays)
-        if shapes in self._compiled:
-            self._compiled.move_to_end(shapes)
-            return self._compiled[shapes]
-        while len(self._compiled) >= _KEPT:
-            self._compiled.popitem(last=False)
-        compiled = _compile(self.model, dict(zip(self.inputs, shapes, strict=True)), self.threads)
-        self._compiled[shapes] = compiled
-        return compiled
+        Raises:
+            EngineFailed: The engine refuses the file with this shape, or its process ended.
+        """
+        return self._done(batch).logits
+
+    def seconds(self, batch: Batch) -> float:
+        """Runs once, and returns how long the engine took.
+
+        Raises:
+            EngineFailed: As ``run``.
+        """
+        return self._done(batch).seconds
+
+    def _done(self, batch: Batch) -> Done:
+        inputs = {name: _padded(batch[name]) for name in self._inputs}
+        over = tuple(_OVER)
+        del _OVER[: len(over)]
+        work = Work(self._number, self._model, self._threads, inputs, over)
+        try:
+            answer: Done | Refused = PROCESS.ask(work)
+        except ProcessEnded as ended:
+            raise self._failed(inputs, str(ended)) from ended
+        if isinstance(answer, Refused):
+            raise self._failed(inputs, answer.reason)
+        return answer
+
+    def _failed(self, inputs: Mapping[str, NDArray[Any]], reason: str) -> EngineFailed:
+        shape = "x".join(map(str, next(iter(inputs.values())).shape))
+        return EngineFailed(
+            f"deepsparse {version('deepsparse')} cannot run {self._model.name} with inputs of "
+            f"{shape}: {reason}; leave deepsparse out of spec.export.targets"
+        )
 
 
 class DeepSparse:
@@ -83,8 +104,11 @@ class DeepSparse:
         load='deepsparse.Engine(str(here / "model-deepsparse.onnx"))',
         run="model.run(list(inputs.values()))[0]",
     )
-    forms: Sequence[Form] = (Form.MATMUL_INTEGER_CENTRED,)
     remedies: Sequence[Form] = ()
+
+    def forms(self, model: Quantizable) -> Sequence[Form]:
+        """Returns the one INT8 form that it fuses."""
+        return (Form.MATMUL_INTEGER_CENTRED,)
 
     def version(self) -> str:
         """Returns the engine's version."""
@@ -132,33 +156,7 @@ def _padded(values: NDArray[Any]) -> NDArray[Any]:
     """Returns token inputs padded to a multiple of ``_TOKENS``, and others as they are."""
     if values.ndim == 2 and np.issubdtype(values.dtype, np.integer):
         values = np.pad(values, ((0, 0), (0, -values.shape[1] % _TOKENS)))
-    return np.ascontiguousarray(values)
-
-
-def _compile(model: Path, shapes: dict[str, tuple[int, ...]], threads: int) -> Any:
-    keep_quiet()
-    import deepsparse
-
-    with _of_shape(model, shapes) as fixed:
-        rows = next(iter(shapes.values()))[0]
-        return deepsparse.Engine(str(fixed), batch_size=rows, num_cores=threads)
-
-
-@contextmanager
-def _of_shape(model: Path, shapes: dict[str, tuple[int, ...]]) -> Iterator[Path]:
-    """Yields a copy of an ONNX file whose inputs have the given shapes."""
-    import onnx
-
-    copy = onnx.load(model)
-    for item in copy.graph.input:
-        for dimension, size in zip(
-            item.type.tensor_type.shape.dim, shapes.get(item.name, ()), strict=False
-        ):
-            dimension.dim_value = size
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / model.name
-        onnx.save(copy, path)
-        yield path
+    return values
 
 
 ENGINE = DeepSparse()

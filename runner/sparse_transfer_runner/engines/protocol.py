@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.use_cases.protocol import Batch
 
 from .forms import Form, InputScale
@@ -21,11 +22,27 @@ Arithmetic = Literal["default", "fp32"]
 """The engine's own choice, or forced to fp32."""
 
 
+class EngineFailed(InputError):
+    """An engine cannot run a file with some shape of inputs; the other engines may."""
+
+
 class Session(Protocol):
     """A loaded file, ready to run."""
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
-        """Returns the logits ``[batch, labels]``; inputs that the file lacks are ignored."""
+        """Returns the logits ``[batch, labels]``; inputs that the file lacks are ignored.
+
+        Raises:
+            EngineFailed: The engine cannot.
+        """
+
+
+@runtime_checkable
+class TimedSession(Session, Protocol):
+    """A session that runs in another process, and tells how long a run took there."""
+
+    def seconds(self, batch: Batch) -> float:
+        """Runs once, and returns the seconds that the engine took."""
 
 
 @dataclass(frozen=True)

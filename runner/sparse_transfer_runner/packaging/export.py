@@ -131,7 +131,7 @@ def _layer_weights(model: nn.Module) -> dict[str, NDArray[Any]]:
     return {
         name: module.weight.detach().numpy()
         for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, nn.Conv2d))
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d))
     }
 
 

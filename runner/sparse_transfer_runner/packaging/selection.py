@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from sparse_transfer_runner.engines.forms import Form
@@ -17,7 +16,7 @@ from sparse_transfer_runner.engines.protocol import Engine, Quantizable, Session
 from sparse_transfer_runner.use_cases.protocol import Batch
 
 from .choice import TOLERANCE, ChoiceScore, Chosen, choose, from_fastest
-from .latency import measure
+from .latency import inference, measure
 
 _TIMING_SECONDS = 1.0
 _LARGEST_KEPT_SHARE = 0.5
@@ -132,7 +131,7 @@ class Selection:
             return list(candidates)
         sessions = [self.engine.load(c.path, threads=self.threads) for c in candidates]
         latencies = measure(
-            [partial(session.run, self.example) for session in sessions],
+            [inference(session, self.example) for session in sessions],
             budget=_TIMING_SECONDS,
             check=self.check,
         )

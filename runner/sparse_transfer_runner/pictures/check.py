@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,9 @@ def check_pictures(root: Path) -> CheckedPictures:
     _check_classes(splits, findings)
     digests, contents = {}, {}
     for name, split in splits.items():
-        found = _looked_at(split, findings)
+        found = _looked_at(
+            split.path, [f"{label}/{file}" for label, file in split.files()], findings
+        )
         contents[name] = set(found.values())
         digests[name] = digest_of_digests(found)
     findings.raise_if_any(str(root))
@@ -79,10 +81,30 @@ def check_pictures(root: Path) -> CheckedPictures:
     return CheckedPictures(labels, splits, digests, tuple(_warnings(splits, contents)))
 
 
+def check_files(root: Path, files: Sequence[str]) -> str:
+    """Checks pictures that have no classes; only reads.
+
+    Args:
+        root: Their folder.
+        files: Their paths below it.
+
+    Returns:
+        SHA-256 over their names and contents.
+
+    Raises:
+        InputError: With every problem found (bounded), each with its file.
+        AccessError: A file may not be read.
+    """
+    findings = Findings()
+    digest = digest_of_digests(_looked_at(root, files, findings))
+    findings.raise_if_any(str(root))
+    return digest
+
+
 def _as_number(name: str) -> object:
-    """Returns an integer for a name that is one, so that 10 comes after 9."""
+    """Returns an integer for a name that is one as it is written, so that 10 comes after 9."""
     value = from_csv(name)
-    return value if isinstance(value, int) else name
+    return value if isinstance(value, int) and str(value) == name else name
 
 
 def _check_classes(splits: dict[str, SplitFolder], findings: Findings) -> None:
@@ -108,21 +130,20 @@ def _check_classes(splits: dict[str, SplitFolder], findings: Findings) -> None:
                 )
 
 
-def _looked_at(split: SplitFolder, findings: Findings) -> dict[str, str]:
-    """Returns the SHA-256 of every picture by its path below the split; notes what is wrong."""
-    files = [f"{label}/{name}" for label, name in split.files()]
+def _looked_at(root: Path, files: Sequence[str], findings: Findings) -> dict[str, str]:
+    """Returns the SHA-256 of every picture by its path below a folder; notes what is wrong."""
     digests = {}
     with ThreadPoolExecutor(usable_processors(), thread_name_prefix="pictures") as pool:
         for start in range(0, len(files), _AT_ONCE):
             settings().raise_if_stopped()
             part = files[start : start + _AT_ONCE]
             for file, looked in zip(
-                part, pool.map(_look, (split.path / file for file in part)), strict=True
+                part, pool.map(_look, (root / file for file in part)), strict=True
             ):
                 digests[file] = looked.sha256
                 if looked.problem:
                     kind, message = looked.problem
-                    findings.add(kind, split.path / file, message)
+                    findings.add(kind, root / file, message)
     return digests
 
 

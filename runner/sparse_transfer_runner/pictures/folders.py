@@ -53,11 +53,15 @@ def pictures_below(root: Path) -> list[str]:
     """
     from PIL import Image
 
-    known = Image.registered_extensions()
+    # Some formats, such as PDF, can only be written.
+    known = {end for end, name in Image.registered_extensions().items() if name in Image.OPEN}
+    below = ((path, path.relative_to(root)) for path in root.rglob("*"))
     files = sorted(
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.is_file() and path.suffix.lower() in known
+        short.as_posix()
+        for path, short in below
+        if path.suffix.lower() in known
+        and path.is_file()
+        and not any(part.startswith(".") for part in short.parts)
     )
     if not files:
         raise InputError(f"{root}: no pictures below this folder")
@@ -121,6 +125,8 @@ def list_split(root: Path, split: str, path: Path, findings: Findings) -> SplitF
     """
     classes: dict[str, tuple[str, ...]] = {}
     inside = _Inside(root, findings)
+    if not inside.holds(path):
+        return SplitFolder(path, {})
     entries = _entries(path)
     for entry in entries:
         if not inside.holds(entry):

@@ -21,6 +21,8 @@ CONFIG = "preprocessor_config.json"
 INPUT = "pixel_values"
 
 _SIXTEEN_BITS = 65535
+_LONGEST = 16
+"""Sides of the input that a scaled picture may be long: a strip of few pixels is no more."""
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 
 # Decoders raise whatever a damaged file makes them stumble over.
@@ -134,9 +136,20 @@ class Preprocessing:
             scale = size["shortest_edge"] / min(picture.size)
             width, height = (max(1, round(side * scale)) for side in picture.size)
             wanted = (width, height)
+            if max(wanted) > _LONGEST * max(self.width, self.height):
+                return self._middle(picture, scale)
         else:
             wanted = (int(size["width"]), int(size["height"]))
         return picture if wanted == picture.size else picture.resize(wanted, self.resample)
+
+    def _middle(self, picture: Image.Image, scale: float) -> Image.Image:
+        """Returns a very long picture's middle, scaled; all of it might take gigabytes."""
+        sides = (self.width / scale, self.height / scale)
+        kept = [min(own, side) for own, side in zip(picture.size, sides, strict=True)]
+        left, top = ((own - side) / 2 for own, side in zip(picture.size, kept, strict=True))
+        width, height = (max(1, round(side * scale)) for side in kept)
+        box = (left, top, left + kept[0], top + kept[1])
+        return picture.resize((width, height), self.resample, box=box)
 
     def _cropped(self, picture: Image.Image) -> Image.Image:
         left = (picture.width - self.width) // 2

@@ -263,7 +263,7 @@ def _collect(
     statistics: Sequence[_Statistics], layer: Product, read: Sequence[Tensor], valid: Tensor | None
 ) -> None:
     """Adds what a layer reads in both models, a part of the batch after another."""
-    unfolded = read[0].numel() * (layer.columns * layer.groups / layer.module.weight.shape[1])
+    unfolded = read[0].numel() * (layer.columns / layer.module.weight.shape[1])
     rows = len(read[0])
     size = max(1, int(rows / max(1.0, unfolded / _ROWS_AT_ONCE)))
     for begin in range(0, rows, size):

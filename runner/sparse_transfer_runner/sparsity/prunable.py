@@ -37,7 +37,7 @@ class NamesItsHead(Protocol):
 
 
 def is_of_foundation(model: nn.Module, name: str) -> bool:
-    """Whether a model's parameter belongs to what is pruned and recovered: no embedding, no head."""
+    """Whether a model's parameter belongs to what is pruned and recovered: no embedding or head."""
     if not isinstance(model, NamesItsHead):
         return not _NOT_FOUNDATION.search(name)
     in_head = any(name.startswith(f"{module}.") for module in model.head_modules)

@@ -51,6 +51,8 @@ class LayerProblem:
         """Returns ``H`` and ``G`` of a problem that is solvable, and stays near the start."""
         hessian = self.hessian.clone()
         damping = _DAMPING * hessian.diagonal().mean()
+        # Where all inputs are zero, as behind dead channels, any weights do: the start stays.
+        damping = torch.where(damping > 0, damping, 1.0)
         hessian.diagonal().add_(damping)
         return hessian, self.target + damping * self.start
 

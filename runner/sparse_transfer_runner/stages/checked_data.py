@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from sparse_transfer_api.contract import CHECKS_FOLDER
 from sparse_transfer_api.keys import data_key
 from sparse_transfer_api.spec import SparseTransferSpec
-from sparse_transfer_runner.digests import sha256_of
+from sparse_transfer_runner.data.recorded import digest_of
 from sparse_transfer_runner.storage import fetch
 from sparse_transfer_runner.storage.addresses import data_address
 from sparse_transfer_runner.storage.protocol import Missing, Place
@@ -74,7 +74,7 @@ class _Check:
             return False
         for split in self.summary.splits:
             settings().raise_if_stopped()
-            if sha256_of(folder / split.file) != split.digest:
+            if digest_of(folder / split.file) != split.digest:
                 return False
         return True
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sparse_transfer_api.contract import PLAN
+from sparse_transfer_api.contract import ANNOTATION_RETRY, PLAN
 from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_api.keys import planned_digests, planned_teacher_key
 from sparse_transfer_api.optim_level import Band, band_of
@@ -215,9 +215,10 @@ def _require_known_recovery(spec: SparseTransferSpec, plan: Plan) -> None:
     problems = [
         Problem(
             field,
-            f"{value:g} cannot be judged: {shown(plan.model.uri)} has no dense counterpart; remove "
-            "it, state the dense value with spec.baseline.mode: Given, or give a model that "
-            "'sparse-transfer upstream' made",
+            f"{value:g} cannot be judged: {shown(plan.model.uri)} has no dense counterpart; state "
+            "the dense value with spec.baseline.mode: Given, give a model that 'sparse-transfer "
+            "upstream' made, or remove it (on a cluster with a new value of the annotation "
+            f"{ANNOTATION_RETRY}: no key follows from it)",
         )
         for field, value in wanted.items()
         if value is not None

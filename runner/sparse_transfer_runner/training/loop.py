@@ -30,6 +30,7 @@ from .backend import Backend
 from .batches import length_bucketed
 from .checkpoint import Checkpoints
 from .checkpoint_files import Position
+from .divergence import require_finite
 from .random_state import random_state, restore_random_state, seed_everything
 
 _LOG = logging.getLogger(__name__)
@@ -221,6 +222,8 @@ class TrainingRun:
 
     def _evaluated(self) -> dict[str, float]:
         self.model.eval()
+        where = f"{self.phase}, step {self._done} of {self.total_steps}"
+        require_finite(self.model, where, self.settings.learning_rate)
         self.backend.check()
         metrics = self.evaluate(self._look)
         self.model.train()

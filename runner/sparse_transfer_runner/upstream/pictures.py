@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,18 @@ from torch import Tensor, nn
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.catalog.image_models import ImageModel, read_image_model
-from sparse_transfer_runner.digests import digest_of_digests, sha256_of
 from sparse_transfer_runner.pictures.augmentation import Augmentation
+from sparse_transfer_runner.pictures.check import check_files
 from sparse_transfer_runner.pictures.folders import pictures_below
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
 from sparse_transfer_runner.sparsity.walk import Inputs
 from sparse_transfer_runner.training.distillation import hidden_state_errors
 from sparse_transfer_runner.use_cases.image_inputs import EncodedPictures, ImagePreprocessor
-from sparse_transfer_runner.use_cases.image_model import build_classifier, save_classifier
+from sparse_transfer_runner.use_cases.image_model import (
+    build_classifier,
+    require_size,
+    save_classifier,
+)
 
 from .family import Opened
 from .options import UpstreamOptions
@@ -45,12 +49,13 @@ def open_pictures(source: Path, options: UpstreamOptions, device: torch.device) 
         device: Where to work.
 
     Raises:
-        InputError: The model or the pictures cannot be used, or there are too few of them.
+        InputError: The model or one of the pictures cannot be used, or there are too few of them.
     """
     model = read_image_model(source, trusted=False)
     parent = build_classifier(source, _classes(model), options.seed, keep_head=True)
     preprocessor = ImagePreprocessor.of(model, source)
     sized = preprocessor.sized(options.image_size) if options.image_size else preprocessor
+    require_size(model, sized.size[0], source, "--image-size")
     files = pictures_below(options.data)
     needed = options.calibration_rows + options.batch_size + HELD_OUT_ROWS
     if len(files) < needed:
@@ -60,6 +65,10 @@ def open_pictures(source: Path, options: UpstreamOptions, device: torch.device) 
             "fewer calibration rows"
         )
     random.Random(options.seed).shuffle(files)
+    # A random choice of as many as are looked at; each is checked before hours of work begin.
+    useful = options.calibration_rows + options.steps * options.batch_size + HELD_OUT_ROWS
+    files = files[: max(needed, useful)]
+    digest = check_files(options.data, files)
     cropping = sized.augmenting(Augmentation.of("Crop"))
     targets = np.zeros(len(files), dtype=np.int64)
     rows = EncodedPictures(options.data, files, targets, cropping)
@@ -71,7 +80,7 @@ def open_pictures(source: Path, options: UpstreamOptions, device: torch.device) 
         save_classifier(made, folder)
         preprocessor.save(folder)
 
-    return Opened(FAMILY, parent.to(device), material, save, material.digest, _LEARNING_RATE)
+    return Opened(FAMILY, parent.to(device), material, save, digest, _LEARNING_RATE)
 
 
 @dataclass(frozen=True)
@@ -122,22 +131,17 @@ class PictureMaterial:
             "heldOutRows": float(HELD_OUT_ROWS),
         }
 
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 over names and contents of all pictures."""
-        root = self.rows.root
-        return digest_of_digests({file: sha256_of(root / file) for file in self.rows.files})
-
     def _tensor(self, values: Any) -> Tensor:
         return torch.as_tensor(values, device=self.device)
 
     def _whole(self, places: range) -> list[dict[str, Tensor]]:
+        # Of equal sizes: batch norms are estimated from all of them alike, and not from one row.
         return [
             {
                 name: self._tensor(values)
-                for name, values in self.rows.collate(places[start : start + _BATCH]).items()
+                for name, values in self.rows.collate(part.tolist()).items()
             }
-            for start in range(0, len(places), _BATCH)
+            for part in np.array_split(places, math.ceil(len(places) / _BATCH))
         ]
 
 

@@ -91,18 +91,26 @@ class Passes:
         """Measures each layer's error at a few sparsities; the model stays as it is."""
         pattern, sparsity = self.options.zeros_as, self.options.sparsity
         uniform(self._fitting, self._total)  # says at once where there is no room
+        energy = 0.0
 
         def solve(problem: LayerProblem, part: Part) -> Tensor:
+            nonlocal energy
             name, weight = part.layer.name, part.layer.module.weight
             points = self.notes.curves.setdefault(name, {})
             if part.group == 0:
                 points.clear()
+                energy = 0.0
+            assert problem.energy is not None, "statistics are collected with energies"
+            energy += problem.energy
             if fits(pattern, weight):
-                for quota in measured_quotas(sparsity, weight.numel(), pattern):
+                for quota in dict.fromkeys(measured_quotas(sparsity, weight.numel(), pattern)):
                     own = quota.split(part.layer.groups)[part.group]
-                    error = problem.error(self._method(problem, own).weights)
+                    error = problem.error(self._method(problem, own).weights) * problem.energy
                     points[quota.zeros] = points.get(quota.zeros, 0.0) + error
                     self.look()
+            if part.group == part.layer.groups - 1:
+                # Relative to the whole layer: a layer of many products costs no more for that.
+                points.update({zeros: each / (energy or 1.0) for zeros, each in points.items()})
             return problem.start
 
         self._pass(solve, finished, on_unit)
@@ -192,9 +200,13 @@ class Passes:
         self.notes.layers[name] = tally.quality(name, weights, zeros)
 
     def _tune(self, block: nn.Module, calls: Sequence[Call], wanted: Sequence[Call]) -> None:
+        def run() -> None:
+            for call in calls:
+                call.run(block)
+
         norms = batch_norms(block)
         if norms:
-            reestimate(norms, lambda: [call.run(block) for call in calls])
+            reestimate(norms, run)
         if not self.options.block_steps:
             return
         masks = Masks.take(prunable_weights(block), self.options.zeros_as)

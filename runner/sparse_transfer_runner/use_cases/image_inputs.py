@@ -167,7 +167,7 @@ class EncodedPictures:
         try:
             return read_picture(path)
         except PictureError as error:
-            raise InputError(f"{path}: {error}; it changed since prepare checked it") from error
+            raise InputError(f"{path}: {error}; it changed since it was checked") from error
 
     def _batch(
         self, rows: Sequence[int], view: Callable[[int], NDArray[np.float32]]
@@ -190,11 +190,22 @@ def _completed(config: Mapping[str, Any]) -> dict[str, Any]:
         "do_center_crop": True,
         "crop_size": crop,
         "do_rescale": True,
-        "rescale_factor": float(config.get("rescale_factor", 1 / 255)),
         "do_normalize": True,
-        "image_mean": [float(value) for value in config.get("image_mean", _MEAN)],
-        "image_std": [float(value) for value in config.get("image_std", _SPREAD)],
+        **_normalization(config),
         **({AUGMENTATION: config[AUGMENTATION]} if AUGMENTATION in config else {}),
+    }
+
+
+def _normalization(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns factor, mean and spread; a step that a processor leaves out changes nothing."""
+    if config.get("do_flip_channel_order"):
+        raise ValueError("do_flip_channel_order: pictures are read as RGB alone")
+    rescales, normalizes = (config.get(f"do_{step}", True) for step in ("rescale", "normalize"))
+    mean, spread = config.get("image_mean", _MEAN), config.get("image_std", _SPREAD)
+    return {
+        "rescale_factor": float(config.get("rescale_factor", 1 / 255)) if rescales else 1.0,
+        "image_mean": [float(value) for value in mean] if normalizes else [0.0] * 3,
+        "image_std": [float(value) for value in spread] if normalizes else [1.0] * 3,
     }
 
 

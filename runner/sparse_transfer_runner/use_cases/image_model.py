@@ -83,8 +83,16 @@ def has_head(folder: Path, labels: Sequence[str]) -> bool:
     return read_image_model(folder, trusted=True).labels == tuple(labels)
 
 
-def require_size(model: ImageModel, side: int, place: Path) -> None:
+def require_size(
+    model: ImageModel, side: int, place: Path, asked_by: str = "spec.training.imageSize"
+) -> None:
     """Makes sure that an architecture can take square pictures of a size.
+
+    Args:
+        model: The architecture's.
+        side: Of the pictures, in pixels.
+        place: For messages.
+        asked_by: The setting that says it.
 
     Raises:
         InputError: It cannot.
@@ -94,7 +102,7 @@ def require_size(model: ImageModel, side: int, place: Path) -> None:
     except (RuntimeError, AssertionError, ValueError, ZeroDivisionError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"spec.training.imageSize: {model.architecture} ({place}) cannot take pictures of "
+            f"{asked_by}: {model.architecture} ({place}) cannot take pictures of "
             f"{side} x {side} pixels ({reason}); expected its own size, or one that is nearer to it"
         ) from error
 

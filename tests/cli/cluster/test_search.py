@@ -11,19 +11,32 @@ from typing import Any
 import pytest
 from rich.console import Console
 from tests.cli.cluster.conftest import Served
-from tests.cli.cluster.experiments import NOW, failed, searched, searching, seen, succeeded
+from tests.cli.cluster.experiments import (
+    NOW,
+    Document,
+    at,
+    failed,
+    missed,
+    searched,
+    searching,
+    seen,
+    succeeded,
+    training,
+)
+from tests.cli.cluster.test_pods import pod
 
-from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.contract import LABEL_KEY, LABEL_STAGE, Stage
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.status import SearchStatus
 from sparse_transfer_cli.__main__ import invoke
 from sparse_transfer_cli.cluster.announcing import Announcer
-from sparse_transfer_cli.cluster.choosing_pods import stage_of_interest
+from sparse_transfer_cli.cluster.choosing_pods import no_pods, of_stage, stage_of_interest
 from sparse_transfer_cli.cluster.ending import missed_criteria, results_document
 from sparse_transfer_cli.cluster.listing import columns
 from sparse_transfer_cli.cluster.observed import Observed
+from sparse_transfer_cli.cluster.pods import runner_pods
 from sparse_transfer_cli.cluster.story import print_story
-from sparse_transfer_cli.display import JsonLinesDisplay
+from sparse_transfer_cli.display import JsonLinesDisplay, terminal_display
 from sparse_transfer_cli.search_summary import level_row
 
 SPEC = {"search": {"levels": [0.3, 0.6, 0.7, 0.9], "minRecovery": 0.96}}
@@ -51,6 +64,12 @@ def test_the_story_of_a_search_that_has_ended_shows_which_level_is_kept() -> Non
     assert "0.6 (MediumSparseInt8), kept; 4 of 4 levels have ended" in story
     assert "same as 0.6" in story
     assert "OutOfMemory" in story
+
+
+def test_the_story_of_a_search_that_no_level_passes_does_not_say_that_one_is_kept() -> None:
+    ended = {**searched(0.3), "conditions": missed()["conditions"], "phase": "Failed"}
+    story = told(seen(ended, spec=SPEC))
+    assert "comes nearest, none passes; 4 of 4 levels have ended" in story
 
 
 def test_the_story_of_a_search_without_a_result_says_that_none_is_kept() -> None:
@@ -122,6 +141,44 @@ def test_a_level_can_be_looked_at_alone() -> None:
         experiment.at_level(0.4)
     with pytest.raises(InputError, match="no levels"):
         seen(succeeded()).at_level(0.3)
+
+
+def test_pods_of_other_levels_are_not_a_levels() -> None:
+    labels = {LABEL_STAGE: "train", LABEL_KEY: "tttttttttb"}
+    metadata = {"name": "of-0.6", "uid": "u", "creationTimestamp": at(5), "labels": labels}
+    pods = runner_pods([{"metadata": metadata, "status": {"phase": "Running"}}])
+    experiment = seen(searching(), spec=SPEC)
+    assert of_stage(pods, experiment.at_level(0.6), Stage.TRAIN) == pods
+    assert of_stage(pods, experiment.at_level(0.9), Stage.TRAIN) == []
+
+
+def test_an_experiment_that_becomes_a_search_keeps_its_bar() -> None:
+    shown = io.StringIO()
+    with terminal_display(Console(file=shown, force_terminal=True, width=100)) as display:
+        announcer = Announcer(display)
+        announcer.show(seen(training(40, stages=searching()["stages"])))
+        announcer.show(seen(searching(), spec=SPEC))
+    assert "0.6 train" in shown.getvalue()
+
+
+def test_pods_of_another_level_are_not_those_of_a_level_that_has_none() -> None:
+    pods = runner_pods([pod("a", 1, "Succeeded"), pod("b", 2, "Running")])
+    experiment = seen(searching(), spec=SPEC)
+    assert of_stage(pods, experiment.at_level(0.9), Stage.TRAIN) == []
+    assert len(of_stage(pods, experiment.at_level(0.3), Stage.TRAIN)) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "words"),
+    [
+        (searching(), 0.9, "film-reviews, train at level 0.9: has no pod yet, so there is no log"),
+        (searched(), 0.7, "is not run, as it equals level 0.6; --level 0.6 has it"),
+        (searched(), 0.9, "is not run, as the level failed (OutOfMemory)"),
+        (searched(), 0.3, "film-reviews, train: its pods and their logs are gone"),
+    ],
+)
+def test_where_a_level_has_no_pods_it_says_why(status: Document, level: float, words: str) -> None:
+    assert words in no_pods(seen(status, spec=SPEC).at_level(level), Stage.TRAIN)
 
 
 def test_programs_get_the_levels_too() -> None:

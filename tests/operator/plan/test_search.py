@@ -218,6 +218,20 @@ def test_a_level_that_equals_one_that_is_done_already_is_skipped_wherever_it_sta
     assert found.status.results == level_results(0.7)
 
 
+def test_an_edited_order_of_equal_levels_does_not_stop_the_one_that_trains() -> None:
+    jobs = (*prepared(0.6, 0.7), job("train").at(0.7).running())
+    owner = after(experiment().searching(0.7, 0.6), *jobs).edited(search={"levels": [0.6, 0.7]})
+    found = planned(owner, *jobs)
+    assert (found.actions, at_level(found, 0.6).same_as) == ((), 0.7)
+    assert not [each for each in found.events if each.reason == "Superseded"]
+
+
+def test_edited_targets_package_the_level_that_was_trained_and_not_its_equal() -> None:
+    owner = after(experiment().searching(0.7), *done(0.7)).edited(search={"levels": [0.6, 0.7]})
+    owner = after(owner, *done(0.7), *prepared(0.6)).edited(export={"targets": ["openvino"]})
+    assert words(owner, planned(owner)) == ["create package at 0.7"]
+
+
 def test_what_ran_of_another_machine_is_said_not_to_compare() -> None:
     other = level_results(0.9)
     point = other.engines[0].model_copy(update={"isa": "AVX2"})
@@ -258,6 +272,7 @@ def test_a_job_that_is_refused_is_said_of_its_level_too() -> None:
     assert first.stages == at_level(found, 0.3).stages
     assert second.stages == said.stages
     assert (second.stages[0].job, second.stages[0].reason) == (None, "JobRefused")
+    assert (second.reason, second.message) == ("JobRefused", second.stages[0].message)
     again = planned(SEARCH.with_status(said), *prepared(0.3))
     assert words(SEARCH, again) == ["create prepare at 0.6"]
 
@@ -384,6 +399,17 @@ def test_events_name_the_level() -> None:
         "level 0.3: prepare: prepare is done"
     ]
     assert "level 0.6: prepare: made Job" in " ".join(each.message for each in found.events)
+
+
+def test_a_level_that_fails_is_told_though_others_go_on() -> None:
+    found = planned(SEARCH, failed("prepare", 0.3))
+    told = [each for each in found.events if each.warning]
+    assert [(each.reason, each.message) for each in told] == [
+        ("LevelFailed", "level 0.3: prepare: InvalidInput: it is wrong")
+    ]
+    owner = SEARCH.with_status(found.status)
+    again = planned(owner, failed("prepare", 0.3), job("prepare").at(0.6).running())
+    assert "LevelFailed" not in {each.reason for each in again.events}
 
 
 # ---- all of it -----------------------------------------------------------------------------------

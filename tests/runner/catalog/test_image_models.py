@@ -14,8 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_runner.catalog.image_architectures import Architecture, architecture_named
 from sparse_transfer_runner.catalog.image_models import check_image_model, read_image_model
+from sparse_transfer_runner.catalog.models import Catalog
+from sparse_transfer_runner.catalog.resolution import resolve_model
 from sparse_transfer_runner.catalog.sparseml_images import sparseml_model
 from sparse_transfer_runner.use_cases.image_model import build_classifier, save_classifier
 
@@ -147,6 +150,11 @@ def test_every_parameter_of_sparseml_s_has_its_place(arch_key: str) -> None:
 )
 def test_every_spelling_of_an_arch_key_is_known(arch_key: str, architecture: str) -> None:
     assert str(sparseml_model(arch_key).architecture) == architecture
+
+
+@pytest.mark.parametrize("arch_key", SPARSEML_NAMES)
+def test_names_that_are_none_of_sparseml_s_stay(arch_key: str) -> None:
+    assert sparseml_model(arch_key).renamed(["some.weight"]) == {"some.weight": "some.weight"}
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +294,24 @@ def test_a_head_of_another_size_is_replaced(tmp_path: Path, resnet: Weights) -> 
     assert first.get_parameter("fc.weight").abs().sum() > 0
 
 
+@pytest.mark.parametrize(
+    ("without", "message"),
+    [
+        ((), r"names 2 classes in label_names, but classifier\.weight has shape \[4, 256\] \(exp"),
+        (("classifier.weight",), r"2 classes .* but classifier\.weight is missing \(expected \[2"),
+    ],
+)
+def test_a_head_that_is_not_for_the_classes_it_names_is_refused(
+    without: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    weights = architecture_named(TINY).build(4).state_dict()
+    kept = {name: tensor for name, tensor in weights.items() if name not in without}
+    config = {"architecture": "test_efficientnet", "label_names": ["cat", "dog"]}
+    folder = named(tmp_path, config, kept)
+    with pytest.raises(InputError, match=message):
+        check_image_model(folder, trusted=False)
+
+
 def named(folder: Path, config: Mapping[str, Any], weights: Weights | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
@@ -333,6 +359,14 @@ def test_what_is_saved_reads_back_with_its_head(tmp_path: Path) -> None:
             {"architecture": "test_efficientnet", "model_args": {"colour": 1}},
             r"cannot be built with {'colour': 1}",
         ),
+        (
+            {"architecture": "test_efficientnet", "model_args": {"checkpoint_path": "/x.pth"}},
+            r"config.json: .*checkpoint_path leads to other files than its own",
+        ),
+        (
+            {"architecture": "test_efficientnet", "model_args": [1]},
+            "model_args: expected an object",
+        ),
         ({"architecture": "test_resnet"}, r"not the weights of timm/test_resnet"),
     ],
 )
@@ -343,11 +377,29 @@ def test_a_folder_that_cannot_be_used_is_refused(
         check_image_model(named(tmp_path, config), trusted=False)
 
 
-def test_a_sparsezoo_folder_without_training_files_says_so(tmp_path: Path) -> None:
-    (tmp_path / "deployment").mkdir()
-    (tmp_path / "model.onnx").write_bytes(b"onnx")
-    with pytest.raises(InputError, match=r"a SparseZoo folder without training/model\.pth"):
-        check_image_model(tmp_path, trusted=False)
+@pytest.mark.parametrize(
+    ("files", "advice"),
+    [
+        (["model.onnx", "deployment/model.onnx"], "fetch the model with them, or give the PTH"),
+        (["model.onnx", "training.tar.gz"], r"unpack training\.tar\.gz in it"),
+        (["recipe.md", "training/recipe.md"], "fetch the model with them"),
+    ],
+)
+def test_a_sparsezoo_folder_without_training_files_says_so(
+    files: list[str], advice: str, tmp_path: Path
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = resolve_model(
+        tmp_path.as_uri(),
+        family="image",
+        band=band_of(0.5),
+        use_case="cv-classification",
+        catalog=Catalog(models=()),
+    )
+    with pytest.raises(InputError, match=rf"training files .*training/model\.pth.*{advice}"):
+        check_image_model(found.folder, trusted=False)
 
 
 def test_two_files_that_could_be_the_weights_are_ambiguous(tmp_path: Path) -> None:
@@ -361,3 +413,8 @@ def test_statistics_of_batch_norms_move_fast_enough(tmp_path: Path) -> None:
     net = build_classifier(named(tmp_path, {"architecture": "test_efficientnet"}), ["a", "b"], 0)
     momenta = {m.momentum for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)}
     assert min(momenta) >= 0.1
+
+
+def test_convolutions_that_compute_their_weights_are_refused() -> None:
+    with pytest.raises(InputError, match=r"StdConv2d\).*zeros do not last.*such as resnet50"):
+        architecture_named("timm/resnetv2_50x1_bit").skeleton()

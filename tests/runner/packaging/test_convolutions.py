@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sparse_transfer_runner.catalog.image_architectures import architecture_named
+from sparse_transfer_runner.catalog.image_architectures import ClassifierOutput, architecture_named
 from sparse_transfer_runner.engines import engine
 from sparse_transfer_runner.engines.forms import Form
 from sparse_transfer_runner.engines.protocol import Quantizable
@@ -189,3 +189,32 @@ def test_training_rounds_convolutions_and_leaves_them_as_they_were(exported: Exp
     assert set(quantizer.record().modules) == set(exported.layers)
     assert np.array_equal(exported.exact(batch(4)), before)
     masks.check()
+
+
+class Sequences(nn.Module):
+    """Convolves along one dimension, as SqueezeBERT does in place of Linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(8, 8, 3, padding=1, groups=2, bias=False)
+        self.norm, self.last = nn.BatchNorm1d(8), nn.Linear(8, 2)
+
+    def forward(self, pixel_values: torch.Tensor) -> ClassifierOutput:
+        return ClassifierOutput(self.last(self.norm(self.first(pixel_values)).mean(-1)))
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_convolution_along_one_dimension_keeps_its_name_and_zeros(
+    name: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    net = Sequences().eval()
+    with torch.no_grad():
+        net.first.weight.mul_(magnitude_mask(net.first.weight, 0.5))
+    masks = {"first.weight": (net.first.weight != 0).numpy().astype(np.uint8)}
+    inputs = {"pixel_values": batch(0)["pixel_values"][:2, 0, :8, :16]}
+    export_onnx(net, inputs, tmp_path / "model.onnx", dynamic_sequence=False)
+    runs_on = engine(name)
+    target = tmp_path / f"converted-{runs_on.model_file}"
+    runs_on.convert(tmp_path / "model.onnx", target)
+    assert count_masked(runs_on.weights(target, ["first"]), masks).intact

@@ -63,6 +63,18 @@ def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
     assert check_pictures(tmp_path).labels == ("9", "10", "100")
 
 
+def test_a_class_is_called_as_its_folder_even_where_a_number_would_lose_that(
+    tmp_path: Path,
+) -> None:
+    names = ("-0", "007", "7", "8 ", "\u0663")
+    for split in ("train", "val"):
+        for number, label in enumerate(names):
+            place = tmp_path / split / label
+            place.mkdir(parents=True)
+            picture("red", number + 10 * len(split)).save(place / "a.png")
+    assert check_pictures(tmp_path).labels == names
+
+
 def test_what_file_managers_leave_is_passed_over(folder: Path) -> None:
     for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
         (folder / "train" / "red" / name).write_bytes(b"x")
@@ -130,6 +142,11 @@ def a_class_that_is_a_link_out(root: Path) -> None:
     (root / "train" / "green").symlink_to(outside)
 
 
+def a_split_that_is_a_link_out(root: Path) -> None:
+    shutil.move(root / "val", root.parent / "elsewhere")
+    (root / "val").symlink_to(root.parent / "elsewhere")
+
+
 def a_broken_link(root: Path) -> None:
     (root / "train" / "red" / "9.png").symlink_to("nowhere.png")
 
@@ -165,6 +182,7 @@ MISTAKES: dict[Callable[[Path], None], tuple[str, str]] = {
     a_text_among_the_pictures: ("val/blue/notes.txt", "no picture that Pillow can read"),
     a_link_that_leads_out: ("train/red/9.png", "a link that leads out of the data"),
     a_class_that_is_a_link_out: ("train/green", "a link that leads out of the data"),
+    a_split_that_is_a_link_out: ("val", "a link that leads out of the data"),
     a_broken_link: ("train/red/9.png", "a link to 'nowhere.png', which is not there"),
     pictures_beside_the_classes: ("train/7.png", "a file beside the classes"),
     folders_inside_a_class: ("train/red/more", "a folder inside a class"),
@@ -236,6 +254,9 @@ def test_a_picture_that_may_not_be_read_is_an_access_error(
 
 
 def test_pictures_without_labels_may_lie_anywhere(folder: Path, tmp_path: Path) -> None:
+    (folder / ".trash").mkdir()
+    for name in (".trash/0.png", "train/._0.png", "about.pdf"):
+        (folder / name).write_bytes(b"no picture")
     assert len(pictures_below(folder)) == 10
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="no pictures below"):

@@ -136,6 +136,18 @@ def test_a_crop_is_the_middle_of_the_scaled_picture() -> None:
     assert np.allclose(Preprocessing(CONFIG)(picture)[2], 1.0)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_a_long_strip_only_the_middle_is_scaled(turned: bool) -> None:
+    """Two pixels by forty million would else be scaled to gigabytes."""
+    values = np.random.default_rng(0).integers(0, 256, (6, 300, 3), dtype=np.uint8)
+    strip = Image.fromarray(values.transpose(1, 0, 2) if turned else values)
+    prepare = Preprocessing({**CONFIG, "size": {"shortest_edge": 8}})
+    scaled = strip.resize((8, 400) if turned else (400, 8), Image.Resampling.BILINEAR)
+    whole = prepare.normalized(scaled.crop((0, 196, 8, 204) if turned else (196, 0, 204, 8)))
+    assert np.abs(prepare(strip) - whole).max() < 0.02
+    assert prepare(strip.resize((200_000, 2))).shape == (3, 8, 8)
+
+
 def test_the_module_stands_alone() -> None:
     """It is shipped beside models, where nothing of this project is installed."""
     source = Path(preprocessing.__file__).read_text()

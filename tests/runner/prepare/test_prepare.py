@@ -17,19 +17,21 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.runner.image_folders import write_folder
 from tests.runner.tiny_models import tiny_classifier, write_tiny_encoder
 from tests.servers.hub import Hub
 
 from sparse_transfer_api.contract import PLAN, Stage
 from sparse_transfer_api.errors import AccessError, ExitCode, InputError
 from sparse_transfer_api.records import Plan
-from sparse_transfer_api.spec import parse_experiment
+from sparse_transfer_api.spec import SparseTransferSpec, parse_experiment
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
 from sparse_transfer_runner.catalog.reading import add_entry, entry_of
 from sparse_transfer_runner.data.recorded import recorded_data
 from sparse_transfer_runner.digests import digest_of_tree
 from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.progress import Reporter
+from sparse_transfer_runner.stages.checked_data import checked_data
 from sparse_transfer_runner.stages.context import StageContext, StageOutcome
 from sparse_transfer_runner.stages.prepare import check_data, check_model, run
 from sparse_transfer_runner.storage.file import FilePlace
@@ -575,6 +577,21 @@ def test_data_that_changed_is_checked_again(world: World) -> None:
     assert "val.jsonl" in world.refusal(optimLevel=0.8)
 
 
+def test_levels_share_the_check_of_their_pictures(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "pictures", {"train": 3, "val": 2})
+    document = {"useCase": "cv-classification", "data": {"uri": folder.as_uri()}}
+    spec, root = SparseTransferSpec.model_validate(document), FilePlace(tmp_path / "runs")
+    first = checked_data(spec, root)
+    (record,) = (tmp_path / "runs").glob("checks/data-*.json")
+    check = json.loads(record.read_bytes())
+    check["summary"]["warnings"] = ["of the first level's check"]
+    record.write_text(json.dumps(check))
+
+    assert list(checked_data(spec, root).warnings) == ["of the first level's check"]
+    (folder / "val" / "red" / "0.png").write_bytes((folder / "val" / "red" / "1.png").read_bytes())
+    assert checked_data(spec, root).digest != first.digest
+
+
 def test_a_record_of_a_check_that_cannot_be_read_is_made_again(world: World) -> None:
     world.plan(optimLevel=0.3)
     (record,) = world.root.glob("checks/data-*.json")
@@ -597,6 +614,8 @@ def test_a_level_that_cannot_show_the_recovery_searched_for_is_refused(world: Wo
     refusal = world.refusal(optimLevel=0.6, search={"levels": [0.6], "minRecovery": 0.97})
 
     assert "spec.search.minRecovery: 0.97 cannot be judged" in refusal
+    # Whoever removes it keeps the key, of which the cluster has recorded the failure.
+    assert "with a new value of the annotation sparsetransfer.dev/retry" in refusal
 
 
 def test_an_unknown_metric_is_refused_before_training(world: World) -> None:

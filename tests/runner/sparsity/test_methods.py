@@ -174,3 +174,15 @@ def test_methods_rank_as_their_papers_say(pattern: Pattern) -> None:
     weights = METHODS["admm"](problem, quota).weights
     missed = (inputs @ (weights - problem.start).T).square().sum()
     assert errors["admm"] == pytest.approx(float(missed) / (problem.energy or 1), rel=1e-6)
+
+
+@pytest.mark.parametrize("pattern", Pattern)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_layer_that_reads_nothing_but_zeros_keeps_its_weights(
+    method: str, pattern: Pattern
+) -> None:
+    start = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    nothing = LayerProblem(start, torch.zeros(8, 8), torch.zeros(4, 8), energy=0.0)
+    pruned = refine(nothing, METHODS[method](nothing, Quota(16, pattern)), pattern, rounds=1)
+    assert int((~pruned.kept).sum()) == 16
+    torch.testing.assert_close(pruned.weights, start * pruned.kept)

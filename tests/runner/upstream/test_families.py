@@ -135,6 +135,29 @@ def test_more_zeros_than_blocks_can_take_are_refused() -> None:
         work.divide()
 
 
+class Grouped(nn.Module):
+    """A convolution of eight products side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(3, 32, 1)
+        self.grouped = nn.Conv2d(32, 32, 3, groups=8)
+        self.last = nn.Linear(32, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.grouped(self.first(x).relu()).relu()
+        return self.last(hidden.mean((2, 3)))
+
+
+def test_errors_of_a_layer_of_many_products_are_relative_to_the_whole_layer() -> None:
+    work = passes("admm", Pattern.UNSTRUCTURED, parent=Grouped(), budgets="layer-error")
+    work.measure_curves(0, lambda done, total: None)
+    errors = list(work.notes.curves["grouped"].values())
+    assert errors == sorted(errors)
+    assert 0 < errors[-1] < 1, "all weights at zero would miss everything: 1"
+
+
 @torch.no_grad()
 def block_outputs(model: nn.Module, batches: Sequence[Inputs]) -> Tensor:
     given: list[Tensor] = []

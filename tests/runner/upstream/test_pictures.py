@@ -17,6 +17,7 @@ from sparse_transfer_runner.catalog.image_models import check_image_model
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.sparsity.patterns import Pattern
 from sparse_transfer_runner.upstream import UpstreamOptions, make_foundation
+from sparse_transfer_runner.upstream.pictures import HELD_OUT_ROWS, open_pictures
 from sparse_transfer_runner.use_cases.image_model import build_classifier
 
 CONFIG = {"architecture": "test_efficientnet", "library": "timm"}
@@ -81,3 +82,33 @@ def test_a_classifier_is_pruned_on_pictures_but_for_depthwise_layers_and_colours
 def test_too_few_pictures_are_refused_with_what_is_needed(options: UpstreamOptions) -> None:
     with pytest.raises(InputError, match="320 pictures, but 772 are needed"):
         make_foundation(of(options, calibration_rows=500), QUIET)
+
+
+def test_a_damaged_picture_is_named_before_any_work(options: UpstreamOptions) -> None:
+    first = min(options.data.rglob("*.png"))
+    first.write_bytes(first.read_bytes()[:200])
+    with pytest.raises(InputError, match="1 problem found") as caught:
+        make_foundation(of(options, recovery_steps=200), QUIET)
+    (problem,) = caught.value.problems
+    assert problem.where == str(first)
+    assert "damaged or cut short" in problem.message
+
+
+def test_only_as_many_pictures_are_looked_at_as_are_used(options: UpstreamOptions) -> None:
+    small = of(options, recovery_steps=0, calibration_rows=33)
+    opened = open_pictures(options.data.parent / "dense", small, torch.device("cpu"))
+    assert len(opened.material.rows) == 33 + 16 + HELD_OUT_ROWS
+    sizes = [len(batch["pixel_values"]) for batch in opened.material.held_out()]
+    assert sum(sizes) == HELD_OUT_ROWS
+
+
+def test_a_size_that_the_classifier_cannot_take_is_refused(
+    options: UpstreamOptions, tmp_path: Path
+) -> None:
+    folder = tmp_path / "vit"
+    folder.mkdir()
+    net = Architecture("timm", "vit_tiny_patch16_224").build(2)
+    save_file(net.state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"architecture": "vit_tiny_patch16_224"}))
+    with pytest.raises(InputError, match=r"--image-size: timm/vit_tiny_patch16_224 .* 32 x 32"):
+        make_foundation(of(options, model=folder.as_uri()), QUIET)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from tests.runner.image_folders import write_folder
 
@@ -16,6 +17,7 @@ from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import ModelSource, Plan, TrainingSettings
 from sparse_transfer_api.spec import SparseTransferSpec, parse_experiment
 from sparse_transfer_runner.catalog.image_architectures import architecture_named
+from sparse_transfer_runner.pictures.preprocessing import Preprocessing
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.image_inputs import EncodedPictures, ImagePreprocessor
@@ -178,6 +180,19 @@ def test_processors_of_hugging_face_are_understood(
     assert (found.config["size"], found.config["crop_size"]) == (size, crop)
 
 
+def test_what_a_processor_leaves_out_changes_nothing(model: Path, tmp_path: Path) -> None:
+    for file in model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = {"size": 8, "do_rescale": False, "do_normalize": False}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    found = USE.preprocessor(tmp_path)
+    assert isinstance(found, ImagePreprocessor)
+    values = Preprocessing(dict(found.config))(Image.new("RGB", (8, 8), (255, 128, 0)))
+    assert values[:, 4, 4].tolist() == [255, 128, 0]
+    found.save(tmp_path)
+    assert USE.preprocessor(tmp_path) == found
+
+
 def test_a_processor_that_is_not_understood_is_refused(model: Path, tmp_path: Path) -> None:
     for file in model.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -198,7 +213,8 @@ def test_a_model_knows_its_head_and_prunes_the_rest(data: Path, model: Path) -> 
     net = USE.build(model, plan_of(data, model))
     names = prunable_weights(net)
     assert not any(name.startswith("classifier") for name in names)
-    assert "conv_stem.weight" in names
+    assert "blocks.0.0.conv.weight" in names
+    assert "conv_stem.weight" not in names, "it reads colours, and stays dense"
     logits = net(pixel_values=torch.zeros(2, 3, 32, 32)).logits
     assert logits.shape == (2, 2)
 
