@@ -151,10 +151,6 @@ def test_auto_stays_native_where_that_is_enough(sources: Path) -> None:
 
 
 REFUSED = {
-    "a modifier that does not exist": (
-        "!GMPrunerModifier {}",
-        ["GMPrunerModifier is not a modifier of SparseML 1.8", "did you mean GMPruningModifier?"],
-    ),
     "a field that it does not have": (
         "!GMPruningModifier {params: __ALL_PRUNABLE__, init_sparsity: 0.5, finale: 1}",
         ["spec.recipe.inline: SparseML 1.8.0 refuses it", "finale"],
@@ -175,6 +171,18 @@ def test_what_sparseml_does_not_take_is_refused_before_training(
             Stage.PREPARE
         )
     for words in said:
+        assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, "Auto"])
+def test_a_modifier_that_nobody_knows_is_refused_by_its_name(backend: str, sources: Path) -> None:
+    recipe = f"{RECIPE}  - !GMPrunerModifier {{}}\n"
+    with pytest.raises(InputError) as refused:
+        TinyExperiment(sources, backend, recipe, name="unknown").run(Stage.PREPARE)
+    for words in (
+        "GMPrunerModifier is not a modifier of SparseML 1.8",
+        "did you mean GMPruningModifier?",
+    ):
         assert words in str(refused.value)
 
 

@@ -19,6 +19,7 @@ from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.training.backend import Inputs
 from sparse_transfer_runner.training.distillation import task_loss
 
+from .distillation import fit_distillation
 from .manager import build_manager, initialize
 from .scales import learned_scales
 from .structure import Structure
@@ -54,6 +55,7 @@ class SparseMlBackend:
         self._teacher = teacher
         self._structure = Structure(model)
         self._manager = build_manager(recipe.text)
+        fit_distillation(self._manager, problem_type)
         self._epoch = 0.0
         self._optimizer: Optimizer | None = None
 

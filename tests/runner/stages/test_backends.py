@@ -49,15 +49,18 @@ REFUSED = {
         GRADUAL,
         ["mine.yaml:5: GMPruningModifier is not supported by the native backend", "neuralmagic"],
     ),
-    "a modifier that nobody knows": (
-        RecipeBackend.AUTO,
-        UNKNOWN,
-        [
-            "mine.yaml:5: GradualPruningModifier is not a modifier of SparseML 1.8",
-            "did you mean",
-            "supported: EpochRangeModifier",
-        ],
-    ),
+    **{
+        f"a modifier that nobody knows, with {backend}": (
+            backend,
+            UNKNOWN,
+            [
+                "mine.yaml:5: GradualPruningModifier is not a modifier of SparseML 1.8",
+                "did you mean",
+                "supported: EpochRangeModifier",
+            ],
+        )
+        for backend in (RecipeBackend.AUTO, RecipeBackend.NATIVE)
+    },
 }
 
 
