@@ -98,11 +98,12 @@ test-api: $(LIGHT)/.ready $(OLDEST)/.ready ## Run the API's tests without torch,
 	PYTHONPATH=api $(LIGHT)/bin/python -m pytest tests/api $(PYTEST_ARGS)
 	PYTHONPATH=api $(OLDEST)/bin/python -m pytest tests/api $(PYTEST_ARGS)
 
-# Its own tests, and those of what meets its old libraries: recipes, files and their forms. DeepSparse
-# pins its threads to cores, where they would wait for whatever else runs there.
+# Its own tests, and those of what meets its old libraries: recipes, pictures, files and their forms.
+# DeepSparse pins its threads to cores, where they would wait for whatever else runs there.
 test-neuralmagic: $(NEURALMAGIC)/.ready ## Run the tests of the neuralmagic flavour, in its own environment
 	OMP_NUM_THREADS=1 NM_BIND_THREADS_TO_CORES=0 $(NEURALMAGIC)/bin/python -m pytest tests/neuralmagic tests/runner/recipes \
-	  tests/runner/engines tests/runner/quantization $(PYTEST_ARGS)
+	  tests/runner/engines tests/runner/quantization tests/runner/pictures \
+	  tests/runner/packaging/test_convolutions.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, layers and generated files
 	$(BIN)/ruff check $(SOURCES)

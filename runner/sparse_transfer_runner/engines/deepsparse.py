@@ -1,8 +1,9 @@
 """DeepSparse on CPU, for evaluation: the one engine here that turns zeros into time.
 
 It compiles a file for one shape of inputs, so a session compiles once for each shape that it meets.
-Of the INT8 forms it fuses the one of standard integer operators, with every zero point stated;
-quantize and dequantize pairs it runs several times slower. On a graph or a shape that it cannot
+Of the INT8 forms of Linear layers it fuses the one of standard integer operators, with every zero
+point stated; quantize and dequantize pairs it runs several times slower, and takes them around
+convolutions alone, where what these put out is rounded too. On a graph or a shape that it cannot
 take it ends the process: therefore it has one of its own, in which all sessions run.
 """
 
@@ -107,8 +108,8 @@ class DeepSparse:
     remedies: Sequence[Form] = ()
 
     def forms(self, model: Quantizable) -> Sequence[Form]:
-        """Returns the one INT8 form that it fuses."""
-        return (Form.MATMUL_INTEGER_CENTRED,)
+        """Returns the one INT8 form that it fuses; of a convolution its output is rounded too."""
+        return (Form.QDQ_OUTPUTS if model.convolutional else Form.MATMUL_INTEGER_CENTRED,)
 
     def version(self) -> str:
         """Returns the engine's version."""
@@ -123,8 +124,10 @@ class DeepSparse:
         import onnx
 
         from .onnx_int8 import quantized
+        from .onnx_outputs import output_scales
 
-        onnx.save(quantized(onnx.load(model.source), model.scales, form), target)
+        outputs = output_scales(model) if form is Form.QDQ_OUTPUTS else {}
+        onnx.save(quantized(onnx.load(model.source), model.scales, form, outputs), target)
 
     def convert(self, source: Path, target: Path) -> None:
         """Copies the file: ONNX is the engine's own format."""
