@@ -28,7 +28,7 @@ from sparse_transfer_runner.quantization.fake_quantize import (
     weight_of,
 )
 from sparse_transfer_runner.sparsity.masks import Masks
-from sparse_transfer_runner.sparsity.prunable import prunable_weights
+from sparse_transfer_runner.sparsity.prunable import foundation_weights, prunable_weights
 from sparse_transfer_runner.sparsity.solve import magnitude_mask
 from sparse_transfer_runner.use_cases.protocol import Batch
 
@@ -93,7 +93,7 @@ def exported(
     masks = {name: (weight != 0).numpy().astype(np.uint8) for name, weight in weights.items()}
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
     export_onnx(net, batch(0, rows=2), path, dynamic_sequence=False)
-    layers = quantizable_layers(net, weights)
+    layers = quantizable_layers(net, foundation_weights(net))
     calibration = [batch(seed) for seed in range(2)]
     scales = calibrate(net, layers, calibration)
     yield Exported(net, layers, masks, Quantizable(path, scales, calibration, convolutional=True))
