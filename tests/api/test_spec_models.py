@@ -170,6 +170,7 @@ def test_defaults_never_change_within_a_version_of_the_api() -> None:
         "storage.s3.caBundle.key": "ca.crt",
         "teacher.mode": "Auto",
         "baseline.mode": "Auto",
+        "recipe.backend": "Auto",
         "training.augmentation": "CropAndFlip",
         "training.precision": "Auto",
         "training.nodes": 1,

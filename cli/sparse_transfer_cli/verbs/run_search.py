@@ -14,7 +14,7 @@ from sparse_transfer_api.spec import SparseTransferExperiment
 from sparse_transfer_api.status import SearchRecord
 from sparse_transfer_cli.console import stderr, stdout
 from sparse_transfer_cli.display import JsonLinesDisplay, shows_bars, terminal_display
-from sparse_transfer_cli.executor import RunEnd, explain_failure
+from sparse_transfer_cli.executor import RunEnd, cause_of, explain_failure
 from sparse_transfer_cli.level_search import LevelSearch, SearchEnd
 from sparse_transfer_cli.search_summary import print_search
 from sparse_transfer_cli.storage import reaching
@@ -118,14 +118,16 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _explain(end: SearchEnd, again: str) -> None:
-    """Says why levels failed; the same reason once for all of them."""
-    reasons: dict[str, list[float]] = {}
+    """Says why levels failed; the same reason once for all of them, with the first one's log."""
+    reasons: dict[tuple[str, str], list[float]] = {}
     for level, failure in end.failures.items():
-        reasons.setdefault(explain_failure(failure), []).append(level)
-    for reason, levels in reasons.items():
+        # Of a stage without a result only its log says why.
+        cause = cause_of(failure) if failure.result is not None else f"{level:g}"
+        reasons.setdefault((failure.stage, cause), []).append(level)
+    for levels in reasons.values():
         named = ", ".join(f"{level:g}" for level in levels)
         stderr().print("error:", style="bold red", end=" ")
-        _say(f"level {named}: {reason}")
+        _say(f"level {named}: {explain_failure(end.failures[levels[0]])}")
     if end.failures:
         _say(f"to try again what failed: {again}")
 
