@@ -194,11 +194,9 @@ def understood(words: list[str]) -> UpstreamOptions:
     options: dict[str, Any] = {
         name.removeprefix("--").replace("-", "_"): value for name, value in given.items()
     }
-    typed = {name: type(value) for name, value in EVERY_OPTION.items()}
-    paths = {"data": Path, "output": Path}
-    return UpstreamOptions(
-        **{name: {**typed, **paths}.get(name, str)(value) for name, value in options.items()}
-    )
+    kinds: dict[str, Any] = {name: type(value) for name, value in EVERY_OPTION.items()}
+    kinds |= {"data": Path, "output": Path}
+    return UpstreamOptions(**{name: kinds.get(name, str)(value) for name, value in options.items()})
 
 
 def test_a_job_has_every_option_of_the_work() -> None:
