@@ -30,7 +30,7 @@ def listing(experiments: Iterable[Observed], now: datetime, *, everywhere: bool)
     table = Table(box=SIMPLE_HEAD)
     names = ("name", "use case", "level", "phase", "progress", "sparsity", "recovery", "speed-up")
     for name in (*(("namespace",) if everywhere else ()), *names, "age"):
-        table.add_column(name, no_wrap=name == "name")
+        table.add_column(name, no_wrap=name in ("namespace", "name"))
     for experiment in experiments:
         row = columns(experiment, now)
         table.add_row(*((experiment.namespace, *row) if everywhere else row))
