@@ -4,17 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 LIGHT := .venv-api
 OLDEST := .venv-api-oldest
+NEURALMAGIC := .venv-neuralmagic
 UV := $(CURDIR)/$(BIN)/uv
 QUICKSTART := examples/quickstart
 SOURCES := api operator runner cli tests benchmarks
 
-.PHONY: help quickstart environment s3-server cluster test e2e test-api test-fast lint format crds manifests image-operator image-runner lock clean
+.PHONY: help quickstart environment neuralmagic s3-server cluster test e2e test-api test-neuralmagic \
+  test-fast lint format crds manifests image-operator image-runner lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 # ---- environments ------------------------------------------------------------------------------
-# uv installs several times faster than pip and checks the same hashes.
+# uv installs several times faster than pip and checks the same hashes. As pip does, it is to compile
+# what it installs: else every process does, for seconds, where Python may not write beside its modules.
+export UV_COMPILE_BYTECODE := 1
 
 $(BIN)/uv: requirements/uv.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with make PYTHON=python3.12")'
@@ -41,7 +45,16 @@ $(OLDEST)/.ready: requirements/api-oldest.txt $(BIN)/uv
 	$(UV) pip install --quiet --python $(OLDEST)/bin/python --require-hashes -r $<
 	@touch $@
 
+# SparseML and DeepSparse have packages for Python 3.11 alone.
+$(NEURALMAGIC)/.ready: requirements/neuralmagic.txt pyproject.toml $(BIN)/uv
+	$(UV) venv --quiet --clear --python 3.11 $(NEURALMAGIC)
+	$(UV) pip install --quiet --python $(NEURALMAGIC)/bin/python --require-hashes -r $<
+	$(UV) pip install --quiet --python $(NEURALMAGIC)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
 environment: $(VENV)/.dev ## Create the development environment in .venv
+
+neuralmagic: $(NEURALMAGIC)/.ready ## Create the environment with SparseML and DeepSparse (evaluation only) in .venv-neuralmagic
 
 s3-server: $(VENV)/.dev ## Build the S3 server that the tests of storage run against (needs Go)
 	$(BIN)/python -m tests.servers.versitygw
@@ -67,18 +80,30 @@ $(QUICKSTART)/foundation/foundation.json: | $(QUICKSTART)/data/train.csv
 
 # ---- checks ------------------------------------------------------------------------------------
 
+# Much of the suite waits for servers: two processes take half the time of one, each test file in one
+# of them. Arithmetic has one thread in each, so that they do not wait for each other's.
+TEST_PROCESSES ?= 2
+
 test: $(VENV)/.dev test-api ## Run all tests, the reduced quickstart among them
-	$(BIN)/python -m pytest -m "not e2e" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not e2e" --ignore tests/neuralmagic \
+	  --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 e2e: $(VENV)/.dev ## Build the images, install the chart on a real node, and run experiments there (needs root)
 	$(BIN)/python -m pytest -m e2e tests/e2e $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" --ignore tests/neuralmagic $(PYTEST_ARGS)
 
 test-api: $(LIGHT)/.ready $(OLDEST)/.ready ## Run the API's tests without torch, newest and oldest pydantic
 	PYTHONPATH=api $(LIGHT)/bin/python -m pytest tests/api $(PYTEST_ARGS)
 	PYTHONPATH=api $(OLDEST)/bin/python -m pytest tests/api $(PYTEST_ARGS)
+
+# Its own tests, and those of what meets its old libraries: recipes, pictures, files and their forms.
+# DeepSparse pins its threads to cores, where they would wait for whatever else runs there.
+test-neuralmagic: $(NEURALMAGIC)/.ready ## Run the tests of the neuralmagic flavour, in its own environment
+	OMP_NUM_THREADS=1 NM_BIND_THREADS_TO_CORES=0 $(NEURALMAGIC)/bin/python -m pytest tests/neuralmagic tests/runner/recipes \
+	  tests/runner/engines tests/runner/quantization tests/runner/pictures \
+	  tests/runner/packaging/test_convolutions.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, layers and generated files
 	$(BIN)/ruff check $(SOURCES)
@@ -96,6 +121,7 @@ format: $(VENV)/.dev ## Apply the formatter and the linter's safe mends
 # ENGINE is docker or buildah; IMAGE_ARGS are further arguments of its build.
 ENGINE ?= docker
 TAG = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+# FLAVOUR=neuralmagic adds SparseML to the runner, DEEPSPARSE=true (for yourself only) DeepSparse.
 IMAGE = $(ENGINE) build --file Dockerfile.$(1) --tag sparse-transfer-$(1):$(TAG) \
   --build-arg VERSION=$(TAG) \
   --build-arg STE_REVISION=$$(git describe --always --abbrev=40 --dirty --exclude='*') \
@@ -113,22 +139,29 @@ crds: $(VENV)/.dev ## Generate the CRD, the references and the manifests from mo
 	$(BIN)/python -m sparse_transfer_api.crd
 	$(BIN)/python -m sparse_transfer_api.reference
 	$(BIN)/python -m sparse_transfer_operator.reference
+	$(BIN)/python -m sparse_transfer_runner.catalog.reference
 	$(BIN)/python -m tests.chart.generated
 
 manifests: crds ## The same: what follows from the CRD in the chart, and the manifests of the chart
 
-COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+COMPILE_FOR = $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-header --upgrade
+COMPILE = $(COMPILE_FOR) --universal
+# SparseML and DeepSparse have no packages for anything but this.
+COMPILE_OLD = $(COMPILE_FOR) --python-platform x86_64-manylinux_2_28
 
 lock: ## Refresh the pinned requirements (needs uv)
 	echo 'uv' | $(COMPILE) - -o requirements/uv.txt
-	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra operator --extra cluster --extra examples --extra test --extra servers --extra lint -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra operator --extra cluster --extra examples --extra examples-pictures --extra test --extra servers --extra lint -o requirements/dev.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples -c requirements/dev.txt -o requirements/quickstart.txt
 	$(COMPILE) pyproject.toml --extra runner -c requirements/dev.txt -o requirements/runner.txt
+	$(COMPILE_OLD) pyproject.toml --extra deepsparse --extra examples --extra test requirements/build.in -o requirements/neuralmagic.txt
+	$(COMPILE_OLD) pyproject.toml --extra deepsparse -c requirements/neuralmagic.txt -o requirements/runner-neuralmagic-deepsparse.txt
+	$(COMPILE_OLD) pyproject.toml --extra neuralmagic -c requirements/neuralmagic.txt -o requirements/runner-neuralmagic.txt
 	$(COMPILE) pyproject.toml --extra operator -c requirements/dev.txt -o requirements/operator.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) pyproject.toml --extra test -c requirements/dev.txt -o requirements/api.txt
 	$(COMPILE) pyproject.toml requirements/oldest.in --extra test -o requirements/api-oldest.txt
 
 clean: ## Remove environments, caches and what the quickstart made
-	rm -rf $(VENV) $(LIGHT) $(OLDEST) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LIGHT) $(OLDEST) $(NEURALMAGIC) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -rf $(QUICKSTART)/data $(QUICKSTART)/upstream $(QUICKSTART)/foundation $(QUICKSTART)/runs

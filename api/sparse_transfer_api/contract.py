@@ -38,6 +38,8 @@ LABEL_EXPERIMENT = f"{GROUP}/experiment"
 """On Jobs and pods: the experiment's name."""
 LABEL_STAGE = f"{GROUP}/stage"
 LABEL_KEY = f"{GROUP}/key"
+LABEL_LEVEL = f"{GROUP}/level"
+"""On Jobs and pods of a search: the level that they are of, such as ``0.3``; for people."""
 LABEL_RECORDED_ONLY = f"{GROUP}/recorded-only"
 """On Jobs and pods that only return a recorded result: ``"true"``."""
 ANNOTATION_RETRY = f"{GROUP}/retry"
@@ -72,6 +74,13 @@ class Stage(StrEnum):
 
 TEACHER_FOLDER = "teacher"
 """The baseline's folder name; it is an output of the train stage with a key of its own."""
+
+CHECKS_FOLDER = "checks"
+"""Folder beside the stages' with a record of each check of the data: levels share them."""
+SEARCH_FOLDER = "search"
+"""Folder beside the stages' that a search on one machine writes what it came to."""
+SEARCH = "search.json"
+"""In that folder: how the search ended, as the status on a cluster says it."""
 
 
 def progress_path(namespace: str, experiment: str) -> str:

@@ -40,6 +40,7 @@ _MAX_TIME = 64
 _COLUMNS = (
     ("Use case", "string", ".spec.useCase", "The task."),
     ("Level", "number", ".status.resolved.level", "The optimization level."),
+    ("Search", "string", ".status.search.summary", "How many of a search's levels have ended."),
     ("Phase", "string", ".status.phase", "Where it stands."),
     ("Progress", "number", ".status.progress.percentage", "Of the running stage, in per cent."),
     ("Sparsity", "number", ".status.results.sparsity", "Of the shipped file."),
@@ -47,6 +48,8 @@ _COLUMNS = (
     ("Speedup", "number", ".status.results.headline.speedup", "Relative to the dense model."),
     ("Age", "date", ".metadata.creationTimestamp", "Since it was created."),
 )
+_WIDE = ("Search",)
+"""Columns that only ``kubectl get --output=wide`` shows: most experiments have nothing there."""
 
 
 def custom_resource_definition() -> dict[str, Any]:
@@ -65,7 +68,13 @@ def custom_resource_definition() -> dict[str, Any]:
         "storage": True,
         "subresources": {"status": {}},
         "additionalPrinterColumns": [
-            {"name": name, "type": kind, "jsonPath": path, "description": text}
+            {
+                "name": name,
+                "type": kind,
+                "jsonPath": path,
+                "description": text,
+                **_wide(name),
+            }
             for name, kind, path, text in _COLUMNS
         ],
         "schema": {"openAPIV3Schema": resource_schema()},
@@ -82,6 +91,10 @@ def custom_resource_definition() -> dict[str, Any]:
             "versions": [version],
         },
     }
+
+
+def _wide(column: str) -> dict[str, int]:
+    return {"priority": 1} if column in _WIDE else {}
 
 
 def resource_schema() -> Schema:

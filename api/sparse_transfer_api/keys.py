@@ -48,6 +48,17 @@ def stage_key(
     )
 
 
+def data_key(spec: SparseTransferSpec) -> str:
+    """Returns the key of a check of the data: levels of one task share it."""
+    fields = deciding_fields(spec, Stage.PREPARE)
+    return _key(
+        {
+            "useCase": spec.use_case,
+            "data": {path: fields[path] for path in fields if path.startswith("data.")},
+        }
+    )
+
+
 def teacher_key(
     *,
     dense_digest: str,

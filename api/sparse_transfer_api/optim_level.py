@@ -68,6 +68,19 @@ def band_of(level: float) -> Band:
     return next((band for end, band in BANDS_BELOW if level < end), LAST_BAND)
 
 
+def band_ranges() -> list[tuple[str, Band]]:
+    """Returns every band with its levels in words, such as ``from 0.25, below 0.5``."""
+    starts = [0.0, *(end for end, _ in BANDS_BELOW)]
+    return [
+        ("0", DENSE_BAND),
+        *(
+            (f"{'above' if start == 0 else 'from'} {start:g}, below {end:g}", band)
+            for start, (end, band) in zip(starts, BANDS_BELOW, strict=False)
+        ),
+        (f"from {starts[-1]:g} to 1", LAST_BAND),
+    ]
+
+
 def parse_level(text: str) -> float:
     """Reads a level from the command line, where a whole number above 1 is a per cent.
 

@@ -49,6 +49,9 @@ class TrainingSettings(Part):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     max_train_samples: int | None = None
     recipe: str = Field(description="The resolved recipe's YAML text, variables substituted.")
+    backend: Literal["sparseml"] | None = Field(
+        None, description="Who runs the recipe; None for the native backend."
+    )
 
 
 class Plan(Record):
@@ -74,6 +77,11 @@ class Plan(Record):
         description="Names of the model's inputs, as a use case's batches have them.",
     )
     max_sequence_length: int | None = None
+    preprocessing: dict[str, Any] | None = Field(
+        None,
+        description="What is done to pictures, as Hugging Face's preprocessor_config.json says it; "
+        "augmentation is what training does at random.",
+    )
     truncated_share: Ratio | None = None
     max_eval_samples: int | None = None
     model: ModelSource = Field(description="The foundation (at levels below 0.25 the dense model).")

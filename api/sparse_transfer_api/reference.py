@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .contract import API_VERSION, KIND
 from .generated import generate
-from .optim_level import BANDS_BELOW, DENSE_BAND, LAST_BAND, Band
+from .optim_level import Band, band_ranges
 from .schema import Schema, inlined
 from .spec import SparseTransferExperiment
 from .spec.expected import describe
@@ -138,16 +138,9 @@ Case does not count; `-`, `_` and space are alike.
 
 
 def _bands() -> str:
-    starts = [0.0, *(end for end, _ in BANDS_BELOW)]
-    ranges = [
-        ("0", DENSE_BAND),
-        *(
-            (f"{'above' if start == 0 else 'from'} {start:g}, below {end:g}", band)
-            for start, (end, band) in zip(starts, BANDS_BELOW, strict=False)
-        ),
-        (f"from {starts[-1]:g} to 1", LAST_BAND),
+    rows = [
+        [levels, band.name, band.size.lower(), _treatment(band)] for levels, band in band_ranges()
     ]
-    rows = [[levels, band.name, band.size.lower(), _treatment(band)] for levels, band in ranges]
     return f"""\
 ## Levels
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .base import Part, Ratio
+from .base import Part, Ratio, Record
 from .contract import Stage
 from .records import Progress
 from .results import Artifact, Resolved, Results
@@ -156,6 +156,75 @@ class PastResult(Part):
     manifest_uri: str | None = Field(None, description="The package stage's manifest.")
 
 
+class LevelStatus(Part):
+    """One level of a search: how it stands, and what came out of it."""
+
+    level: float = Field(description="The optimization level.")
+    band: str | None = Field(None, description="Such as MediumSparseInt8.")
+    outcome: Literal["Running", "Succeeded", "Failed", "Skipped"] | None = Field(
+        None, description="How it ended, or Running; Skipped where it equals another level."
+    )
+    reason: str | None = Field(None, description="Why, in one CamelCase word.")
+    message: Annotated[str, Field(max_length=2048)] | None = Field(
+        None, description="The same for people."
+    )
+    same_as: float | None = Field(
+        None, description="The level that comes to the same model and recipe."
+    )
+    latency_ms: float | None = Field(
+        None, description="Median latency of the shipped file at the headline."
+    )
+    pareto: bool | None = Field(
+        None,
+        description="No other level beats it in recovery and in what the objective makes small.",
+    )
+    resolved: Resolved | None = Field(
+        None, description="What aliases, defaults and the catalogue came to."
+    )
+    results: Results | None = Field(None, description="What came out.")
+    artifacts: Annotated[tuple[Artifact, ...], Field(max_length=64), Distinct("name")] = Field(
+        (), description="What to take away."
+    )
+    stages: Annotated[tuple[StageStatus, ...], Field(max_length=8), Distinct("name")] = Field(
+        (), description="How each stage went."
+    )
+
+
+class SearchStatus(Part):
+    """How a search over levels stands."""
+
+    selected: float | None = Field(
+        None,
+        description="The level whose results the status has: the best that passes, or where none "
+        "does, the best of all. Absent while levels are being tried.",
+    )
+    summary: Annotated[str, Field(max_length=64)] | None = Field(
+        None, description="How many levels have ended, such as 2 of 4."
+    )
+    message: Annotated[str, Field(max_length=2048)] | None = Field(
+        None, description="Why this level, or why none."
+    )
+    levels: Annotated[tuple[LevelStatus, ...], Field(max_length=8)] = Field(
+        (), description="Every level, in the order of the spec."
+    )
+
+
+class SearchRecord(Record):
+    """What a search on one machine came to, kept beside the folders of its levels' stages."""
+
+    created: datetime = Field(description="When the search ended.")
+    search: SearchStatus = Field(description="As the status on a cluster says it.")
+
+    def packages(self) -> dict[float, str]:
+        """Returns the names of the levels' package folders."""
+        last = {each.level: each.stages[-1] for each in self.search.levels if each.stages}
+        return {
+            level: stage.manifest_uri.split("/")[-2]
+            for level, stage in last.items()
+            if stage.name is Stage.PACKAGE and stage.manifest_uri is not None
+        }
+
+
 class SparseTransferStatus(Part):
     """What the operator says about an experiment."""
 
@@ -167,7 +236,10 @@ class SparseTransferStatus(Part):
         (), description="Observations; Complete tells the outcome."
     )
     stages: Annotated[tuple[StageStatus, ...], Field(max_length=8), Distinct("name")] = Field(
-        (), description="How each stage went."
+        (), description="How each stage went; of a search, of its running or selected level."
+    )
+    search: SearchStatus | None = Field(
+        None, description="How the search over levels stands; absent where there is none."
     )
     resolved: Resolved | None = Field(
         None, description="What aliases, defaults and the catalogue came to."
@@ -189,6 +261,13 @@ class SparseTransferStatus(Part):
     def condition(self, kind: ConditionType) -> Condition | None:
         """Returns the condition of a type, or None while nothing was observed."""
         return next((each for each in self.conditions if each.type == kind), None)
+
+    @property
+    def all_stages(self) -> tuple[StageStatus, ...]:
+        """The stages of every level; without a search, the only ones. None is there twice."""
+        levels = () if self.search is None else self.search.levels
+        every = (*(each for level in levels for each in level.stages), *self.stages)
+        return tuple({(each.name, each.key): each for each in every}.values())
 
 
 def with_condition(conditions: Sequence[Condition], new: Condition) -> tuple[Condition, ...]:

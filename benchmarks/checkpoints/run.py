@@ -93,7 +93,7 @@ class RandomRows:
     def __init__(self, rows: int, tokens: int) -> None:
         random = np.random.default_rng(0)
         self._ids = random.integers(1000, 20000, (rows, tokens))
-        self.features: Sequence[Mapping[str, Any]] = [{"input_ids": row} for row in self._ids]
+        self.lengths = [tokens] * rows
         self.targets: NDArray[Any] = random.integers(0, 2, rows)
 
     def __len__(self) -> int:

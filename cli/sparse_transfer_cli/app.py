@@ -67,6 +67,7 @@ CatalogOption = Annotated[
         show_default=False,
     ),
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 SizeOption = Annotated[
     Literal["largest", "medium", "smallest"],
     typer.Option(help="Which size of its family it is taken for."),
@@ -182,20 +183,48 @@ def upstream(
         str, typer.Option(help="The dense model: a folder or an address.", show_default=False)
     ],
     data: Annotated[
-        Path, typer.Option(help="Texts without labels, .jsonl or .txt.", show_default=False)
+        Path,
+        typer.Option(
+            help="Texts without labels, .jsonl or .txt; or a folder of pictures.",
+            show_default=False,
+        ),
     ],
     output: Annotated[Path, typer.Option(help="The new foundation's folder.", show_default=False)],
     name: Annotated[str | None, typer.Option(help="Its name. Default: the folder's.")] = None,
     licence: Annotated[str | None, typer.Option(help="The dense model's, if known.")] = None,
     sparsity: Annotated[float, typer.Option(help="Share of weights to set to zero.")] = 0.8,
     method: Annotated[
-        Literal["admm", "magnitude"], typer.Option(help="How weights are chosen.")
+        Literal["admm", "sparsegpt", "wanda", "magnitude", "gradual"],
+        typer.Option(help="How weights are chosen."),
     ] = "admm",
-    pattern: Annotated[str, typer.Option(help="Of the zeros.")] = "unstructured",
+    pattern: Annotated[
+        Literal["unstructured", "block4"],
+        typer.Option(help="Of the zeros: single weights, or four neighbouring inputs."),
+    ] = "unstructured",
+    budgets: Annotated[
+        Literal["uniform", "layer-error"],
+        typer.Option(help="Each layer's zeros: the same share, or more where they cost less."),
+    ] = "uniform",
     calibration_rows: Annotated[int, typer.Option(help="Texts that pruning looks at.")] = 768,
+    refine_rounds: Annotated[
+        int, typer.Option(help="Of exchanging kept weights for better ones, layer by layer.")
+    ] = 0,
+    block_steps: Annotated[int, typer.Option(help="Of tuning each pruned block as a whole.")] = 0,
+    gradual_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="In which a gradual pruning reaches its sparsity. Default: 150.",
+            show_default=False,
+        ),
+    ] = None,
+    prune_every: Annotated[int, typer.Option(help="Steps, of a gradual pruning.")] = 10,
+    initial_sparsity: Annotated[float, typer.Option(help="Of a gradual pruning.")] = 0.0,
     recovery_steps: Annotated[int, typer.Option(help="Of distillation after pruning.")] = 250,
     batch_size: Annotated[int, typer.Option(help="Texts of a recovery step.")] = 32,
     max_length: Annotated[int, typer.Option(help="Tokens; longer texts are cut.")] = 64,
+    image_size: Annotated[
+        int | None, typer.Option(min=8, help="Pixels of a side. Default: the model's.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the choice and order of texts.")] = 0,
     catalog: Annotated[
         Path | None,
@@ -217,10 +246,17 @@ def upstream(
         sparsity=sparsity,
         method=method,
         pattern=pattern,
+        budgets=budgets,
         calibration_rows=calibration_rows,
+        refine_rounds=refine_rounds,
+        block_steps=block_steps,
+        gradual_steps=gradual_steps,
+        prune_every=prune_every,
+        initial_sparsity=initial_sparsity,
         recovery_steps=recovery_steps,
         batch_size=batch_size,
         max_length=max_length,
+        image_size=image_size,
         seed=seed,
     )
     make(arguments, catalog=catalog, size=Size(size.capitalize()), style=progress)
@@ -281,7 +317,7 @@ def results_verify(
         ),
     ] = None,
     file: StorageOption = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Check that results are as they were recorded; read everything, change nothing."""
     from sparse_transfer_cli.verbs.results import verify
@@ -290,22 +326,38 @@ def results_verify(
 
 
 @catalog.command("list")
-def catalog_list(catalog: CatalogOption = None) -> None:
-    """List the models of the catalogue."""
-    from sparse_transfer_cli.verbs.catalog import list_models
+def catalog_list(
+    catalog: CatalogOption = None,
+    use_case: Annotated[
+        str | None,
+        typer.Option(help="Only what it starts from, level by level.", show_default=False),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the models of the catalogue, or what the levels of a use case start from."""
+    from sparse_transfer_cli.verbs.catalog import list_levels, list_models
 
-    list_models(catalog)
+    if use_case is None:
+        list_models(catalog, as_json=json)
+    else:
+        list_levels(use_case, catalog, as_json=json)
 
 
 @catalog.command("show")
 def catalog_show(
-    name: Annotated[str, typer.Argument(help="See 'catalog list'.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="See 'catalog list'; or an identifier of the SparseZoo.", show_default=False
+        ),
+    ],
     catalog: CatalogOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show everything that is known about one model, and whether it can be reached."""
     from sparse_transfer_cli.verbs.catalog import show_model
 
-    show_model(name, catalog)
+    show_model(name, catalog, as_json=json)
 
 
 @catalog.command("add")
@@ -323,6 +375,36 @@ def catalog_add(
     from sparse_transfer_cli.verbs.catalog import add_model
 
     add_model(folder, catalog, Size(size.capitalize()), stdout())
+
+
+@catalog.command("build")
+def catalog_build(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME", help="Of models or ladders; see 'catalog list'.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(help="Their folder, with a catalogue of what was made.", show_default=False),
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="Data without labels, where an entry names none.")
+    ] = None,
+    catalog: CatalogOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the commands; run nothing.")
+    ] = False,
+    progress: ProgressOption = "auto",
+) -> None:
+    """Make sparse models that are published nowhere, as their entries say."""
+    from sparse_transfer_cli.verbs.catalog_build import BuildArguments, build
+
+    arguments = BuildArguments(
+        names=names, output=output, data=data, catalog=catalog, dry_run=dry_run
+    )
+    raise typer.Exit(build(arguments, progress))
 
 
 @catalog.command("mirror")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
+_ANY_WIDTH = 10_000
 WIDTH_WITHOUT_TERMINAL = 120
 """Columns in a log file or a pipe, where rich would take 80 and fold every path."""
 
@@ -16,6 +19,14 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Returns the console on standard error."""
     return _console(on_stderr=True)
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Prints a table; where no terminal's width bounds it, nothing in it is cut or folded."""
+    if not console.is_terminal:
+        unbounded = console.options.update(max_width=_ANY_WIDTH)
+        console.width = max(console.width, Measurement.get(console, unbounded, table).maximum)
+    console.print(table)
 
 
 def _console(*, on_stderr: bool) -> Console:

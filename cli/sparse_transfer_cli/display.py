@@ -30,6 +30,9 @@ _NAME_WIDTH = len("Upstream")
 class Display(Protocol):
     """What a run is shown on: a terminal, or lines for another program."""
 
+    def level_started(self, level: float, number: int, count: int) -> None:
+        """A search turns to a level, the so manieth of so many; the stages that follow are its."""
+
     def stage_started(self, stage: Stage) -> None:
         """A stage begins."""
 
@@ -52,6 +55,10 @@ class JsonLinesDisplay:
 
     def __init__(self, write: Callable[[str], object] | None = None) -> None:
         self._write = write or _to_stdout
+
+    def level_started(self, level: float, number: int, count: int) -> None:
+        """Writes ``{"type": "level", "level": …, "number": …, "of": …}``."""
+        self.line("level", level=level, number=number, of=count)
 
     def stage_started(self, stage: Stage) -> None:
         """Writes ``{"type": "started", "stage": …}``."""
@@ -83,19 +90,26 @@ class TerminalDisplay:
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
-        self._tasks: dict[Stage, TaskID] = {}
+        self._level: float | None = None
+        self._tasks: dict[tuple[float | None, Stage], TaskID] = {}
+
+    def level_started(self, level: float, number: int, count: int) -> None:
+        """Gives the stages that follow bars with the level in their names."""
+        self._level = level
 
     def stage_started(self, stage: Stage) -> None:
         """Opens the stage's bar, or starts it over when the stage runs once more."""
-        if stage in self._tasks:
-            self._bars.reset(self._tasks[stage], activity="", visible=True)
-        else:
-            self._tasks[stage] = self._bars.add_task(stage.capitalize(), total=100, activity="")
+        bar = (self._level, stage)
+        if bar in self._tasks:
+            self._bars.reset(self._tasks[bar], activity="", visible=True)
+            return
+        name = stage.capitalize() if self._level is None else f"{self._level:g} {stage}"
+        self._tasks[bar] = self._bars.add_task(name, total=100, activity="")
 
     def progress(self, progress: Progress) -> None:
         """Moves the stage's bar."""
         self._bars.update(
-            self._tasks[progress.stage],
+            self._bar(progress.stage),
             completed=progress.percentage or 0.0,
             activity=escape(describe(progress)),
         )
@@ -104,11 +118,17 @@ class TerminalDisplay:
         """Fills the stage's bar, and says whether anything had to be run."""
         how = "reused" if result.recorded else f"done in {duration(seconds)}"
         text = f"{how}: {result.message}" if result.message else how
-        self._bars.update(self._tasks[result.stage], completed=100, activity=escape(text))
+        self._bars.update(self._bar(result.stage), completed=100, activity=escape(text))
 
     def note(self, message: str) -> None:
         """Prints a line above the bars."""
         self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def _bar(self, stage: Stage) -> TaskID:
+        """Returns a stage's bar: a new one where it began before the level was told."""
+        if (self._level, stage) not in self._tasks:
+            self.stage_started(stage)
+        return self._tasks[self._level, stage]
 
 
 @contextmanager

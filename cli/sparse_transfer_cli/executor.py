@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
@@ -80,14 +81,20 @@ class Executor:
         self._command = command
         self._environment = environment
 
-    def run(self, stages: Sequence[Stage] = tuple(Stage)) -> RunEnd:
+    def run(
+        self, stages: Sequence[Stage] = tuple(Stage), stops: StopRequests | None = None
+    ) -> RunEnd:
         """Runs the stages in order, up to the first that does not succeed.
 
-        When a stage finds that an earlier stage's output has vanished, the stages before it run
+        When a stage finds that an earlier stage's output has vanished, all stages up to it run
         once more: those whose output is there answer from their record.
+
+        Args:
+            stages: In their order.
+            stops: Where a wish to stop comes from; by default this process's signals.
         """
         results: dict[Stage, StageResult] = {}
-        with StopRequests(self._display.note) as stops:
+        with StopRequests(self._display.note) if stops is None else nullcontext(stops) as stops:
             pending = list(stages)
             rerun = False
             while pending and not stops.requested:
@@ -99,7 +106,7 @@ class Executor:
                 elif end.exit_code == ExitCode.VANISHED and not rerun:
                     rerun = True
                     self._display.note(_vanished_note(end))
-                    pending = list(stages)
+                    pending = list(_up_to(stages[-1]))
                 else:
                     return RunEnd(results, failure=end)
         return RunEnd(results, stopped=bool(pending))
@@ -123,6 +130,11 @@ class Executor:
         return end
 
 
+def _up_to(last: Stage) -> tuple[Stage, ...]:
+    order = tuple(Stage)
+    return order[: order.index(last) + 1]
+
+
 def _warnings(result: StageResult) -> list[str]:
     """Returns what a finished prepare warns of: worth knowing before training takes its minutes."""
     if result.stage != Stage.PREPARE or result.manifest_uri is None:
@@ -136,7 +148,7 @@ def _warnings(result: StageResult) -> list[str]:
 
 def explain_failure(end: StageEnd) -> str:
     """Returns what to tell the user about a stage that did not succeed."""
-    lines = [f"{end.stage} failed: {_cause(end)}"]
+    lines = [f"{end.stage} failed: {cause_of(end)}"]
     if not _explained_itself(end) and (tail := end.log_tail(_LOG_TAIL_LINES)):
         lines += ["its last words:", *(f"  {line}" for line in tail)]
     if end.log is not None:
@@ -149,7 +161,8 @@ def _explained_itself(end: StageEnd) -> bool:
     return end.result is not None and end.exit_code in set(ExitCode)
 
 
-def _cause(end: StageEnd) -> str:
+def cause_of(end: StageEnd) -> str:
+    """Returns why a stage did not succeed."""
     if end.result is not None:
         return end.result.message or end.result.reason
     if end.exit_code == _KILLED:

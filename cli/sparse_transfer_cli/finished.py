@@ -8,12 +8,20 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sparse_transfer_api.contract import MANIFEST, PLAN, TEACHER_FOLDER, Stage
+from sparse_transfer_api.contract import (
+    MANIFEST,
+    PLAN,
+    SEARCH,
+    SEARCH_FOLDER,
+    TEACHER_FOLDER,
+    Stage,
+)
 from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_api.keys import stage_key
 from sparse_transfer_api.records import Manifest, Plan
 from sparse_transfer_api.results import Results
 from sparse_transfer_api.spec import SparseTransferExperiment, parse_experiment
+from sparse_transfer_cli.kept_level import kept_package
 
 _BELOW = ("{0}-*", "*/{0}-*", "*/*/{0}-*")
 """Where a stage's folders lie below an experiment's, a namespace's and an output place's folder."""
@@ -72,7 +80,7 @@ def find_finished(path: Path) -> Finished:
 
     Args:
         path: A package stage's folder, a file in it, or a folder above it, of which the newest
-            result is taken.
+            result is taken, and where that is of a search, the one of the level that it kept.
 
     Raises:
         AccessError: There is no result.
@@ -91,7 +99,15 @@ def find_finished(path: Path) -> Finished:
             f"{path}: no finished experiment here; give a package stage's folder "
             f"(it holds {MANIFEST}), or the folder that the experiment's output went to"
         )
-    return max(done, key=lambda each: each.manifest.created)
+    newest = max(done, key=lambda each: each.manifest.created)
+    name, created = newest.package.name, newest.manifest.created
+    kept = newest.package.with_name(kept_package(name, created, _search_beside(newest.package)))
+    return next((each for each in done if each.package == kept), newest)
+
+
+def _search_beside(package: Path) -> bytes | None:
+    record = package.parent / SEARCH_FOLDER / SEARCH
+    return record.read_bytes() if record.is_file() else None
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType, MappingProxyType
-from typing import Any
+from typing import IO, Any
 
 from pydantic import ValidationError
 
@@ -26,6 +27,8 @@ RUNNER = (sys.executable, "-m", "sparse_transfer_runner")
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TAIL_BYTES = 8192
+_READ_BYTES = 65536
+_LOOK_UP_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ def _read_records(
     """Reads the stage's standard output to its end; what is no record goes to the log."""
     assert process.stdout is not None
     result: StageResult | None = None
-    for line in process.stdout:
+    for line in _lines(process.stdout):
         record = parse_record(line)
         if isinstance(record, Progress):
             on_progress(record)
@@ -185,6 +188,27 @@ def _read_records(
         else:
             log(line)
     return result
+
+
+def _lines(pipe: IO[bytes]) -> Iterator[bytes]:
+    """Yields lines as they come.
+
+    It waits for half a second at a time: Python acts on a signal that comes right before a blocking
+    call only when that ends.
+    """
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            if not selector.select(_LOOK_UP_SECONDS):
+                continue
+            data = os.read(pipe.fileno(), _READ_BYTES)
+            if not data:
+                break
+            *lines, rest = (rest + data).split(b"\n")
+            yield from (line + b"\n" for line in lines)
+    if rest:
+        yield rest
 
 
 def parse_record(line: bytes) -> Progress | StageResult | None:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sparse_transfer_api.contract import MANIFEST, TEACHER_FOLDER, Stage
+from sparse_transfer_api.contract import MANIFEST, SEARCH, SEARCH_FOLDER, TEACHER_FOLDER, Stage
 from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_api.records import Manifest
 from sparse_transfer_cli.experiment_file import file_uri
+from sparse_transfer_cli.kept_level import kept_package
 from sparse_transfer_runner.output import StageFolder
 from sparse_transfer_runner.storage import place_for
-from sparse_transfer_runner.storage.protocol import Place
+from sparse_transfer_runner.storage.protocol import Missing, Place
 
 _LED_THERE = (Stage.PREPARE, Stage.TRAIN, TEACHER_FOLDER)
 
@@ -40,12 +41,28 @@ def within_reach(result: str, target: Path, *, stages: bool) -> Path:
     packages = {name: found for name, found in folders.items() if found.stage == Stage.PACKAGE}
     if not packages:
         raise AccessError(f"{result}: no finished experiment here; give a package stage's folder")
-    newest = max(packages, key=lambda name: _manifest(packages[name]).created)
+    newest = _meant(place, packages)
     if stages:
         for name, folder in _beside(place, newest, folders).items():
             if folder.stage in _LED_THERE:
                 _link(folder, target / name)
     return _link(packages[newest], target / newest.rpartition("/")[2])
+
+
+def _meant(place: Place, packages: dict[str, StageFolder]) -> str:
+    """Returns the newest result, and where that is of a search, the one of the level it kept."""
+    created = {name: _manifest(folder).created for name, folder in packages.items()}
+    newest = max(packages, key=created.__getitem__)
+    above, _, name = newest.rpartition("/")
+    beside = place
+    for part in above.split("/") if above else ():
+        beside = beside.below(part)
+    try:
+        record = beside.below(SEARCH_FOLDER).read(SEARCH)
+    except Missing:
+        return newest
+    kept = "/".join([*([above] if above else []), kept_package(name, created[newest], record)])
+    return kept if kept in packages else newest
 
 
 def _stage_folders(place: Place) -> dict[str, StageFolder]:

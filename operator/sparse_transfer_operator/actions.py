@@ -19,6 +19,7 @@ class CreateJob:
         suspended: Make it suspended.
         recorded_only: Only return the recorded result, with prepare's resources.
         active_deadline_seconds: What is left of the experiment's running time; None without limit.
+        level: Of a search: the level that the stage is of.
     """
 
     stage: Stage
@@ -26,6 +27,7 @@ class CreateJob:
     suspended: bool = False
     recorded_only: bool = False
     active_deadline_seconds: int | None = None
+    level: float | None = None
 
 
 @dataclass(frozen=True)

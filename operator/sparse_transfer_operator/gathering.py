@@ -75,7 +75,7 @@ def patience(old: SparseTransferStatus, new: SparseTransferStatus) -> float:
 
 def _given_up(status: SparseTransferStatus) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Returns what cannot be planned again once the Jobs that it is about are deleted."""
-    noted = ((each.replaces, tuple(each.reruns)) for each in status.stages)
+    noted = ((each.replaces, tuple(each.reruns)) for each in status.all_stages)
     return [each for each in noted if any(each)]
 
 
@@ -83,6 +83,6 @@ def _standing(status: SparseTransferStatus) -> tuple[Any, ...]:
     """Returns where a status says that the experiment stands, without words."""
     return (
         status.phase,
-        *((each.key, each.job, each.start_time, each.outcome) for each in status.stages),
-        *((each.attempt, each.disruptions) for each in status.stages),
+        *((each.key, each.job, each.start_time, each.outcome) for each in status.all_stages),
+        *((each.attempt, each.disruptions) for each in status.all_stages),
     )

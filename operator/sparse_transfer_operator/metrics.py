@@ -117,7 +117,7 @@ class Metrics:
     def written(self, before: ObservedExperiment, children: Children, after: Plan) -> None:
         """Counts what a new status says: stages that began or ended."""
         use_case = before.experiment.spec.use_case.value if before.experiment else "unknown"
-        for stage in after.status.stages:
+        for stage in after.status.all_stages:
             known = _stage(before.status, stage)
             if stage.start_time is not None and (known is None or known.start_time is None):
                 self._began(stage, children)
@@ -214,7 +214,7 @@ def _gauge(
 
 def _stage(status: SparseTransferStatus, stage: StageStatus) -> StageStatus | None:
     """Returns the same stage under the same key in another status."""
-    for each in status.stages:
+    for each in status.all_stages:
         if each.name == stage.name and each.key == stage.key:
             return each
     return None

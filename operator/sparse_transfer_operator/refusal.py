@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.errors import InputError
-from sparse_transfer_api.status import Phase, SparseTransferStatus, StageStatus
+from sparse_transfer_api.status import Phase, SearchStatus, SparseTransferStatus, StageStatus
 
 from .plan.conditions import Situation, conditions_of
 from .plan.texts import bounded
@@ -48,19 +48,41 @@ def with_refusal(
         error: Why there is none.
         now: The time.
     """
-    begun = any(each.outcome == "Succeeded" for each in planned.stages)
+    begun = any(each.outcome == "Succeeded" for each in planned.all_stages)
     situation = situation_of(error, begun=begun)
-    records = tuple(
-        _without_job(each, situation) if each.name is stage else each for each in planned.stages
-    )
+    refused = next((each for each in planned.stages if each.name is stage), None)
+    records = _said(planned.stages, refused, situation)
     generation, now = planned.observed_generation or 0, now.replace(microsecond=0)
     return planned.model_copy(
         update={
             "phase": situation.phase,
             "stages": records,
+            "search": _in_search(planned.search, refused, situation),
             "conditions": conditions_of(situation, records, observed.conditions, generation, now),
         }
     )
+
+
+def _in_search(
+    search: SearchStatus | None, refused: StageStatus | None, situation: Situation
+) -> SearchStatus | None:
+    """Returns a search whose level with the refused stage says the same as the experiment."""
+    if search is None:
+        return None
+    words = {"reason": situation.reason, "message": situation.message}
+    levels = tuple(
+        each.model_copy(update={"stages": _said(each.stages, refused, situation), **words})
+        if refused in each.stages
+        else each
+        for each in search.levels
+    )
+    return search.model_copy(update={"levels": levels})
+
+
+def _said(
+    records: tuple[StageStatus, ...], refused: StageStatus | None, situation: Situation
+) -> tuple[StageStatus, ...]:
+    return tuple(_without_job(each, situation) if each == refused else each for each in records)
 
 
 def _without_job(record: StageStatus, situation: Situation) -> StageStatus:

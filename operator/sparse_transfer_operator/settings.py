@@ -83,6 +83,13 @@ class OperatorSettings(ApiModel):
     image: str = Field(
         "sparse-transfer-runner:latest", description="The runner's image; spec.image goes before."
     )
+    neuralmagic_image: str | None = Field(
+        None,
+        description="The runner's image of the neuralmagic flavour, for experiments with "
+        "recipe.backend SparseML or the engine deepsparse; spec.image goes before. Default: image. "
+        "One with DeepSparse you build for yourself: its licence is for evaluation only, not for "
+        "production and not to be passed on.",
+    )
     image_pull_policy: str = Field("IfNotPresent", description="As in a pod.")
     namespace: str = Field(
         "sparse-transfer", description="The operator's own: its Lease and Secret are there."

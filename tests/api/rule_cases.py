@@ -29,9 +29,21 @@ KEPT: dict[str, dict[str, Any]] = {
         "spec.baseline.mode": "None",
     },
     "a search": {"spec.search": {"levels": [0.3, 0.6], "minRecovery": 0.97}},
+    "a search that tries level 0 with its baseline": {
+        "spec.search.levels": [0, 0.5],
+        "spec.baseline.mode": "Auto",
+    },
+    "a search without a baseline": {
+        "spec.search.levels": [0.1, 0.5],
+        "spec.baseline.mode": "None",
+    },
     "a search of its default kind without levels": {"spec.search.objective": "Fastest"},
     "one node": {"spec.training.nodes": 1},
     "a picture's size": {"spec.useCase": "Image_Classification", "spec.training.imageSize": 224},
+    "pictures that are not mirrored": {
+        "spec.useCase": "ic",
+        "spec.training.augmentation": "Crop",
+    },
     "a text's length": {"spec.training.maxSequenceLength": 128},
     "lengths to measure": {
         "spec.benchmark": {"sequenceLengths": [64], "headline": {"sequence": 8}}
@@ -87,6 +99,14 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         {"spec.optimLevel": 0.0, "spec.baseline": {"mode": "Given", "value": 0.9}},
         "spec.baseline.mode",
     ),
+    "a search that tries level 0 without a baseline": (
+        {"spec.search.levels": [0.5, 0], "spec.baseline.mode": "None"},
+        "spec.baseline.mode",
+    ),
+    "a search that tries level 0 with a baseline that is known": (
+        {"spec.search.levels": [0.0], "spec.baseline": {"mode": "Given", "value": 0.9}},
+        "spec.baseline.mode",
+    ),
     "a search without levels": ({"spec.search.minRecovery": 0.97}, "spec.search.levels"),
     "an objective without levels": (
         {"spec.search": {"levels": [], "objective": "Smallest"}},
@@ -96,6 +116,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a picture's size for texts": (
         {"spec.training.imageSize": 224},
         "spec.training.imageSize",
+    ),
+    "pictures' augmentation for texts": (
+        {"spec.training.augmentation": "None"},
+        "spec.training.augmentation",
     ),
     "a text's length for pictures": (
         {"spec.useCase": "object detection", "spec.training.maxSequenceLength": 128},

@@ -108,6 +108,7 @@ def test_columns_show_fields_that_exist() -> None:
     assert [column["name"] for column in columns] == [
         "Use case",
         "Level",
+        "Search",
         "Phase",
         "Progress",
         "Sparsity",

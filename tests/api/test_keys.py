@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.handover import read_stage_document, stage_document
-from sparse_transfer_api.keys import canonical_json, deciding_fields, stage_key, teacher_key
+from sparse_transfer_api.keys import (
+    canonical_json,
+    data_key,
+    deciding_fields,
+    stage_key,
+    teacher_key,
+)
 from sparse_transfer_api.records import TrainingSettings
 from sparse_transfer_api.spec import SparseTransferSpec, parse_experiment
 
@@ -60,7 +66,11 @@ EDITS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "a recipe's variable": ({"spec.recipe.args": {"num_epochs": 4}}, ALL),
     "more epochs": ({"spec.training.epochs": 4}, ALL),
     "another seed": ({"spec.training.seed": 1}, ALL),
-    "a search": ({"spec.search.levels": [0.3, 0.6]}, ALL),
+    "a search, whose levels have keys of their own": ({"spec.search.levels": [0.3, 0.6]}, set()),
+    "what a search prefers": (
+        {"spec.search": {"levels": [0.3], "minRecovery": 0.9, "objective": "Smallest"}},
+        set(),
+    ),
     "another engine": ({"spec.export.targets": ["openvino"]}, {"package"}),
     "other batch sizes": ({"spec.benchmark.batchSizes": [1, 64]}, {"package"}),
     "another headline": ({"spec.benchmark.headline.batch": 16}, {"package"}),
@@ -218,6 +228,18 @@ def test_specs_that_differ_in_what_decides_have_different_keys(
 )
 def test_a_baseline_depends_on_model_data_task_and_settings(changes: dict[str, Any]) -> None:
     assert teacher_key(**{**TEACHER, **changes}) != teacher_key(**TEACHER)
+
+
+def test_levels_share_a_check_of_the_data_and_other_data_has_another(parsed: Parsed) -> None:
+    key = data_key(parsed().spec)
+    for changes in ({"spec.optimLevel": 0.1}, {"spec.training.epochs": 4}):
+        assert data_key(parsed(changes).spec) == key
+    for changes in (
+        {"spec.data.revision": "2"},
+        {"spec.data.columns.text": ["review"]},
+        {"spec.useCase": "text-classification"},
+    ):
+        assert data_key(parsed(changes).spec) != key
 
 
 def test_levels_and_recipes_share_a_baseline() -> None:

@@ -353,6 +353,8 @@ WEIRD_YAML = {
     "an ordered map": HEAD + "spec: !!omap [a: b]",
     "very deep": "a: " + "[" * 60 + "]" * 60,
     "a line break in a name": HEAD + 'spec: {"use\\nCase\\u0007": qa}',
+    "half a character for an object": 'metadata: "\\uD800"\nspec: {}',
+    "a line break in an address": HEAD + 'spec: {useCase: qa, data: {uri: "s3:/a\\nb"}}',
     "many lines from few": "a: &a [x,x,x,x,x,x,x,x,x]\n"
     + "\n".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in pairwise("abcdefgh")),
 }

@@ -26,7 +26,9 @@ from sparse_transfer_api.spec import (
 from sparse_transfer_api.spec.types import DECIDES, EXPECTED, INT_OR_STRING, PRESERVE
 
 STAGES = {"prepare", "teacher", "train", "package"}
-CHANGES_NOTHING = ("credentials", "storage", "acceptance", "runPolicy", "template", "stages")
+CHANGES_NOTHING = (
+    *("credentials", "storage", "acceptance", "search", "runPolicy", "template", "stages"),
+)
 """Blocks that enter no key."""
 
 
@@ -168,6 +170,8 @@ def test_defaults_never_change_within_a_version_of_the_api() -> None:
         "storage.s3.caBundle.key": "ca.crt",
         "teacher.mode": "Auto",
         "baseline.mode": "Auto",
+        "recipe.backend": "Auto",
+        "training.augmentation": "CropAndFlip",
         "training.precision": "Auto",
         "training.nodes": 1,
         "export.targets": ["onnxruntime", "openvino"],

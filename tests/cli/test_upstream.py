@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,10 +76,13 @@ def test_a_dense_model_becomes_a_sparse_one_in_the_catalogue(
     ("option", "value", "code", "words"),
     [
         ("--model", "nowhere", 13, "no such file or folder"),
-        ("--model", "catalog:minilm", 10, "did you mean minilm-l6"),
+        ("--model", "catalog:minilm", 10, "name one of minilm-l6"),
         ("--sparsity", "0.1", 10, "outside 0.3 to 0.99"),
-        ("--method", "wanda", 2, "admm"),
-        ("--pattern", "block", 10, "unstructured"),
+        ("--method", "oracle", 2, "'sparsegpt', 'wanda', 'magnitude', 'gradual'"),
+        ("--pattern", "block", 2, "'unstructured', 'block4'"),
+        ("--budgets", "fair", 2, "'layer-error'"),
+        ("--gradual-steps", "20", 10, "belong to the method gradual"),
+        ("--recovery-steps", "-1", 10, "recovery steps -1 is too few"),
         ("--data", "nowhere.txt", 13, "nowhere.txt"),
     ],
 )
@@ -95,6 +101,30 @@ def test_mistakes_are_explained(
     assert invoke(["upstream", *arguments]) == code
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_signal_leaves_what_is_done_for_the_same_command(
+    dense: Path, texts: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "foundation"
+    arguments = [
+        "--model", str(dense), "--data", str(texts), "--output", str(output),
+        "--calibration-rows", "16", "--recovery-steps", "100000", "--batch-size", "4",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "sparse_transfer_cli", "upstream", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stdout:
+            if json.loads(line).get("activity") == "recovery":
+                process.send_signal(signal.SIGINT)
+                break
+        process.stdout.read()
+        assert process.wait(timeout=120) == 143
+        assert "the same command goes on from there" in process.stderr.read()
+    assert not output.exists()
+    assert list((tmp_path / ".foundation.partial").glob("step-*.pt"))
 
 
 def test_the_command_s_defaults_are_the_runner_s() -> None:

@@ -56,6 +56,8 @@ _OPTIONS = (
     *("--layers", "--force-rm", "--quiet"),
 )
 _BUILD_SECONDS = 3600
+_ROOM_BYTES = 30 * 1000**3
+"""The runner's image takes half of that while it is built: its files, and their layer."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,9 @@ class ImageStore:
         """
         arguments = [f"--build-arg={name}={value}" for name, value in (build_args or {}).items()]
         with alone(self.folder / "build.lock"):
+            if shutil.disk_usage(self.folder).free < _ROOM_BYTES:
+                # What earlier builds left that no image with a name is made of.
+                self._buildah("rmi", "--prune")
             self._provide_base()
             with _of_this_machine() as mounts:
                 volumes = [f"--volume={source}:{target}:ro" for source, target in mounts.items()]

@@ -23,6 +23,7 @@ LINKED = (
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "examples/quickstart/README.md",
+    ROOT / "examples/digits/README.md",
 )
 """Pages whose links must lead somewhere."""
 

@@ -45,10 +45,12 @@ BUILDS_ON: Mapping[Path, Sequence[Path]] = {
         HOW_TO / f"{name}.md": (RUN,)
         for name in (
             "choose-a-level",
+            "search-over-levels",
             "read-the-report",
             "deploy-the-result",
             "resume-and-repeat",
             "use-a-bucket",
+            "use-sparseml-and-deepsparse",
         )
     },
     HOW_TO / "mirror-models.md": (FOUNDATION,),

@@ -19,6 +19,8 @@ from tests.servers.s3_server import Bucket
 from sparse_transfer_api.contract import ENV_CACHE, Stage
 from sparse_transfer_api.records import Manifest, StageResult
 
+pytestmark = pytest.mark.slow
+
 KILLS = 50
 KILLS_BY_STAGE = {Stage.PREPARE: 1, Stage.TRAIN: 3, Stage.PACKAGE: 2}
 MOST_EXPERIMENTS = 20

@@ -154,7 +154,13 @@ def start_operator(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={"PATH": os.environ["PATH"], "HOME": str(folder), "POD_NAME": name},
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(folder),
+                "POD_NAME": name,
+                # Else another checkout than the one under test might be the one that runs.
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            },
         )
     return OperatorProcess(process, settings["httpPort"], log)
 

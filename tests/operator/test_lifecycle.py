@@ -102,11 +102,11 @@ def test_a_deleted_experiment_takes_everything_with_it(
 def test_an_experiment_that_cannot_be_run_says_so(
     operator: OperatorProcess, experiment: Experiment
 ) -> None:
-    experiment.apply(search={"levels": [0.3, 0.6]})
+    experiment.apply(template={"env": [{"name": "STE_STAGE_KEY", "value": "mine"}]})
     experiment.wait_for("Failed")
-    assert "spec.search" in experiment.condition("Failed")["message"]
+    assert "env.STE_STAGE_KEY" in experiment.condition("Failed")["message"]
     assert experiment.jobs() == {}
-    experiment.patch({"spec": {"search": None}})
+    experiment.patch({"spec": {"template": None}})
     experiment.wait_for("Complete")
 
 

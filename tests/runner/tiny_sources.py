@@ -17,9 +17,7 @@ GOOD, BAD = ("fine", "good", "great"), ("bad", "dull", "poor")
 def write_sources(root: Path) -> Path:
     """Writes ``data``, ``dense`` and ``foundation`` below a folder, and returns it."""
     write_reviews(root / "data")
-    words = random.Random(1)
-    sentences = [" ".join(words.choices(WORDS[5:], k=8)) for _ in range(400)]
-    (root / "sentences.txt").write_text("\n".join(sentences))
+    write_sentences(root / "sentences.txt")
     make_foundation(
         UpstreamOptions(
             model=write_tiny_encoder(root / "dense").as_uri(),
@@ -32,6 +30,12 @@ def write_sources(root: Path) -> Path:
         Reporter(Stage.PREPARE, lambda _: None),
     )
     return root
+
+
+def write_sentences(file: Path) -> None:
+    """Writes texts without labels, one a line."""
+    words = random.Random(1)
+    file.write_text("\n".join(" ".join(words.choices(WORDS[5:], k=8)) for _ in range(400)))
 
 
 def write_reviews(folder: Path, rows: int = 120) -> None:

@@ -38,6 +38,7 @@ from .pod import (
 )
 from .work import (
     Acceptance,
+    Augmentation,
     Baseline,
     BaselineMode,
     Benchmark,
@@ -48,6 +49,7 @@ from .work import (
     Objective,
     Precision,
     Recipe,
+    RecipeBackend,
     Search,
     Teacher,
     TeacherMode,
@@ -56,6 +58,7 @@ from .work import (
 
 __all__ = [
     "Acceptance",
+    "Augmentation",
     "Baseline",
     "BaselineMode",
     "Benchmark",
@@ -78,6 +81,7 @@ __all__ = [
     "ProblemType",
     "PullSecret",
     "Recipe",
+    "RecipeBackend",
     "Resources",
     "RunPolicy",
     "S3Storage",

@@ -90,6 +90,8 @@ def _between(node: Schema, what: str) -> str:
 def _hint(value: Any, node: Schema) -> str:
     """Returns what to do about the commonest slips of YAML."""
     if isinstance(value, str):
+        if not value.isprintable():
+            return ""
         if len(node.get("enum", ())) > 1:
             return did_you_mean(value, [str(name) for name in node["enum"]])
         if node.get("type") in ("number", "integer", "boolean") and _is_scalar(value):

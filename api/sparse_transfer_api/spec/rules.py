@@ -173,6 +173,16 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        at="spec",
+        fields=("spec.baseline.mode", "spec.search.levels"),
+        message="at level 0, which the search tries, the baseline is the product: expected mode "
+        "Auto",
+        cel="!has(self.search) || !has(self.search.levels) "
+        "|| !self.search.levels.exists(l, l == 0.0) || !has(self.baseline) "
+        "|| !has(self.baseline.mode) || self.baseline.mode == 'Auto'",
+        holds=lambda spec: 0 not in spec.search.levels or spec.baseline.mode == "Auto",
+    ),
+    Rule(
         at="spec.training",
         fields=("spec.training.nodes",),
         message="expected 1: training on several machines is not supported",
@@ -185,6 +195,14 @@ RULES: tuple[Rule, ...] = (
         message="imageSize is expected with image use cases only",
         cel=f"!has(self.training) || !has(self.training.imageSize) || {_IMAGE_USE_CASE}",
         holds=lambda spec: spec.training.image_size is None or _image(spec),
+    ),
+    Rule(
+        at="spec",
+        fields=("spec.training.augmentation", "spec.useCase"),
+        message="augmentation is expected with image use cases only",
+        cel=f"!has(self.training) || !has(self.training.augmentation) "
+        f"|| self.training.augmentation == 'CropAndFlip' || {_IMAGE_USE_CASE}",
+        holds=lambda spec: spec.training.augmentation == "CropAndFlip" or _image(spec),
     ),
     Rule(
         at="spec",

@@ -219,7 +219,9 @@ class Schemes:
         beginning = _beginning(scheme)
         if scheme in known and uri.startswith(beginning) and uri.removeprefix(beginning):
             return uri
-        if scheme in known:
+        if not uri.isprintable():
+            hint = ""
+        elif scheme in known:
             hint = f"; did you mean {beginning}{rest.lstrip('/')}?" if rest.strip("/") else ""
         elif rest:
             hint = did_you_mean(scheme, known)

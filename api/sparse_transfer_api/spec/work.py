@@ -87,6 +87,14 @@ RecipeValue = Annotated[
 ]
 
 
+class RecipeBackend(StrEnum):
+    """Who does what a recipe says."""
+
+    AUTO = "Auto"
+    NATIVE = "Native"
+    SPARSEML = "SparseML"
+
+
 class Recipe(Block):
     """How sparsity and quantization are applied, as SparseML writes it in YAML."""
 
@@ -103,6 +111,13 @@ class Recipe(Block):
         description="Values for the recipe's variables, by name: numbers, text or true/false.",
         json_schema_extra=PREPARE,
     )
+    backend: RecipeBackend = Field(
+        RecipeBackend.AUTO,
+        description="Who runs the recipe. Native: this system, which reads it as data. SparseML: "
+        "SparseML itself, in an image of the neuralmagic flavour. Auto: Native where it honours "
+        "the whole recipe, else SparseML where the image has it.",
+        json_schema_extra=PREPARE,
+    )
 
 
 class Precision(StrEnum):
@@ -112,6 +127,14 @@ class Precision(StrEnum):
     FP32 = "Fp32"
     BF16 = "Bf16"
     FP16 = "Fp16"
+
+
+class Augmentation(StrEnum):
+    """What training does to pictures at random."""
+
+    CROP_AND_FLIP = "CropAndFlip"
+    CROP = "Crop"
+    NONE = "None"
 
 
 class Training(Block):
@@ -144,6 +167,13 @@ class Training(Block):
     image_size: Annotated[int, Strict(), Field(ge=8, le=8192)] | None = Field(
         None,
         description="Images only, in pixels of a side. Default: the model's.",
+        json_schema_extra=BUDGET,
+    )
+    augmentation: Augmentation = Field(
+        Augmentation.CROP_AND_FLIP,
+        description="Images only, what training does to them at random: CropAndFlip takes a part "
+        "of at least 0.35 of the picture and mirrors every other one; Crop takes at least 0.6 and "
+        "mirrors none, as digits and writing need it; None leaves them whole.",
         json_schema_extra=BUDGET,
     )
     seed: Annotated[int, Strict(), Field(ge=0, le=2**31 - 1)] = Field(
@@ -187,7 +217,8 @@ class Export(Block):
     ] = Field(
         (EngineName.ONNXRUNTIME, EngineName.OPENVINO),
         description="Engines to export for and to measure, the headline's first. deepsparse needs "
-        "an image that has it.",
+        "an image that has it, which you build for yourself: its licence is for evaluation only "
+        "and forbids passing it on.",
         json_schema_extra=PACKAGE,
     )
 
@@ -260,20 +291,22 @@ class Objective(StrEnum):
 
 
 class Search(Block):
-    """Tries several levels and keeps the best."""
+    """Tries several levels, each as an experiment of its own, and keeps the best that passes."""
 
     levels: Annotated[tuple[Level, ...], Field(max_length=8), Distinct()] = Field(
         (),
-        description="Levels to try instead of optimLevel. Default: no search.",
-        json_schema_extra=PREPARE,
+        description="Levels to try instead of optimLevel, one after the other, such as "
+        "[0.3, 0.6, 0.9]. Default: no search.",
+        json_schema_extra=NOTHING,
     )
     min_recovery: Share | None = Field(
         None,
         description="Levels below it are not chosen. Default: any.",
-        json_schema_extra=PREPARE,
+        json_schema_extra=NOTHING,
     )
     objective: Objective = Field(
         Objective.FASTEST,
-        description="What is preferred among the levels that keep enough accuracy.",
-        json_schema_extra=PREPARE,
+        description="What is preferred among the levels that pass. Fastest: latency at the "
+        "headline. Smallest: bytes of the shipped model file.",
+        json_schema_extra=NOTHING,
     )

@@ -29,7 +29,8 @@ class Announcer:
 
     display: Display
     _before: Observed | None = None
-    _stages: dict[Stage, StageStatus] = field(default_factory=dict)
+    _stages: dict[tuple[Stage, str | None], StageStatus] = field(default_factory=dict)
+    _level: float | None = None
     _progress: Progress | None = None
     _conditions: set[tuple[str, str, str]] = field(default_factory=set)
 
@@ -44,12 +45,12 @@ class Announcer:
         if not now.up_to_date:
             return  # the status still tells of the spec before
         self._phase(before, now)
-        for stage in now.status.stages:
-            self._stage(stage)
+        self._all_stages(now)
         for condition in telling(now.status):
             self._condition(condition, now)
         report = progress_of(now)
         if report is not None and report != self._progress:
+            self._turn_to_running(now)
             self.display.progress(report)
         self._progress = report
 
@@ -58,13 +59,36 @@ class Announcer:
         if changed and now.status.phase in _WAITING:
             self.display.note(f"{now.name}: {now.phase}")
 
+    def _all_stages(self, now: Observed) -> None:
+        if now.status.search is None:
+            for stage in now.status.stages:
+                self._stage(stage)
+            return
+        levels = now.status.search.levels
+        for number, level in enumerate(levels, 1):
+            for stage in level.stages:
+                if stage.outcome is not None and stage != self._stages.get((stage.name, stage.key)):
+                    self._turn_to(level.level, number, len(levels))
+                self._stage(stage)
+
+    def _turn_to_running(self, now: Observed) -> None:
+        levels = () if now.status.search is None else now.status.search.levels
+        for number, level in enumerate(levels, 1):
+            if any(stage.outcome == "Running" for stage in level.stages):
+                self._turn_to(level.level, number, len(levels))
+
+    def _turn_to(self, level: float, number: int, count: int) -> None:
+        """Tells of which level the following is, where that is another than before."""
+        if level != self._level:
+            self.display.level_started(level, number, count)
+        self._level = level
+
     def _stage(self, stage: StageStatus) -> None:
-        before = self._stages.get(stage.name)
-        self._stages[stage.name] = stage
-        same = before is not None and before.key == stage.key
-        if before is None or not same or before.outcome != stage.outcome:
-            self._outcome(stage, begun=same and before is not None and before.outcome is not None)
-        if before is None or not same:
+        before = self._stages.get((stage.name, stage.key))
+        self._stages[stage.name, stage.key] = stage
+        if before is None or before.outcome != stage.outcome:
+            self._outcome(stage, begun=before is not None and before.outcome is not None)
+        if before is None:
             return
         if (stage.disruptions or 0) > (before.disruptions or 0):
             self.display.note(

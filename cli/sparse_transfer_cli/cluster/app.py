@@ -141,6 +141,10 @@ def logs(
     attempt: Annotated[
         int | None, typer.Option(min=1, help="This attempt's pod.", show_default=False)
     ] = None,
+    level: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Of a search: this level's pods.", show_default=False),
+    ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Records as JSON, as they are.")] = False,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
@@ -157,6 +161,7 @@ def logs(
         previous=previous,
         attempt=attempt,
         raw=raw,
+        level=level,
     )
     raise typer.Exit(show_logs(name, target, options))
 
@@ -164,6 +169,12 @@ def logs(
 def results_show(
     name: NameArgument,
     json: JsonOption = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="HTML", help="Write a page of a search's levels too.", show_default=False
+        ),
+    ] = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -172,4 +183,4 @@ def results_show(
     target = _target(namespace, context, kubeconfig)
     from sparse_transfer_cli.verbs.results_show import show_results
 
-    raise typer.Exit(show_results(name, target, as_json=json))
+    raise typer.Exit(show_results(name, target, as_json=json, page=report))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.errors import AccessError
+from sparse_transfer_api.status import LevelStatus
 from sparse_transfer_api.suggest import listed
 
 from .observed import Observed
@@ -53,9 +54,13 @@ def chosen(pods: Sequence[RunnerPod], *, previous: bool, attempt: int | None) ->
 
 
 def of_stage(pods: Sequence[RunnerPod], experiment: Observed, stage: Stage) -> list[RunnerPod]:
-    """Returns a stage's pods, without those of an earlier version of the spec."""
+    """Returns a stage's pods, without those of an earlier version of the spec or another level."""
     status = experiment.stage(stage)
+    if status is None and experiment.status.search is not None:
+        return []
     key = status.key if status is not None else None
+    if key is None and experiment.alone is not None:
+        return []
     return [pod for pod in pods if pod.stage == stage and key in (None, pod.key)]
 
 
@@ -63,6 +68,8 @@ def no_pods(experiment: Observed, stage: Stage) -> str:
     """Returns what to say where a stage has no pods: why not, and where its results are."""
     where = f"{experiment.name}, {stage}"
     status = experiment.stage(stage)
+    if experiment.alone is not None and (status is None or status.outcome in (None, "Running")):
+        return f"{where} at level {experiment.alone.level:g}: {_no_pods_yet(experiment.alone)}"
     if status is None or status.outcome is None:
         return f"{where}: has not begun, so there is no log; --follow waits for it"
     if status.outcome == "Running":
@@ -76,3 +83,11 @@ def no_pods(experiment: Observed, stage: Stage) -> str:
     if status.manifest_uri is not None:
         lines.append(f"its results are at {status.manifest_uri.rpartition('/')[0]}")
     return "; ".join(lines)
+
+
+def _no_pods_yet(level: LevelStatus) -> str:
+    if level.same_as is not None:
+        return f"is not run, as it equals level {level.same_as:g}; --level {level.same_as:g} has it"
+    if level.outcome == "Failed":
+        return f"is not run, as the level failed ({level.reason})"
+    return "has no pod yet, so there is no log; without --level, --follow waits for all pods"

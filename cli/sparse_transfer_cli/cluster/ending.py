@@ -11,9 +11,11 @@ from rich.table import Table
 
 from sparse_transfer_api.acceptance import judge
 from sparse_transfer_api.contract import MANIFEST, Stage
+from sparse_transfer_api.search import criteria
 from sparse_transfer_api.status import PastResult
 from sparse_transfer_cli.console import stderr, stdout
 from sparse_transfer_cli.display import JsonLinesDisplay
+from sparse_transfer_cli.search_summary import print_search
 from sparse_transfer_cli.summary import (
     UNKNOWN,
     acceptance_lines,
@@ -74,7 +76,8 @@ def explain_failure(experiment: Observed, outcome: Outcome) -> None:
 def missed_criteria(experiment: Observed) -> list[str]:
     """Returns a sentence for each criterion that the results miss."""
     results = experiment.status.results
-    return [] if results is None else judge(experiment.acceptance, results)
+    wanted = criteria(experiment.search, experiment.acceptance)
+    return [] if results is None else judge(wanted, results)
 
 
 def package_folder(experiment: Observed) -> str:
@@ -87,6 +90,8 @@ def package_folder(experiment: Observed) -> str:
 def print_results(console: Console, experiment: Observed) -> None:
     """Prints the table that a run on this machine closes with, and what there is to take away."""
     results = experiment.status.results
+    if experiment.status.search is not None:
+        print_search(console, experiment.status.search)
     lines = []
     if results is None:
         # A termination message has no room for everything.
@@ -149,4 +154,10 @@ def results_document(experiment: Observed) -> dict[str, Any]:
         "paths": paths(results, package_folder(experiment)),
         "missed": missed_criteria(experiment),
         "artifacts": [artifact.to_json_dict() for artifact in experiment.status.artifacts],
+        **_search_document(experiment),
     }
+
+
+def _search_document(experiment: Observed) -> dict[str, Any]:
+    search = experiment.status.search
+    return {} if search is None else {"search": search.to_json_dict()}

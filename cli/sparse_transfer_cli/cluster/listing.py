@@ -30,7 +30,7 @@ def listing(experiments: Iterable[Observed], now: datetime, *, everywhere: bool)
     table = Table(box=SIMPLE_HEAD)
     names = ("name", "use case", "level", "phase", "progress", "sparsity", "recovery", "speed-up")
     for name in (*(("namespace",) if everywhere else ()), *names, "age"):
-        table.add_column(name, no_wrap=name == "name")
+        table.add_column(name, no_wrap=name in ("namespace", "name"))
     for experiment in experiments:
         row = columns(experiment, now)
         table.add_row(*((experiment.namespace, *row) if everywhere else row))
@@ -44,7 +44,7 @@ def columns(experiment: Observed, now: datetime) -> tuple[str, ...]:
     return (
         experiment.name,
         experiment.use_case,
-        f"{experiment.level:g}",
+        _level(experiment),
         phase_of(experiment),
         UNKNOWN if share is None else f"{share:.0f} %",
         UNKNOWN if results is None else percent(results.sparsity),
@@ -52,6 +52,13 @@ def columns(experiment: Observed, now: datetime) -> tuple[str, ...]:
         times(results.headline.speedup if results is not None else None),
         age(experiment.created, now),
     )
+
+
+def _level(experiment: Observed) -> str:
+    """Returns the level; of a search, how many of its levels have ended too."""
+    search = experiment.status.search
+    counted = "" if search is None or search.summary is None else f" ({search.summary})"
+    return f"{experiment.level:g}{counted}"
 
 
 def phase_of(experiment: Observed) -> str:

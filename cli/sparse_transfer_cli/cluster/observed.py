@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from sparse_transfer_api.contract import ANNOTATION_RETRY, MANAGER, Stage
+from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.optim_level import DEFAULT_LEVEL
-from sparse_transfer_api.spec import Acceptance
-from sparse_transfer_api.status import SparseTransferStatus, StageStatus
+from sparse_transfer_api.spec import Acceptance, Search
+from sparse_transfer_api.status import LevelStatus, SparseTransferStatus, StageStatus
+from sparse_transfer_api.suggest import listed
 
 _ROUNDS = 10
 _LONGEST_RETRY = 256
@@ -33,6 +35,7 @@ class Observed:
         phase: Its phase in the operator's word, even one that this version does not know.
         deleting: It is being deleted.
         retry: The value of the annotation that asks for a failed stage to be run again.
+        alone: The only level of its search that is looked at; None for all of it.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Observed:
     phase: str | None = None
     deleting: bool = False
     retry: str | None = None
+    alone: LevelStatus | None = None
 
     @property
     def use_case(self) -> str:
@@ -75,6 +79,14 @@ class Observed:
             return Acceptance()
 
     @property
+    def search(self) -> Search:
+        """What is searched for; no levels where it is no search."""
+        try:
+            return Search.model_validate(self.spec.get("search") or {})
+        except ValidationError:
+            return Search()
+
+    @property
     def up_to_date(self) -> bool:
         """Whether the status speaks of the spec as it is now."""
         return self.status.observed_generation in (None, self.generation)
@@ -86,6 +98,20 @@ class Observed:
         # Of longer ones the status keeps a digest.
         known = asked is None or len(asked) > _LONGEST_RETRY
         return not known and asked != self.status.observed_retry
+
+    def at_level(self, level: float) -> Observed:
+        """Returns the experiment as if one level of its search were all there is.
+
+        Raises:
+            InputError: It does not try that level.
+        """
+        levels = () if self.status.search is None else self.status.search.levels
+        for each in levels:
+            if each.level == level:
+                status = self.status.model_copy(update={"stages": each.stages})
+                return replace(self, status=status, alone=each)
+        tried = listed(f"{each.level:g}" for each in levels) if levels else "no levels"
+        raise InputError(f"{self.name}: does not try level {level:g}; it searches over {tried}")
 
     def stage(self, name: Stage) -> StageStatus | None:
         """Returns how a stage went, or None before it."""

@@ -10,9 +10,11 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from sparse_transfer_api.contract import ANNOTATION_RETRY, Stage
+from sparse_transfer_api.errors import AcceptanceMissed
 from sparse_transfer_api.results import Results
-from sparse_transfer_api.status import Phase, StageStatus
+from sparse_transfer_api.status import ConditionStatus, ConditionType, Phase, StageStatus
 from sparse_transfer_cli.display import describe, duration
+from sparse_transfer_cli.search_summary import levels_table
 from sparse_transfer_cli.summary import UNKNOWN, number, percent, times
 
 from .listing import age, phase_of
@@ -40,6 +42,8 @@ def story(experiment: Observed, now: datetime) -> Iterator[RenderableType]:
     """Yields lines and tables, in their order."""
     yield headline(experiment, now)
     yield from _resolved(experiment)
+    if experiment.status.search is not None:
+        yield levels_table(experiment.status.search)
     if experiment.status.stages:
         yield stages_table(experiment, now)
     yield from _details(experiment)
@@ -80,7 +84,7 @@ def _resolved(experiment: Observed) -> Iterator[str]:
     resolved = experiment.status.resolved
     band = f" ({resolved.band})" if resolved is not None and resolved.band else ""
     yield _line("use case", experiment.use_case)
-    yield _line("level", f"{experiment.level:g}{band}")
+    yield _line("level", f"{experiment.level:g}{band}{_searched(experiment)}")
     if resolved is None:
         return
     if resolved.model is not None:
@@ -89,6 +93,27 @@ def _resolved(experiment: Observed) -> Iterator[str]:
         yield _line("recipe", resolved.recipe)
     for name, digest in resolved.digests.items():
         yield _line("", f"{name} {digest}")
+
+
+def _searched(experiment: Observed) -> str:
+    search = experiment.status.search
+    if search is None:
+        return ""
+    what = "tried now"
+    if search.selected is not None:
+        what = "comes nearest, none passes" if _missed(experiment) else "kept"
+    elif experiment.status.phase == Phase.FAILED:
+        what = "none is kept"
+    return f", {what}; {search.summary} levels have ended"
+
+
+def _missed(experiment: Observed) -> bool:
+    failed = experiment.status.condition(ConditionType.FAILED)
+    return (
+        failed is not None
+        and failed.status == ConditionStatus.TRUE
+        and failed.reason == AcceptanceMissed.reason
+    )
 
 
 def stages_table(experiment: Observed, now: datetime) -> Table:

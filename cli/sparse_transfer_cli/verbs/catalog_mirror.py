@@ -14,7 +14,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from sparse_transfer_api.contract import ENV_CATALOG, ExitCode, Stage
-from sparse_transfer_api.errors import SparseTransferError, Transient, UsageError
+from sparse_transfer_api.errors import InputError, SparseTransferError, Transient, UsageError
 from sparse_transfer_api.spec import Storage
 from sparse_transfer_cli.console import stderr, stdout
 from sparse_transfer_cli.display import (
@@ -27,10 +27,10 @@ from sparse_transfer_cli.experiment_file import file_uri, read_experiment
 from sparse_transfer_cli.requirements import require
 from sparse_transfer_cli.storage import reaching
 from sparse_transfer_cli.summary import UNKNOWN
+from sparse_transfer_runner.catalog.choice import entry_named, must_be_made
 from sparse_transfer_runner.catalog.mirror import Mirroring, Outcome, State
 from sparse_transfer_runner.catalog.models import Catalog, CatalogEntry
 from sparse_transfer_runner.catalog.reading import load_catalog
-from sparse_transfer_runner.catalog.resolution import entry_named
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.storage import place_for
 
@@ -94,14 +94,25 @@ def mirror(arguments: MirrorArguments, style: ProgressStyle) -> int:
             f"note: the teacher catalog:{name} is not in the mirror"
             for name in mirroring.dangling()
         ]
-    _show(mirroring, outcomes, [*_closing(mirroring, outcomes, arguments), *dangling], style)
+        unmade = [
+            f"note: without a sparse model: {must_be_made(entry)}"
+            for entry in entries
+            if entry.must_be_made
+        ]
+    _show(
+        mirroring, outcomes, [*_closing(mirroring, outcomes, arguments), *dangling, *unmade], style
+    )
     return _code(outcomes)
 
 
 def _chosen(catalog: Catalog, arguments: MirrorArguments) -> Sequence[CatalogEntry]:
     if arguments.everything:
         return catalog.models
-    return [entry_named(catalog, name) for name in dict.fromkeys(arguments.names)]
+    entries = [entry_named(catalog, name) for name in dict.fromkeys(arguments.names)]
+    for entry in entries:
+        if entry.sparse is None and entry.dense is None:
+            raise InputError(must_be_made(entry))
+    return entries
 
 
 def _run(mirroring: Mirroring, style: ProgressStyle) -> list[Outcome]:
@@ -172,7 +183,11 @@ def _closing(
         yield f"nothing was copied; without --dry-run it goes to {mirroring.place.uri}"
         return
     failed = {outcome.part.entry for outcome in outcomes if outcome.error is not None}
-    whole = [entry.name for entry in mirroring.entries if entry.name not in failed]
+    whole = [
+        entry.name
+        for entry in mirroring.entries
+        if entry.name not in failed and (entry.sparse or entry.dense)
+    ]
     if failed:
         yield f"not mirrored: {', '.join(sorted(failed))}; the same command goes on with them"
     if whole:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from sparse_transfer_api.errors import AccessError, UsageError
 from sparse_transfer_api.suggest import did_you_mean
+from sparse_transfer_cli import example_pictures
 from sparse_transfer_cli.console import stdout
 from sparse_transfer_cli.example_data import (
     LICENCE,
@@ -28,6 +29,7 @@ Row = Mapping[str, str]
 SETS = {
     "film-reviews": "Rotten Tomatoes sentences with a sentiment: train, val and test",
     "film-sentences": "IMDB sentences without labels, for 'sparse-transfer upstream'",
+    "digits": "handwritten digits of MNIST as pictures, in an image folder: train, val and test",
 }
 
 
@@ -45,8 +47,8 @@ def extract(
     Args:
         name: One of ``SETS``.
         output: The folder; created when missing, files of the same name are replaced.
-        file_format: Default: csv for labelled data, jsonl for sentences.
-        rows: At most so many rows of each file; all when None.
+        file_format: Default: csv for labelled data, jsonl for sentences. Pictures are PNG.
+        rows: At most so many rows of each file, or pictures of each split; all when None.
         seed: Of the choice and the order of rows.
 
     Raises:
@@ -57,6 +59,9 @@ def extract(
         raise UsageError(
             f"there is no example {name!r}; there are {', '.join(SETS)}{did_you_mean(name, SETS)}"
         )
+    if name == "digits":
+        _write_digits(output, rows, seed)
+        return
     require((PACKAGE,), "examples")
     reviews = list(packaged_reviews())
     if name == "film-reviews":
@@ -71,6 +76,20 @@ def extract(
             {"sentences": [{"text": text} for text in sentences]}, output, file_format or "jsonl"
         )
     stdout().print(f"licence: {LICENCE}", highlight=False, soft_wrap=True)
+
+
+def _write_digits(output: Path, rows: int | None, seed: int) -> None:
+    require((example_pictures.PACKAGE, "PIL"), "examples-pictures")
+    splits = example_pictures.digit_splits(seed, rows)
+    for split, digits in splits.items():
+        try:
+            example_pictures.write_split(output / split, digits)
+        except OSError as error:
+            raise AccessError(
+                f"{output / split}: cannot be written ({error.strerror}); choose another --output"
+            ) from error
+        stdout().print(f"{output / split}: {len(digits)} pictures", highlight=False, soft_wrap=True)
+    stdout().print(f"licence: {example_pictures.LICENCE}", highlight=False, soft_wrap=True)
 
 
 def _write_all(splits: Mapping[str, list[Row]], output: Path, file_format: FileFormat) -> None:

@@ -30,6 +30,7 @@ class LogOptions:
         previous: The pod before the newest.
         attempt: This attempt's pod.
         raw: As the pods wrote it.
+        level: Of a search: this level's pods; None for the level that runs, or that is kept.
     """
 
     stage: Stage | None = None
@@ -37,11 +38,12 @@ class LogOptions:
     previous: bool = False
     attempt: int | None = None
     raw: bool = False
+    level: float | None = None
 
     @property
     def one_pod(self) -> bool:
         """Whether a single pod is meant, whatever comes after it."""
-        return self.previous or self.attempt is not None
+        return self.previous or self.attempt is not None or self.level is not None
 
 
 def show_logs(name: str, target: Target, options: LogOptions) -> int:
@@ -57,6 +59,7 @@ def show_logs(name: str, target: Target, options: LogOptions) -> int:
 
     Raises:
         AccessError: The pods are gone, or the cluster refuses.
+        InputError: It does not try the level.
         Transient: The pod has not begun to write.
         SparseTransferError: The cluster cannot be asked.
     """
@@ -64,11 +67,14 @@ def show_logs(name: str, target: Target, options: LogOptions) -> int:
         raise UsageError("--previous and --attempt both choose a pod; give one of them")
     experiments = Experiments(connect(target))
     experiment = observed(experiments.get(name))
+    if options.level is not None:
+        experiment = experiment.at_level(options.level)
     stage = options.stage or stage_of_interest(experiment)
     every = Pods(experiments.connection).of(name)
     pods = of_stage(every, experiment, stage)
     pod = chosen(pods, previous=options.previous, attempt=options.attempt)
-    if pod is None and not (options.follow and _goes_on(experiment, options.stage)):
+    goes_on = options.follow and options.level is None and _goes_on(experiment, options.stage)
+    if pod is None and not goes_on:
         raise AccessError(no_pods(experiment, stage))
     if pod is not None and (options.one_pod or not options.follow):
         return _write_one(Pods(experiments.connection), pod, options)
@@ -90,7 +96,8 @@ def _goes_on(experiment: Observed, stage: Stage | None) -> bool:
 
 def _write_one(pods: Pods, pod: RunnerPod, options: LogOptions) -> int:
     if not pod.started:
-        raise Transient(f"pod {pod.name}: has not begun ({pod.waiting}); --follow waits for it")
+        hint = "" if options.one_pod else "; --follow waits for it"
+        raise Transient(f"pod {pod.name}: has not begun ({pod.waiting}){hint}")
     _began(pod)
     for _, text in pods.log(pod.name, follow=options.follow):
         _write(text, raw=options.raw)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from sparse_transfer_api.contract import ExitCode
+from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_cli.cluster.connection import Target, connect
 from sparse_transfer_cli.cluster.ending import (
     explain_failure,
+    package_folder,
     print_history,
     print_results,
     results_document,
@@ -20,15 +23,17 @@ from sparse_transfer_cli.cluster.observed import Observed, observed
 from sparse_transfer_cli.cluster.outcome import outcome_of
 from sparse_transfer_cli.cluster.progress import progress_of
 from sparse_transfer_cli.console import stderr, stdout
+from sparse_transfer_cli.requirements import require
 
 
-def show_results(name: str, target: Target, *, as_json: bool) -> int:
+def show_results(name: str, target: Target, *, as_json: bool, page: Path | None = None) -> int:
     """Shows figures, files and earlier results; of an unfinished experiment, where it stands.
 
     Args:
         name: The experiment's.
         target: The cluster.
         as_json: One JSON document on standard output.
+        page: The HTML file that a search's levels are shown in; None for none.
 
     Returns:
         0 with the results of the spec as it is; the failure's code where it failed; 75 where it
@@ -40,6 +45,8 @@ def show_results(name: str, target: Target, *, as_json: bool) -> int:
     experiment = observed(Experiments(connect(target)).get(name))
     outcome = outcome_of(experiment)
     code = ExitCode.TRANSIENT if outcome is None else outcome.exit_code
+    if page is not None:
+        _write_page(experiment, page)
     if as_json:
         sys.stdout.write(json.dumps(_document(experiment, code), indent=2) + "\n")
         return code
@@ -51,6 +58,37 @@ def show_results(name: str, target: Target, *, as_json: bool) -> int:
     elif not outcome.succeeded:
         explain_failure(experiment, outcome)
     return code
+
+
+def _write_page(experiment: Observed, page: Path) -> None:
+    """Writes the page of a search, as far as it has got.
+
+    Raises:
+        InputError: It is no search.
+        AccessError: The file cannot be written.
+    """
+    require(("jinja2",), "runner")
+    from sparse_transfer_runner.report import SearchReport, render_search
+
+    search = experiment.status.search
+    if search is None:
+        raise InputError(
+            f"{experiment.name}: does not search over levels; its report is at "
+            f"{package_folder(experiment)}/report.html"
+        )
+    report = SearchReport(
+        name=experiment.name,
+        use_case=experiment.use_case,
+        search=experiment.search,
+        acceptance=experiment.acceptance,
+        status=search,
+    )
+    try:
+        page.write_text(render_search(report), encoding="utf-8")
+    except OSError as error:
+        raise AccessError(
+            f"{page}: cannot be written ({error.strerror}); choose another --report"
+        ) from error
 
 
 def _document(experiment: Observed, code: int) -> dict[str, Any]:

@@ -11,10 +11,7 @@ from pathlib import Path
 import yaml
 
 from sparse_transfer_api.acceptance import judge
-from sparse_transfer_api.contract import ENV_CATALOG, MANIFEST, ExitCode, Stage
-from sparse_transfer_api.errors import OutputVanished
-from sparse_transfer_api.records import Manifest, StageResult
-from sparse_transfer_api.results import Results
+from sparse_transfer_api.contract import ENV_CATALOG, ExitCode, Stage
 from sparse_transfer_api.spec import SparseTransferExperiment
 from sparse_transfer_cli.console import stderr, stdout
 from sparse_transfer_cli.display import (
@@ -25,13 +22,12 @@ from sparse_transfer_cli.display import (
 )
 from sparse_transfer_cli.executor import Executor, RunEnd, explain_failure
 from sparse_transfer_cli.experiment_file import experiment_from, file_uri, read_experiment
+from sparse_transfer_cli.measured import measured
 from sparse_transfer_cli.original_arguments import OriginalArguments, experiment_document
 from sparse_transfer_cli.requirements import require_runner
 from sparse_transfer_cli.stage_process import RUNNER
 from sparse_transfer_cli.storage import reaching
 from sparse_transfer_cli.summary import acceptance_lines, paths, print_summary
-from sparse_transfer_runner.storage import place_for
-from sparse_transfer_runner.storage.protocol import Missing
 
 
 @dataclass(frozen=True)
@@ -89,6 +85,10 @@ def run(experiment: SparseTransferExperiment, options: RunOptions, again: str) -
         The exit code.
     """
     require_runner()
+    if experiment.spec.search.levels:
+        from .run_search import run_search
+
+        return run_search(experiment, options, again)
     console = stdout()
     bars = shows_bars(options.style, console)
     lines = JsonLinesDisplay()
@@ -99,8 +99,8 @@ def run(experiment: SparseTransferExperiment, options: RunOptions, again: str) -
         environment = {**caching, **options.environment()}
         end = Executor(experiment, display, options.command, environment).run()
         if end.exit_code != ExitCode.DONE:
-            return _unfinished(end, again)
-        folder, results = _outcome(end.results[Stage.PACKAGE])
+            return say_unfinished(end, again)
+        folder, results = measured(end.results[Stage.PACKAGE])
     missed = judge(experiment.spec.acceptance, results)
     if not bars:
         lines.line(
@@ -117,7 +117,8 @@ def run(experiment: SparseTransferExperiment, options: RunOptions, again: str) -
     return ExitCode.DONE
 
 
-def _unfinished(end: RunEnd, again: str) -> int:
+def say_unfinished(end: RunEnd, again: str) -> int:
+    """Says why a run did not come to its end; returns the exit code."""
     console = stderr()
     if end.stopped:
         console.print(f"stopped; to go on: {again}", markup=False, highlight=False, soft_wrap=True)
@@ -127,21 +128,3 @@ def _unfinished(end: RunEnd, again: str) -> int:
         if end.exit_code == ExitCode.TRANSIENT:
             console.print(f"to try again: {again}", markup=False, highlight=False, soft_wrap=True)
     return end.exit_code
-
-
-def _outcome(result: StageResult) -> tuple[str, Results]:
-    """Reads where the package stage's folder is and what it measured, from its manifest.
-
-    Raises:
-        OutputVanished: The manifest is gone, or holds no results.
-    """
-    place = place_for((result.manifest_uri or "").removesuffix(f"/{MANIFEST}"))
-    try:
-        manifest = Manifest.model_validate_json(place.read(MANIFEST))
-    except Missing as error:
-        raise OutputVanished(f"package succeeded, but its manifest is not there: {error}") from (
-            error
-        )
-    if manifest.results is None:
-        raise OutputVanished(f"{place.uri}: holds no results; move it away and run again")
-    return str(place.folder or place.uri), manifest.results

@@ -24,7 +24,7 @@ from sparse_transfer_cli.cluster.listing import listing
 from sparse_transfer_cli.cluster.observed import Observed, observed
 from sparse_transfer_cli.cluster.patience import Lost
 from sparse_transfer_cli.cluster.story import print_story
-from sparse_transfer_cli.console import stderr, stdout
+from sparse_transfer_cli.console import print_whole, stderr, stdout
 from sparse_transfer_cli.display import JsonLinesDisplay, ProgressStyle, shows_bars
 
 
@@ -92,7 +92,7 @@ def _show_all(experiments: Experiments, *, everywhere: bool, as_json: bool) -> N
 
 
 def _print_listing(console: Console, found: Iterable[Observed], *, everywhere: bool) -> None:
-    console.print(listing(found, datetime.now(UTC), everywhere=everywhere))
+    print_whole(console, listing(found, datetime.now(UTC), everywhere=everywhere))
 
 
 def _watch_all(experiments: Experiments, style: ProgressStyle, *, everywhere: bool) -> int:

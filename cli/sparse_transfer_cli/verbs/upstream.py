@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.optim_level import Size
@@ -20,6 +25,8 @@ from sparse_transfer_cli.experiment_file import file_uri
 from sparse_transfer_cli.requirements import require_runner
 from sparse_transfer_cli.summary import percent
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 @dataclass(frozen=True)
 class UpstreamArguments:
@@ -33,10 +40,17 @@ class UpstreamArguments:
     sparsity: float
     method: str
     pattern: str
+    budgets: str
     calibration_rows: int
+    refine_rounds: int
+    block_steps: int
+    gradual_steps: int | None
+    prune_every: int
+    initial_sparsity: float
     recovery_steps: int
     batch_size: int
     max_length: int
+    image_size: int | None
     seed: int
 
 
@@ -63,9 +77,9 @@ def make(
     options = UpstreamOptions(**{**asdict(arguments), "model": model})
     console = stdout()
     bar = shows_bars(style, console)
-    with activity_display("Upstream", console, bar=bar) as sink:
+    with _stopped_by_signals() as stop, activity_display("Upstream", console, bar=bar) as sink:
         # No stage of an experiment; the reporter wants one, and the display leaves it out.
-        foundation = make_foundation(options, Reporter(Stage.PREPARE, sink))
+        foundation = make_foundation(options, Reporter(Stage.PREPARE, sink), stop)
     if not bar:
         JsonLinesDisplay().line("foundation", path=str(options.output), **document(foundation))
     lines = [
@@ -80,3 +94,25 @@ def make(
         from sparse_transfer_cli.verbs.catalog import add_model
 
         add_model(arguments.output, catalog, size, report)
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """Turns the first signal into a wish to stop; the second one ends the process at once."""
+    stop = threading.Event()
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def on_signal(_: int, __: FrameType | None) -> None:
+        stop.set()
+        restore()
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    for number in _SIGNALS:
+        signal.signal(number, on_signal)
+    try:
+        yield stop
+    finally:
+        restore()

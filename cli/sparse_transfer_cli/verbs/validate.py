@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from sparse_transfer_api.errors import SparseTransferError
 from sparse_transfer_api.optim_level import band_of
+from sparse_transfer_api.search import at_level
 from sparse_transfer_api.spec import SparseTransferSpec
 from sparse_transfer_cli.console import stderr, stdout
 from sparse_transfer_cli.experiment_file import read_experiment
@@ -32,21 +34,29 @@ def validate_file(path: Path, *, data: bool, model: bool, catalog: str | None) -
     """
     experiment = read_experiment(path)
     spec = experiment.spec
-    band = band_of(spec.optim_level)
-    _say(f"{path}: valid; {experiment.metadata.name}, {spec.use_case}, {band.name}")
+    _say(f"{path}: valid; {experiment.metadata.name}, {spec.use_case}, {_levels(spec)}")
     if spec.output.uri is not None:
         _say(f"results go to {spec.output.uri}")
     checks: list[Callable[[], None]] = []
     if data:
         checks.append(lambda: _check_data(spec))
     if model:
-        checks.append(lambda: _check_model(spec, catalog))
+        levels = [at_level(experiment, level).spec for level in spec.search.levels]
+        checks += [partial(_check_model, each, catalog) for each in levels or [spec]]
     with reaching(spec.storage):
         errors = [error for check in checks if (error := _attempt(check)) is not None]
     for error in errors[1:]:
         stderr().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
     if errors:
         raise errors[0]
+
+
+def _levels(spec: SparseTransferSpec) -> str:
+    """Returns what is done at the level, or at each level of a search."""
+    if not spec.search.levels:
+        return band_of(spec.optim_level).name
+    bands = ", ".join(f"{level:g} {band_of(level).name}" for level in spec.search.levels)
+    return f"a search over {bands}"
 
 
 def _check_data(spec: SparseTransferSpec) -> None:
@@ -71,8 +81,9 @@ def _check_model(spec: SparseTransferSpec, catalog: str | None) -> None:
 
     found = check_model(spec, load_catalog(catalog))
     source = found.source
+    level = f" at level {spec.optim_level:g}" if spec.search.levels else ""
     _say(
-        f"model: {source.uri}, {source.architecture}, {source.parameters} parameters, "
+        f"model{level}: {source.uri}, {source.architecture}, {source.parameters} parameters, "
         f"{percent(source.sparsity)} sparse"
     )
     if found.dense is not None:

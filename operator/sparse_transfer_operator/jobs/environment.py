@@ -25,6 +25,7 @@ from sparse_transfer_api.spec import PodTemplate, SparseTransferExperiment, Spar
 from sparse_transfer_operator.actions import CreateJob
 from sparse_transfer_operator.settings import OperatorSettings
 
+from .image import runner_image
 from .mounts import CA_BUNDLE, cache_folder
 from .progress_access import ProgressAccess
 
@@ -77,7 +78,7 @@ def _contract(
     found: dict[str, str | None] = {
         ENV_EXPERIMENT: stage_document(experiment),
         ENV_STAGE_KEY: order.key,
-        ENV_IMAGE: experiment.spec.image or settings.image,
+        ENV_IMAGE: runner_image(experiment.spec, settings),
         ENV_CATALOG: settings.catalog,
         ENV_CACHE: cache_folder(storage.cache),
         ENV_PROGRESS_URL: None if progress is None else progress.url,

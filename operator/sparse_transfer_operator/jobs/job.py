@@ -8,11 +8,13 @@ from sparse_transfer_api.contract import (
     API_VERSION,
     KIND,
     LABEL_EXPERIMENT,
+    LABEL_LEVEL,
     RUNNER_CONTAINER,
     ExitCode,
     Stage,
 )
 from sparse_transfer_api.errors import InputError, Problem
+from sparse_transfer_api.search import at_level
 from sparse_transfer_api.spec import Metadata, SparseTransferExperiment, StageTemplate
 from sparse_transfer_api.template import merged, stage_template
 from sparse_transfer_operator.actions import CreateJob
@@ -49,10 +51,14 @@ def build(
         InputError: A template takes what the contract needs, an address names no claim, or the
             experiment is larger than the contract allows.
     """
+    if order.level is not None:
+        experiment = at_level(experiment, order.level)
     template = _template(experiment, order, settings)
     own = labels(
         experiment.metadata.name, order.stage, order.key, recorded_only=order.recorded_only
     )
+    if order.level is not None:
+        own[LABEL_LEVEL] = f"{order.level:g}"
     passed = _passed(experiment.metadata, settings)
     queued = settings.queue_label in experiment.metadata.labels
     deadline = order.active_deadline_seconds

@@ -10,6 +10,7 @@ from sparse_transfer_operator.actions import CreateJob
 from sparse_transfer_operator.settings import OperatorSettings
 
 from .environment import env_from, environment
+from .image import runner_image
 from .mounts import mounted
 from .progress_access import ProgressAccess
 from .resources import resources
@@ -38,7 +39,7 @@ def pod_spec(
         InputError: As ``build`` says.
     """
     volumes = mounted(experiment.spec, settings, template, with_progress=progress)
-    image = experiment.spec.image or settings.image
+    image = runner_image(experiment.spec, settings)
     container = {
         "name": RUNNER_CONTAINER,
         "image": image,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.keys import stage_key
 from sparse_transfer_api.records import StageResult
+from sparse_transfer_api.spec import SparseTransferSpec
 from sparse_transfer_api.status import Rerun, StageStatus
 from sparse_transfer_operator.observed import ObservedJob
 
@@ -21,6 +22,30 @@ from .view import View
 _ORDER = tuple(Stage)
 
 Records = dict[Stage, StageStatus]
+Keys = frozenset[tuple[Stage, str]]
+
+
+@dataclass(frozen=True)
+class Course:
+    """The stages of one spec, and what matters to them beside what is observed.
+
+    Args:
+        spec: Whose keys are wanted.
+        records: Of stages, as they were recorded last.
+        level: Of a search: the level whose stages these are.
+        spent: Running time that other levels took, in seconds.
+        spare: Keys that other levels want.
+        blockers: Jobs of other levels that have to be gone before a Job is made.
+        starts: Stages may be begun; else what there is goes on, and no more.
+    """
+
+    spec: SparseTransferSpec
+    records: tuple[StageStatus, ...]
+    level: float | None = None
+    spent: int = 0
+    spare: Keys = frozenset()
+    blockers: tuple[ObservedJob, ...] = ()
+    starts: bool = True
 
 
 @dataclass(frozen=True)
@@ -32,19 +57,24 @@ class Chain:
         step: Of the last one reached.
         diverged: The first stage whose recorded key is not the wanted one any more.
         results: What stages handed over that have just succeeded.
-        superseded: Jobs that nobody wants any more.
+        wanted: Keys of the stages that were reached.
     """
 
     records: tuple[StageStatus, ...]
     step: Step
     diverged: Stage | None
     results: tuple[StageResult, ...]
-    superseded: tuple[ObservedJob, ...]
+    wanted: Keys
 
 
-def chain_of(view: View) -> Chain:
+def chain_of(view: View, course: Course) -> Chain:
     """Returns where the stages stand, and what follows for the one that is not done."""
-    return _Walk(view, {each.name: each for each in view.observed.status.stages}).run()
+    return _Walk(view, course, {each.name: each for each in course.records}).run()
+
+
+def superseded(view: View, wanted: Keys) -> tuple[ObservedJob, ...]:
+    """Returns the Jobs that nobody wants any more."""
+    return tuple(each for each in view.jobs if (each.stage, each.key) not in wanted)
 
 
 def retry_asked(view: View) -> bool:
@@ -58,19 +88,19 @@ class _Walk:
     """One way through the stages, up to the first that is not done."""
 
     view: View
+    course: Course
     records: Records
     diverged: Stage | None = None
+    wanted: set[tuple[Stage, str]] = field(default_factory=set)
 
     def run(self) -> Chain:
-        budget = Budget(self.view.policy.active_deadline_seconds)
+        budget = Budget(self.view.policy.active_deadline_seconds, self.course.spent)
         results: list[StageResult] = []
-        wanted: set[tuple[Stage, str]] = set()
         previous: StageStatus | None = None
         for stage in _ORDER:
             record = self._record(stage, previous)
-            wanted.add((stage, record.key or ""))
-            superseded = tuple(each for each in self.view.jobs if _key(each) not in wanted)
-            step = advance(Task(self.view, record, budget, superseded))
+            self.wanted.add((stage, record.key or ""))
+            step = advance(self._task(record, budget))
             if self._vanished(step, stage):
                 return self._rerun_before(step.record).run()
             self.records[stage] = previous = step.record
@@ -80,12 +110,24 @@ class _Walk:
             if step.standing is not Standing.DONE:
                 break
         records = tuple(self.records[stage] for stage in _ORDER if stage in self.records)
-        return Chain(records, step, self.diverged, tuple(results), superseded)
+        return Chain(records, step, self.diverged, tuple(results), frozenset(self.wanted))
+
+    def _task(self, record: StageStatus, budget: Budget) -> Task:
+        course = self.course
+        unwanted = superseded(self.view, course.spare | self.wanted)
+        return Task(
+            self.view,
+            record,
+            budget,
+            blockers=(*unwanted, *course.blockers),
+            level=course.level,
+            starts=course.starts,
+        )
 
     def _record(self, stage: Stage, previous: StageStatus | None) -> StageStatus:
         """Returns the stage's record under the key that is wanted."""
         key = stage_key(
-            self.view.experiment.spec,
+            self.course.spec,
             stage,
             None if previous is None else previous.key,
             {} if previous is None else previous.digests,
@@ -125,7 +167,7 @@ class _Walk:
             record = records[earlier]
             records[earlier] = again(record, self._jobs(record), Rerun.OUTPUT_VANISHED)
         records[failed.name] = again(failed, self._jobs(failed))
-        return replace(self, records=records)
+        return replace(self, records=records, wanted=set())
 
     def _before(self, stage: Stage) -> Iterator[Stage]:
         yield from _ORDER[: _ORDER.index(stage)]

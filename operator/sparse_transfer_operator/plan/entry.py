@@ -9,15 +9,14 @@ from sparse_transfer_operator.actions import Plan
 from sparse_transfer_operator.observed import Children, ObservedExperiment
 from sparse_transfer_operator.settings import OperatorSettings
 
-from .acceptance import missed_acceptance
-from .chain import Chain, chain_of
-from .conditions import COMPLETED, Situation, conditions_of, situation_of
+from .conditions import Situation, conditions_of
 from .events import transitions
 from .expiry import Expiry, expiry
-from .history import Outcome, outcome_of
+from .history import history_after
 from .judging import Failure
+from .outlook import outlook_of
 from .refusal import managed_elsewhere, refusal
-from .standing import Standing, removals
+from .search import search_of
 from .texts import bounded, retry_value
 from .view import View
 
@@ -43,7 +42,7 @@ def plan(
     if refused is not None or observed.experiment is None:
         return _refused(observed, refused or Failure("InvalidSpec", ""), now)
     view = View.of(observed, observed.experiment, children, now, settings)
-    return _planned(view, chain_of(view))
+    return _planned(view)
 
 
 def _refused(observed: ObservedExperiment, refused: Failure, now: datetime) -> Plan:
@@ -65,40 +64,32 @@ def _refused(observed: ObservedExperiment, refused: Failure, now: datetime) -> P
     return Plan(status, events=transitions(old, status))
 
 
-def _planned(view: View, chain: Chain) -> Plan:
+def _planned(view: View) -> Plan:
     old, generation = view.observed.status, view.observed.generation
-    outcome = outcome_of(old, chain, view.experiment.spec)
-    situation = _judged(view, chain, outcome)
+    searches = bool(view.experiment.spec.search.levels)
+    found = search_of(view) if searches else outlook_of(view)
     asked = view.observed.retry
     status = SparseTransferStatus(
         observed_generation=generation,
-        phase=situation.phase,
-        conditions=conditions_of(situation, chain.records, old.conditions, generation, view.now),
-        stages=chain.records,
-        resolved=outcome.resolved,
-        results=outcome.results,
-        artifacts=outcome.artifacts,
-        history=outcome.history,
+        phase=found.situation.phase,
+        conditions=conditions_of(
+            found.situation, found.shown.stages, old.conditions, generation, view.now
+        ),
+        stages=found.shown.stages,
+        search=found.search,
+        resolved=found.shown.resolved,
+        results=found.shown.results,
+        artifacts=found.shown.artifacts,
         observed_retry=old.observed_retry if asked is None else retry_value(asked),
     )
+    history = history_after(old, status.results, status.all_stages)
+    status = status.model_copy(update={"history": history})
     expired = Expiry()
-    if situation.ended:
-        expired = expiry(view, situation.phase, chain.step.record.completion_time)
-    actions = dict.fromkeys((*removals(chain.superseded), *chain.step.actions, *expired.actions))
+    if found.situation.ended:
+        expired = expiry(view, found.situation.phase, found.ended)
     return Plan(
         status,
-        tuple(actions),
+        tuple(dict.fromkeys((*found.actions, *expired.actions))),
         transitions(old, status),
-        min((*chain.step.checks, *expired.checks), default=None),
+        min((*found.checks, *expired.checks), default=None),
     )
-
-
-def _judged(view: View, chain: Chain, outcome: Outcome) -> Situation:
-    """Returns where the experiment stands; when all stages are done, by its acceptance."""
-    step = chain.step
-    if step.standing is not Standing.DONE:
-        return situation_of(step, chain.records)
-    missed = missed_acceptance(view.experiment.spec.acceptance, outcome.results)
-    if missed is not None:
-        return Situation(Phase.FAILED, missed.reason, missed.message)
-    return Situation(Phase.SUCCEEDED, COMPLETED, step.record.message or "")

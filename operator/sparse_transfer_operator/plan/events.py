@@ -25,24 +25,42 @@ _NO_TROUBLE = frozenset({WAITING_FOR_POD, POD_STARTING, RUNNING, RESUMING, SUPER
 
 def transitions(old: SparseTransferStatus, new: SparseTransferStatus) -> tuple[Event, ...]:
     """Returns what is worth telling of a status that is about to replace another."""
-    known = {each.name: each for each in old.stages}
+    known = {(each.name, each.key): each for each in old.all_stages}
     found: list[Event] = list(_superseded(old, new))
-    for record in new.stages:
-        before = known.get(record.name)
-        if before is None or before.key != record.key:
-            before = StageStatus(name=record.name, key=record.key)
-        found.extend(_of_stage(before, record))
+    for level, records in _runs(new):
+        where = "" if level is None else f"level {level:g}: "
+        for record in records:
+            before = known.get((record.name, record.key))
+            fresh = StageStatus(name=record.name, key=record.key)
+            told = list(_of_stage(before or fresh, record))
+            if level is not None:
+                told += _of_level(before or fresh, record)
+            found += [Event(each.reason, where + each.message, each.warning) for each in told]
     found.extend(_of_all(old, new))
     return tuple(Event(each.reason, bounded(each.message), each.warning) for each in found)
 
 
+def _runs(status: SparseTransferStatus) -> list[tuple[float | None, tuple[StageStatus, ...]]]:
+    """Returns the stages of each level; without a search, of the only one."""
+    if status.search is None:
+        return [(None, status.stages)]
+    return [(each.level, each.stages) for each in status.search.levels]
+
+
 def _superseded(old: SparseTransferStatus, new: SparseTransferStatus) -> Iterator[Event]:
-    keys = {each.name: each.key for each in new.stages}
-    changed = [
-        each.name for each in old.stages if each.key is not None and keys.get(each.name) != each.key
-    ]
-    if changed:
-        yield Event("Superseded", f"the spec changed: {changed[0]} and what follows run again")
+    known = {(each.name, each.key) for each in new.all_stages}
+    before = dict(_runs(old))
+    for level, _ in _runs(new):
+        changed = [
+            each.name
+            for each in before.get(level, ())
+            if each.key is not None and (each.name, each.key) not in known
+        ]
+        if changed:
+            where = "" if level is None else f"level {level:g}: "
+            yield Event(
+                "Superseded", f"{where}the spec changed: {changed[0]} and what follows run again"
+            )
 
 
 def _of_stage(old: StageStatus, new: StageStatus) -> Iterator[Event]:
@@ -61,6 +79,13 @@ def _of_stage(old: StageStatus, new: StageStatus) -> Iterator[Event]:
         yield Event("Disrupted", f"{stage} lost its pod to the cluster; another one follows")
     if new.outcome == "Succeeded" and old.outcome != "Succeeded":
         yield Event("StageSucceeded", f"{stage}: {new.message or 'done'}")
+
+
+def _of_level(old: StageStatus, new: StageStatus) -> Iterator[Event]:
+    """Tells of a failure that ends a level alone; what ends the experiment is told of it."""
+    if new.outcome == "Failed" and old.outcome != "Failed":
+        why = ": ".join(text for text in (new.reason, new.message) if text)
+        yield Event("LevelFailed", f"{new.name}: {why}", warning=True)
 
 
 def _of_all(old: SparseTransferStatus, new: SparseTransferStatus) -> Iterator[Event]:

@@ -1,51 +1,41 @@
-"""What comes out of a run, and what is kept of the one before."""
+"""What is kept of the run before, once another one takes its place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from sparse_transfer_api.contract import Stage
-from sparse_transfer_api.optim_level import band_of
-from sparse_transfer_api.results import Artifact, Resolved, Results
-from sparse_transfer_api.spec import SparseTransferSpec
+from sparse_transfer_api.results import Results
 from sparse_transfer_api.status import (
     ConditionType,
     PastResult,
     SparseTransferStatus,
+    StageStatus,
     with_past_result,
 )
 
 from .acceptance import ACCEPTANCE_MISSED
-from .chain import Chain
-
-MAX_ARTIFACTS = 64
-"""As many as the status holds."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What the status says of results, by its own field names."""
+def history_after(
+    old: SparseTransferStatus, results: Results | None, stages: Iterable[StageStatus]
+) -> tuple[PastResult, ...]:
+    """Returns the history: a run that had ended goes there when it is not the one shown any more.
 
-    resolved: Resolved | None
-    results: Results | None
-    artifacts: tuple[Artifact, ...]
-    history: tuple[PastResult, ...]
-
-
-def outcome_of(old: SparseTransferStatus, chain: Chain, spec: SparseTransferSpec) -> Outcome:
-    """Returns what came out so far.
-
-    A run whose keys are not wanted any more goes to the history, where it had ended.
+    Args:
+        old: The status as written last.
+        results: What the next one shows.
+        stages: All of the next one, of every level.
     """
-    results, artifacts, history = old.results, old.artifacts, old.history
-    if chain.diverged is not None:
-        past = past_result(old)
-        history = history if past is None else with_past_result(history, past)
-        results, artifacts = None, ()
-    for result in chain.results:
-        if result.stage is Stage.PACKAGE:
-            results, artifacts = result.results, _distinct(result.artifacts)
-    return Outcome(_resolved(old, chain, spec), results, artifacts, history)
+    past = past_result(old)
+    if past is None:
+        return old.history
+    if old.results is not None:
+        over = results != old.results
+    else:
+        keys = {(each.name, each.key) for each in stages}
+        over = any(each.key and (each.name, each.key) not in keys for each in old.stages)
+    return with_past_result(old.history, past) if over else old.history
 
 
 def past_result(old: SparseTransferStatus) -> PastResult | None:
@@ -77,22 +67,3 @@ def past_result(old: SparseTransferStatus) -> PastResult | None:
         speedup=None if results is None else results.headline.speedup,
         manifest_uri=last.manifest_uri,
     )
-
-
-def _resolved(old: SparseTransferStatus, chain: Chain, spec: SparseTransferSpec) -> Resolved | None:
-    """Returns what the spec alone says, and once prepare is done, what it found."""
-    found = old.resolved
-    if found is None or chain.diverged is Stage.PREPARE:
-        level = spec.optim_level
-        found = Resolved(use_case=spec.use_case.value, level=level, band=band_of(level).name)
-    for result in chain.results:
-        if result.stage is Stage.PREPARE:
-            told = {} if result.resolved is None else dict(result.resolved)
-            told = {name: value for name, value in told.items() if value not in (None, {})}
-            found = found.model_copy(update={"digests": result.digests, **told})
-    return found
-
-
-def _distinct(artifacts: list[Artifact]) -> tuple[Artifact, ...]:
-    """Returns the artifacts, the first of each name: names are keys in the status."""
-    return tuple({each.name: each for each in reversed(artifacts)}.values())[::-1][:MAX_ARTIFACTS]

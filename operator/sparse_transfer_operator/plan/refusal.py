@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sparse_transfer_api.contract import MANAGER
-from sparse_transfer_api.spec import Search
 from sparse_transfer_operator.effective import effective
 from sparse_transfer_operator.observed import ObservedExperiment
 from sparse_transfer_operator.settings import OperatorSettings
@@ -12,7 +11,6 @@ from .judging import Failure
 
 INVALID_SPEC = "InvalidSpec"
 OUTPUT_MISSING = "OutputMissing"
-NOT_SUPPORTED = "NotSupported"
 
 
 def managed_elsewhere(observed: ObservedExperiment) -> bool:
@@ -36,11 +34,5 @@ def refusal(observed: ObservedExperiment, settings: OperatorSettings) -> Failure
             OUTPUT_MISSING,
             "spec.output.uri: missing, and the operator's settings name no place; say where the "
             "results go, such as s3://bucket/runs/",
-        )
-    if spec.search != Search():
-        return Failure(
-            NOT_SUPPORTED,
-            "spec.search: not supported yet; remove it, and write one experiment for each level "
-            "in spec.optimLevel",
         )
     return None

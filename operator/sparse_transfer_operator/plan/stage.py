@@ -32,6 +32,7 @@ from .waiting import RUNNING, WAITING_FOR_POD
 
 SUPERSEDING = "Superseding"
 JOB_NAME_TAKEN = "JobNameTaken"
+WAITING_FOR_TURN = "WaitingForTurn"
 SUSPENDED = "Suspended"
 QUEUED = "Queued"
 RESULT_LOST = Rerun.RESULT_LOST.value
@@ -48,12 +49,16 @@ class Task:
         record: The stage's record under the wanted key.
         budget: What is left of the running time.
         blockers: Jobs that have to be gone before another one is made.
+        level: Of a search: the level that the stage is of.
+        starts: It may be begun; else it waits for the other levels of its search.
     """
 
     view: View
     record: StageStatus
     budget: Budget
     blockers: tuple[ObservedJob, ...] = ()
+    level: float | None = None
+    starts: bool = True
 
     def with_record(self, record: StageStatus) -> Task:
         """Returns the same task with another record."""
@@ -136,6 +141,9 @@ def _create(task: Task, *, recorded_only: bool = False) -> Step:
     view, record = task.view, task.record
     stage, key = located(record)
     name = view.job_name(stage, key, recorded_only=recorded_only)
+    if not task.starts:
+        message = "waits for the levels that are tried before"
+        return standing_step(record, Standing.PENDING, WAITING_FOR_TURN, message)
     if view.policy.suspend:
         return standing_step(record, Standing.SUSPENDED, SUSPENDED, _RESUME)
     if task.blockers:
@@ -157,6 +165,7 @@ def _create(task: Task, *, recorded_only: bool = False) -> Step:
         suspended=view.queued,
         recorded_only=recorded_only,
         active_deadline_seconds=remaining,
+        level=task.level,
     )
     record = record.model_copy(
         update={"job": name, "attempt": 1, "disruptions": record.disruptions or 0}

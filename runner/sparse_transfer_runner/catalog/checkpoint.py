@@ -24,6 +24,8 @@ import numpy as np
 
 from sparse_transfer_api.errors import AccessError, InputError
 
+from .sparseml import plain_names
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -85,16 +87,19 @@ class Checkpoint:
     trusted: bool = False
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Yields every tensor with its name; one file is in memory at a time, at most.
+        """Yields every weight with its name; one file is in memory at a time, at most.
+
+        What SparseML renamed for quantization-aware training has its plain name again.
 
         Raises:
             InputError: A file is damaged, incomplete, or would execute code.
         """
         for path in self.files:
             if self.format == SAFETENSORS:
-                yield from _safetensors(path)
+                yield from plain_names(safetensors_in(path))
             else:
-                yield from _pickled(path, self.trusted).items()
+                weights = named_weights(path, unpickled(path, trusted=self.trusted))
+                yield from plain_names(iter(weights.items()))
 
 
 def find_checkpoint(folder: Path, *, trusted: bool = False) -> Checkpoint:
@@ -155,7 +160,12 @@ def _start_of(path: Path) -> bytes:
     return start
 
 
-def _safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+def safetensors_in(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yields every tensor of a ``.safetensors`` file with its name.
+
+    Raises:
+        InputError: The file is damaged or cut short.
+    """
     from safetensors import SafetensorError, safe_open
 
     _start_of(path)
@@ -167,7 +177,16 @@ def _safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
         raise _damaged(path, error) from error
 
 
-def _pickled(path: Path, trusted: bool) -> Mapping[str, Tensor]:
+def unpickled(path: Path, *, trusted: bool) -> object:
+    """Returns what a PyTorch checkpoint holds: tensors and plain values; nothing is executed.
+
+    Args:
+        path: The file.
+        trusted: ``TRUSTED_GLOBALS`` are allowed in it.
+
+    Raises:
+        InputError: The file is damaged, or would execute code.
+    """
     import torch
 
     start = _start_of(path)
@@ -178,7 +197,7 @@ def _pickled(path: Path, trusted: bool) -> Mapping[str, Tensor]:
         # About pickle protocols; what they lead to is an error below.
         warnings.simplefilter("ignore", UserWarning)
         try:
-            loaded = torch.load(
+            loaded: object = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=start.startswith(_ZIP)
             )
         except pickle.UnpicklingError as error:
@@ -188,7 +207,7 @@ def _pickled(path: Path, trusted: bool) -> Mapping[str, Tensor]:
             raise InputError(_refusal(path, refused, trusted)) from error
         except _DAMAGE as error:
             raise _damaged(path, error) from error
-    return _state_dict(path, loaded)
+    return loaded
 
 
 def _refused_globals(path: Path, start: bytes, error: pickle.UnpicklingError) -> list[str]:
@@ -219,7 +238,16 @@ def _damaged(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: damaged or cut short ({reason}); fetch the model again")
 
 
-def _state_dict(path: Path, loaded: object) -> Mapping[str, Tensor]:
+def named_weights(path: Path, loaded: object) -> Mapping[str, Tensor]:
+    """Returns the tensors in what was loaded, by name.
+
+    Args:
+        path: Where it was, for messages.
+        loaded: What ``unpickled`` returned, or a part of it.
+
+    Raises:
+        InputError: It holds none.
+    """
     from torch import Tensor
 
     if not isinstance(loaded, dict):

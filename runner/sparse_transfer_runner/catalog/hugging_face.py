@@ -8,18 +8,17 @@ imported where it is used: data is checked without it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_runner.digests import digest_of_tree
 
+from .checked import CheckedModel, problem_of
 from .checkpoint import Checkpoint, find_checkpoint
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -32,25 +31,6 @@ TOKENIZER_FILES = (
 """One of them is enough for transformers; without any it builds an empty tokenizer."""
 
 _MAX_PROBLEMS = 20
-
-
-@dataclass(frozen=True)
-class CheckedModel:
-    """A model folder without errors.
-
-    Args:
-        digest: SHA-256 over the folder's files.
-        format: Such as ``huggingface-safetensors``.
-        architecture: Class of the encoder, such as ``BertModel``.
-        sparsity: Zeros / prunable weights, 0 to 1.
-        parameters: Weights of the whole model, with a head of two labels.
-    """
-
-    digest: str
-    format: str
-    architecture: str
-    sparsity: float
-    parameters: int
 
 
 def check_text_model(folder: Path, *, trusted: bool) -> CheckedModel:
@@ -139,6 +119,47 @@ def classifier_class(config: Any, folder: Path) -> Any:
         ) from error
 
 
+def load_encoder(folder: Path, **settings: Any) -> tuple[Any, Any]:
+    """Returns a folder's encoder in fp32 without any head, and its tokenizer.
+
+    A pooler that the folder lacks is drawn, always the same.
+
+    Args:
+        folder: A Hugging Face folder; its weights may be a pickle, of which nothing is executed.
+        **settings: Put in the place of the configuration's own.
+
+    Raises:
+        InputError: It is no such folder, or weights of the encoder are missing.
+    """
+    import torch
+    from transformers import MODEL_MAPPING, AutoTokenizer
+
+    config = read_config(folder, **settings)
+    require_tokenizer(folder)
+    weights = dict(find_checkpoint(folder).tensors())
+    try:
+        # What is missing is drawn; nobody else's draws change.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model, report = MODEL_MAPPING[type(config)].from_pretrained(
+                None,
+                config=config,
+                state_dict=weights,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, LookupError, RuntimeError) as error:
+        raise InputError(f"{folder}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+    if missing:
+        raise InputError(
+            f"{folder}: {len(missing)} weights that config.json describes are missing, such as "
+            f"{missing[0]}; fetch the model again"
+        )
+    return model, tokenizer
+
+
 def require_tokenizer(folder: Path) -> None:
     """Checks that a model folder has a tokenizer's files.
 
@@ -173,7 +194,7 @@ def _count_zeros(
     zeros = 0
     for name, tensor in checkpoint.tensors():
         known = name if name in expected else prefix + name
-        problem = _problem_of(tensor, missing.pop(known, None))
+        problem = problem_of(tensor, missing.pop(known, None), "config.json")
         if problem:
             problems.append(Problem(name, problem))
         if known in expected:
@@ -189,14 +210,3 @@ def _count_zeros(
             "fetch the model again, or give one that was saved before quantization"
         )
     return zeros
-
-
-def _problem_of(tensor: Tensor, expected: torch.Size | None) -> str | None:
-    import torch
-
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-        count = tensor.numel() - int(torch.isfinite(tensor).sum())
-        return f"{count} of {tensor.numel()} values are NaN or infinite; expected finite weights"
-    if expected is not None and tensor.shape != expected:
-        return f"has shape {list(tensor.shape)}; config.json describes {list(expected)}"
-    return None

@@ -28,13 +28,14 @@ from .mirror_copy import Copy, CopyRecord, sweep
 from .mirror_source import (
     RECIPE,
     RECIPE_FILE,
+    RECIPES,
     TEACHER,
     Part,
     parts_of,
     read_source,
     require_reachable,
 )
-from .models import Catalog, CatalogEntry
+from .models import Catalog, CatalogEntry, Source
 
 CATALOG = "catalog.yaml"
 _ENTRY = "entry.json"
@@ -127,7 +128,7 @@ class Mirroring:
                 if outcome.record is not None:
                     copies[part.name] = outcome.record
                 yield outcome
-            if len(copies) == len(parts):
+            if parts and len(copies) == len(parts):
                 self._record(self._entry_of_copies(entry, copies))
                 self._compile()
 
@@ -152,15 +153,24 @@ class Mirroring:
         near = self.place.uri.startswith("file://")
         base = f"{'file://.' if near else self.place.uri}/{entry.name}"
         update: dict[str, object] = {}
+        recipes = dict(entry.recipes)
         for name, record in copies.items():
             address = f"{base}/{name}"
-            if name == RECIPE:
+            if name.startswith(RECIPES):
+                recipes[name.removeprefix(RECIPES)] = f"{address}/{RECIPE_FILE}"
+            elif name == RECIPE:
                 update[name] = f"{address}/{RECIPE_FILE}"
             elif name == TEACHER:
                 update[name] = address
             else:
-                located = {"uri": address, "digest": record.digest}
+                uri = f"{address}/{record.model_file}" if record.model_file else address
+                located = {"uri": uri, "revision": None, "digest": record.digest}
                 update[name] = getattr(entry, name).model_copy(update=located)
+        update["recipes"] = recipes
+        if (job := entry.upstream) is not None and entry.dense is not None:
+            copied = update.get("dense")
+            if isinstance(copied, Source) and job.model == entry.dense.address:
+                update["upstream"] = job.model_copy(update={"model": copied.uri})
         return entry.model_copy(update=update)
 
     def _record(self, entry: CatalogEntry) -> None:

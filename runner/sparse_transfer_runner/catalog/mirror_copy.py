@@ -50,6 +50,12 @@ class CopyRecord(Record):
         """The bytes of all files."""
         return sum(file.size_bytes for file in self.files)
 
+    @property
+    def model_file(self) -> str | None:
+        """The file's name where the model is one file: its digest is then that file's."""
+        only = self.files[0] if len(self.files) == 1 else None
+        return only.path if only is not None and only.sha256 == self.digest else None
+
 
 @dataclass(frozen=True)
 class Copy:

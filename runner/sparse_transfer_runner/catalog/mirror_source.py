@@ -17,10 +17,15 @@ from .models import CatalogEntry
 from .resolution import require_digest
 
 RECIPE = "recipe"
+RECIPES = "recipes/"
+"""What begins the parts of recipes by their types."""
 RECIPE_FILE = "recipe.yaml"
 TEACHER = "teacher"
 _NAMES = ("catalog:", "zoo:")
 """What begins the name of a model, which a mirror keeps as it is."""
+_OWN = "package://sparse_transfer_runner/"
+"""What comes with the runner itself is wherever the mirror is used."""
+_MODEL_FILES = (".pt", ".pth")
 _NEAR = ("file", "package", "pvc")
 """Schemes whose files can be looked at without fetching them."""
 
@@ -31,7 +36,7 @@ class Part:
 
     Args:
         entry: The entry's name.
-        name: ``sparse``, ``dense``, ``recipe`` or ``teacher``.
+        name: ``sparse``, ``dense``, ``recipe``, ``recipes/TYPE`` or ``teacher``.
         source: Its address.
         digest: As the catalogue records it.
     """
@@ -46,6 +51,11 @@ class Part:
         """Its folder in a mirror."""
         return f"{self.entry}/{self.name}"
 
+    @property
+    def is_recipe(self) -> bool:
+        """Whether it is a file, and not a model's folder."""
+        return self.name == RECIPE or self.name.startswith(RECIPES)
+
 
 @dataclass(frozen=True)
 class SourceFiles:
@@ -56,16 +66,20 @@ class SourceFiles:
         folder: Where they are on this machine.
         names: The name of each in that folder, by its path in the mirror.
         files: By their paths in the mirror.
+        is_model_file: The model is one file, and not a folder.
     """
 
     pinned: str
     folder: Path
     names: dict[str, str]
     files: list[FileEntry]
+    is_model_file: bool = False
 
     @property
     def digest(self) -> str:
-        """Of all of them, as catalogues record it."""
+        """Of all of them, as catalogues record it: of a model that is one file, the file's."""
+        if self.is_model_file:
+            return self.files[0].sha256
         return digest_of_digests({file.path: file.sha256 for file in self.files})
 
     def path(self, file: FileEntry) -> Path:
@@ -74,12 +88,16 @@ class SourceFiles:
 
 
 def parts_of(entry: CatalogEntry) -> Iterator[Part]:
-    """Yields what is mirrored of an entry: its models, and its recipe where that is a file."""
+    """Yields what is mirrored of an entry: its models, and its recipes where they are files.
+
+    A sparse model that must be made first is no part.
+    """
     for side, source in (("sparse", entry.sparse), ("dense", entry.dense)):
         if source is not None:
-            yield Part(entry.name, side, source.uri, source.digest)
-    for name, address in ((RECIPE, entry.recipe), (TEACHER, entry.teacher)):
-        if address is not None and not address.startswith(_NAMES):
+            yield Part(entry.name, side, source.address, source.digest)
+    recipes = {f"{RECIPES}{name}": address for name, address in entry.recipes.items()}
+    for name, address in {RECIPE: entry.recipe, **recipes, TEACHER: entry.teacher}.items():
+        if address is not None and not address.startswith((*_NAMES, _OWN)):
             yield Part(entry.name, name, address)
 
 
@@ -104,16 +122,18 @@ def read_source(part: Part) -> SourceFiles:
     """
     address = pinned(part.source)
     at = fetch(address)
-    if at.is_dir() == (part.name == RECIPE):
-        expected = "a recipe's file" if part.name == RECIPE else "a model's folder"
+    is_model_file = at.suffix in _MODEL_FILES and at.is_file() and not part.is_recipe
+    if at.is_dir() == part.is_recipe and not is_model_file:
+        expected = "a recipe's file" if part.is_recipe else "a model's folder"
         raise InputError(f"{part.source}: expected {expected}")
     # Hidden files too: a model's digest counts them.
     folder, paths = (
-        (at.parent, {RECIPE_FILE: at.name})
+        (at.parent, {at.name if is_model_file else RECIPE_FILE: at.name})
         if at.is_file()
         else (at, {name: name for name in sorted(_names_below(at))})
     )
-    found = SourceFiles(address, folder, paths, list(_digested(part, folder, paths)))
+    files = list(_digested(part, folder, paths))
+    found = SourceFiles(address, folder, paths, files, is_model_file)
     require_digest(part.source, part.digest, found.digest)
     return found
 

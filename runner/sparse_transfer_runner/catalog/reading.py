@@ -103,6 +103,7 @@ def entry_of(folder: Path, size: Size = Size.SMALLEST) -> CatalogEntry:
         "sparse": Source(
             uri=folder.resolve().as_uri(),
             sparsity=foundation.sparsity,
+            pattern=foundation.pattern_of_blocks,
             licence=foundation.licence,
             digest=digest_of_tree(folder),
         ),
@@ -175,6 +176,13 @@ def _located(entry: CatalogEntry, where: str) -> CatalogEntry:
         for name in ("recipe", "teacher")
         if (address := getattr(entry, name)) is not None
     }
+    located["recipes"] = {
+        name: _absolute(address, where) for name, address in entry.recipes.items()
+    }
+    if (job := entry.upstream) is not None:
+        data = _absolute(job.data, where) if job.data is not None else None
+        model = _absolute(job.model, where)
+        located["upstream"] = job.model_copy(update={"model": model, "data": data})
     located |= {
         side: source.model_copy(update={"uri": _absolute(source.uri, where)})
         for side in ("sparse", "dense")

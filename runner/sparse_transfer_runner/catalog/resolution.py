@@ -7,15 +7,18 @@ from pathlib import Path
 
 from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_api.optim_level import Band
-from sparse_transfer_api.suggest import did_you_mean, nearest
 from sparse_transfer_runner.storage import fetch, pinned
 from sparse_transfer_runner.storage.addresses import shown
 
+from .choice import chosen_entry, entry_for, entry_named, must_be_made, source_for_band
 from .foundation import Parent, read_foundation
 from .models import Catalog, CatalogEntry, Source
+from .sparseml import TRAINING, is_zoo_folder, require_training_files
+from .stub_lookup import find_stub
+from .stubs import ZOO
 
-_CATALOG = "catalog:"
-_ZOO = "zoo:"
+CATALOG = "catalog:"
+"""What begins the name of an entry or a ladder."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class ResolvedModel:
         dense: The dense counterpart; None where there is none.
         shares_parent: The foundation was pruned from exactly that counterpart.
         recipe: Address of the catalogue's recipe for it.
+        notes: What a user should know about how it was found.
     """
 
     uri: str
@@ -39,6 +43,7 @@ class ResolvedModel:
     dense: Source | None = None
     shares_parent: bool = False
     recipe: str | None = None
+    notes: tuple[str, ...] = ()
 
     def require_digest(self, found: str) -> None:
         """Checks the digest of the files that were read against the recorded one.
@@ -70,7 +75,7 @@ def resolve_model(
     Args:
         uri: The user's ``spec.model.uri``: an address, ``catalog:NAME`` or a ``zoo:`` stub; None
             for the catalogue's choice.
-        family: ``text`` or ``image``.
+        family: Of the use case; see ``catalog.families``.
         band: Of the experiment's level.
         use_case: For messages.
         catalog: In force.
@@ -81,95 +86,64 @@ def resolve_model(
     """
     if uri is None:
         return _located(chosen_entry(catalog, family, band, use_case), band)
-    if uri.startswith(_CATALOG):
-        return _located(entry_named(catalog, uri.removeprefix(_CATALOG)), band)
-    if uri.startswith(_ZOO):
-        entry, side = _entry_of_stub(catalog, uri)
-        return _located(entry, replace(band, sparse=side == "sparse"))
-    return _own(uri)
+    if uri.startswith(CATALOG):
+        return _located(entry_for(catalog, uri.removeprefix(CATALOG), band), band)
+    if uri.startswith(ZOO):
+        return _of_stub(catalog, uri, band)
+    return _own(uri, family)
 
 
 def resolve_address(uri: str, catalog: Catalog) -> str:
     """Returns the address of a model that is not the foundation, such as a teacher.
 
     Raises:
-        InputError: There is no such entry or stub.
+        InputError: There is no such entry or identifier, or it must be made first.
     """
-    if uri.startswith(_CATALOG):
-        entry = entry_named(catalog, uri.removeprefix(_CATALOG))
+    if uri.startswith(CATALOG):
+        entry = entry_named(catalog, uri.removeprefix(CATALOG))
         source = entry.dense or entry.sparse
-    elif uri.startswith(_ZOO):
-        entry, side = _entry_of_stub(catalog, uri)
-        source = entry.sparse if side == "sparse" else entry.dense
+    elif uri.startswith(ZOO):
+        found = find_stub(catalog, uri)
+        entry = found.entry
+        source = entry.sparse if found.side == "sparse" else entry.dense
     else:
         return uri
     if source is None:
-        raise AssertionError("an entry has a source")
-    return source.uri
+        raise InputError(must_be_made(entry))
+    return source.address
 
 
-def chosen_entry(catalog: Catalog, family: str, band: Band, use_case: str) -> CatalogEntry:
-    """Returns the first entry that fits a family and a band.
-
-    Raises:
-        InputError: None does.
-    """
-    side = "sparse" if band.sparse else "dense"
-    for entry in catalog.models:
-        fits = entry.family == family and entry.size == band.size and entry.task is None
-        if fits and getattr(entry, side) is not None:
-            return entry
-    raise InputError(
-        f"the catalogue has no {side} {family} model of size {band.size}, which {use_case} needs "
-        "at this level; give one as spec.model.uri"
-        + (", or make one with 'sparse-transfer upstream'" if band.sparse else "")
-    )
-
-
-def entry_named(catalog: Catalog, name: str) -> CatalogEntry:
-    """Returns the entry of a name.
+def resolve_recipe(uri: str, catalog: Catalog) -> str:
+    """Returns the address of a recipe that a SparseZoo identifier asks for; others as they are.
 
     Raises:
-        InputError: There is none; the message suggests the nearest.
+        InputError: There is no such identifier, or no such recipe for it.
     """
-    names = [entry.name for entry in catalog.models]
-    if name not in names:
+    if not uri.startswith(ZOO):
+        return uri
+    found = find_stub(catalog, uri)
+    recipe = found.recipe or found.entry.recipe
+    if recipe is None:
+        types = ", ".join(found.entry.recipes) or "none"
         raise InputError(
-            f"catalog:{name}: the catalogue has no such model{did_you_mean(name, names)} "
-            f"(it has {', '.join(names) or 'none'})"
+            f"{uri}: does not say which recipe; add ?recipe_type=TYPE (catalog:{found.entry.name} "
+            f"has {types}), or leave spec.recipe out for the default recipe"
         )
-    return catalog.models[names.index(name)]
+    return recipe
 
 
-def _entry_of_stub(catalog: Catalog, stub: str) -> tuple[CatalogEntry, str]:
-    """Returns the entry for a stub, and which side of it; a query such as ?recipe_type is cut."""
-    plain = stub.partition("?")[0].rstrip("/")
-    known: dict[str, tuple[CatalogEntry, str]] = {}
-    for entry in catalog.models:
-        for side, source in (("sparse", entry.sparse), ("dense", entry.dense)):
-            known |= {name: (entry, side) for name in (source.zoo if source else ())}
-    if plain in known:
-        return known[plain]
-    near = nearest(plain, known)
-    hint = f"; the nearest known one is {near}" if near else ""
-    raise InputError(
-        f"{stub}: the SparseZoo is gone, and the catalogue knows no other place for this "
-        f"stub{hint}; name another model (sparse-transfer catalog list), or put yours into a "
-        "catalogue of your own, with the stub under 'zoo'"
-    )
+def _of_stub(catalog: Catalog, uri: str, band: Band) -> ResolvedModel:
+    found = find_stub(catalog, uri)
+    recipe = found.recipe
+    located = _located(found.entry, replace(band, sparse=found.side == "sparse"))
+    note = f"{uri}: the SparseZoo is gone; catalog:{found.entry.name} stands for it"
+    return replace(located, recipe=recipe or located.recipe, notes=(note,))
 
 
 def _located(entry: CatalogEntry, band: Band) -> ResolvedModel:
-    source = entry.sparse if band.sparse else entry.dense
-    if source is None and not band.sparse:
-        source = entry.sparse
-    if source is None:
-        raise InputError(
-            f"catalog:{entry.name}: has no sparse model, which this level needs; make one with "
-            "'sparse-transfer upstream', or choose a level below 0.25"
-        )
+    source = source_for_band(entry, band)
     try:
-        uri = pinned(source.uri)
+        uri = pinned(source.address)
         folder = fetch(uri)
     except (InputError, AccessError) as error:
         raise type(error)(f"catalogue entry {entry.name}: {error}") from error
@@ -184,16 +158,20 @@ def _located(entry: CatalogEntry, band: Band) -> ResolvedModel:
     )
 
 
-def _own(uri: str) -> ResolvedModel:
+def _own(uri: str, family: str) -> ResolvedModel:
     uri = pinned(uri)
     folder = fetch(uri)
     if not folder.is_dir():
+        if family == "image":
+            return ResolvedModel(uri, folder)
         raise InputError(
             f"{shown(uri)}: a file; expected a Hugging Face folder (config.json, weights)"
         )
-    if not (folder / "config.json").is_file() and (folder / "training/config.json").is_file():
-        # A SparseZoo folder: the Hugging Face folder is inside it.
-        uri, folder = f"{uri.rstrip('/')}/training", folder / "training"
+    if family != "image" and is_zoo_folder(folder):
+        require_training_files(folder, shown(uri))
+    if not (folder / "config.json").is_file() and _is_trainable(folder / TRAINING, family):
+        # A SparseZoo folder: what can be trained is inside it.
+        uri, folder = f"{uri.rstrip('/')}/{TRAINING}", folder / TRAINING
     foundation = read_foundation(folder)
     if foundation is None:
         return ResolvedModel(uri, folder)
@@ -205,6 +183,12 @@ def _own(uri: str) -> ResolvedModel:
         dense=_source_of(parent, foundation.licence) if parent else None,
         shares_parent=parent is not None,
     )
+
+
+def _is_trainable(folder: Path, family: str) -> bool:
+    if family == "image":
+        return folder.is_dir() and any(folder.glob("*.pth"))
+    return (folder / "config.json").is_file()
 
 
 def _source_of(parent: Parent, licence: str | None) -> Source:

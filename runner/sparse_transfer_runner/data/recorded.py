@@ -7,6 +7,7 @@ from pathlib import Path
 from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_api.records import Plan
 from sparse_transfer_runner.digests import sha256_of
+from sparse_transfer_runner.pictures.folders import digest_of_split
 from sparse_transfer_runner.storage import fetch
 from sparse_transfer_runner.storage.addresses import shown
 from sparse_transfer_runner.storage.settings import settings
@@ -31,9 +32,9 @@ def recorded_data(uri: str, plan: Plan) -> Path:
     for split in plan.splits:
         settings().raise_if_stopped()
         file = root / split.file
-        if not file.is_file():
+        if not file.exists():
             problems.append(Problem(str(file), f"the {split.name} split is missing"))
-        elif sha256_of(file) != split.digest:
+        elif digest_of(file) != split.digest:
             problems.append(Problem(str(file), f"the {split.name} split has other content"))
     if problems:
         raise InputError(
@@ -42,3 +43,10 @@ def recorded_data(uri: str, plan: Plan) -> Path:
             problems,
         )
     return root
+
+
+def digest_of(split: Path) -> str:
+    """Returns the digest of a split as prepare records it, be it a file or a folder of pictures."""
+    if split.is_file():
+        return sha256_of(split)
+    return digest_of_split(split, settings().raise_if_stopped)

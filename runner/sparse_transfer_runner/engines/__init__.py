@@ -5,13 +5,17 @@ from __future__ import annotations
 from importlib import import_module
 
 from sparse_transfer_api.errors import InputError
+from sparse_transfer_runner.neuralmagic.flavour import DEEPSPARSE_ADVICE, is_installed
 
 from .protocol import Engine
 
 _MODULES = {
     "onnxruntime": ".onnxruntime",
     "openvino": ".openvino",
+    "deepsparse": ".deepsparse",
 }
+_OPTIONAL = {"deepsparse": DEEPSPARSE_ADVICE}
+"""What to do where an engine is missing that is not in every runner."""
 
 
 def engine(name: str) -> Engine:
@@ -20,9 +24,11 @@ def engine(name: str) -> Engine:
     Raises:
         InputError: This runner has no such engine.
     """
-    if name not in _MODULES:
+    here = [known for known in _MODULES if known not in _OPTIONAL or is_installed(known)]
+    if name not in here:
+        advice = f"; {_OPTIONAL[name]}" if name in _OPTIONAL else ""
         raise InputError(
-            f"spec.export.targets: {name} is not in this runner; it has {', '.join(_MODULES)}"
+            f"spec.export.targets: {name} is not in this runner; it has {', '.join(here)}{advice}"
         )
     built: Engine = import_module(_MODULES[name], __name__).ENGINE
     return built

@@ -1,4 +1,4 @@
-"""Reading ONNX graphs whose Linear nodes bear their modules' names.
+"""Reading ONNX graphs whose Linear and convolution nodes bear their modules' names.
 
 ``export`` names the nodes; every form keeps the names, so that a file can be checked by itself.
 """
@@ -86,15 +86,23 @@ class Graph:
             if node.op_type == "MatMul" and node.input[1] in self.constants:
                 yield node
 
-    def linear_weight(self, node: onnx.NodeProto) -> NDArray[Any]:
-        """Returns the decoded weight ``[out, in]`` of a Linear module's node, in any form."""
+    def convolutions(self) -> Iterator[onnx.NodeProto]:
+        """Yields the fp32 convolutions with a constant weight."""
+        for node in self.model.graph.node:
+            if node.op_type == "Conv" and node.input[1] in self.constants:
+                yield node
+
+    def weight(self, node: onnx.NodeProto) -> NDArray[Any]:
+        """Returns the decoded weight ``[out, …]`` of a module's node, in any form."""
         name = node.input[1]
         if node.op_type in _INTEGER:
             return self._integer_weight(node).T
         producer = self.producers.get(name)
         if producer is not None and producer.op_type == "DequantizeLinear":
-            return self._dequantized(producer).T
-        return self.array(name).T
+            values = self._dequantized(producer)
+        else:
+            values = self.array(name)
+        return values if node.op_type == "Conv" else values.T
 
     def _integer_weight(self, node: onnx.NodeProto) -> NDArray[Any]:
         fused = node.op_type == "MatMulIntegerToFloat"
@@ -103,12 +111,23 @@ class Graph:
         return self._centred(node.input[1], zero_point)
 
     def _dequantized(self, node: onnx.NodeProto) -> NDArray[Any]:
+        axis = attribute(node, "axis", 1)
         zero_point = node.input[2] if len(node.input) > 2 else ""
-        return self._centred(node.input[0], zero_point) * self.array(node.input[1])
+        values = self._centred(node.input[0], zero_point, axis)
+        return values * _along(self.array(node.input[1]), values.ndim, axis)
 
-    def _centred(self, weight: str, zero_point: str) -> NDArray[Any]:
+    def _centred(self, weight: str, zero_point: str, axis: int = 1) -> NDArray[Any]:
         values = self.array(weight).astype(np.int32)
-        return values - self.array(zero_point).astype(np.int32) if zero_point else values
+        if not zero_point:
+            return values
+        return values - _along(self.array(zero_point).astype(np.int32), values.ndim, axis)
+
+
+def _along(values: NDArray[Any], dimensions: int, axis: int) -> NDArray[Any]:
+    """Returns one value for each index of an axis in a shape that multiplies along it."""
+    if values.ndim == 0:
+        return values
+    return values.reshape([-1 if place == axis else 1 for place in range(dimensions)])
 
 
 def file_weights(path: Path, modules: Sequence[str]) -> FileWeights:
@@ -118,7 +137,7 @@ def file_weights(path: Path, modules: Sequence[str]) -> FileWeights:
     linear: dict[str, NDArray[Any]] = {}
     for node in graph.model.graph.node:
         if module_of(node) in wanted:
-            linear[module_of(node)] = graph.linear_weight(node)
+            linear[module_of(node)] = graph.weight(node)
     zeros = total = 0
     for item in graph.model.graph.initializer:
         values = numpy_helper.to_array(item)

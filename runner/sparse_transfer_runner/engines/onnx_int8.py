@@ -1,8 +1,9 @@
 """Writes INT8 ONNX files from known scales, in the forms that engines run fast.
 
 onnxruntime's own static quantizer leaves quantize and dequantize pairs that run slower, and needs
-calibration where training has already learned the scales. Only Linear layers and embeddings
-change; embeddings are rounded per row and widened after the lookup, which costs no time.
+calibration where training has already learned the scales. Only Linear layers, convolutions and
+embeddings change; embeddings are rounded per row and widened after the lookup, which costs no time.
+Convolutions are written as quantize and dequantize pairs whatever the form of the Linear layers.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from .onnx_graph import Graph, attribute, module_of
 _CONTRIB = "com.microsoft"
 _SMALL_TABLE = 1 << 14
 """Embeddings below this many elements stay in fp32: they save nothing."""
+_PAIRS = (Form.QDQ, Form.REDUCED_QDQ, Form.QDQ_OUTPUTS, Form.REDUCED_QDQ_OUTPUTS)
+_LARGEST_INTEGER = 2**31
 _EMBEDDING_ERROR = 0.02
 """Relative error that rounding embeddings may bring (a step is sqrt(12) times its error).
 
@@ -32,26 +35,37 @@ a coarser one only where they need it to fit eight bits.
 
 
 def quantized(
-    model: onnx.ModelProto, scales: Mapping[str, InputScale], form: Form
+    model: onnx.ModelProto,
+    scales: Mapping[str, InputScale],
+    form: Form,
+    outputs: Mapping[str, InputScale] | None = None,
 ) -> onnx.ModelProto:
     """Returns an INT8 form of an fp32 model.
 
     Args:
-        model: Exported by ``export``: Linear nodes bear their modules' names.
+        model: Exported by ``export``: nodes bear their modules' names.
         scales: The input scale of each module to quantize; modules not named stay in fp32.
         form: Which form; ``NNCF`` and ``FP32`` are not written here.
+        outputs: The scales of tensors that convolutions hand on, for forms that round them too; a
+            scale that a reader learned goes before.
 
     Raises:
-        InputError: The graph has no Linear node for a named module.
+        InputError: The graph has no node for a named module.
     """
-    writer = _Writer(Graph(model), scales, form)
+    writer = _Writer(Graph(model), scales, form, outputs or {})
     return writer.write()
 
 
 class _Writer:
     """One rewriting of one graph."""
 
-    def __init__(self, graph: Graph, scales: Mapping[str, InputScale], form: Form) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        scales: Mapping[str, InputScale],
+        form: Form,
+        outputs: Mapping[str, InputScale],
+    ) -> None:
         self._graph = graph
         self._form = form
         self._nodes: list[NodeProto] = []
@@ -59,35 +73,93 @@ class _Writer:
         self._absorbed: set[str] = set()
         self._inputs: dict[str, tuple[str, str, str]] = {}
         self._restored: set[str] = set()
-        linear = [node for node in graph.linear_nodes() if module_of(node) in scales]
+        self._rounded: dict[str, str] = {}
+        linear = [
+            node
+            for nodes in (graph.linear_nodes(), graph.convolutions())
+            for node in nodes
+            if module_of(node) in scales
+        ]
         if missing := sorted(set(scales) - {module_of(node) for node in linear}):
             raise InputError(
-                f"the exported graph has no matrix product for {missing[0]} "
+                f"the exported graph has no product for {missing[0]} "
                 f"({len(missing)} of {len(scales)} quantized modules); its learned scales "
                 "cannot be applied"
             )
-        self._scales = _scales_by_tensor(linear, scales)
+        self._outputs = frozenset(outputs)
+        self._scales = {**outputs, **_scales_by_tensor(linear, scales)}
         self._linear = {node.output[0] for node in linear}
 
     def write(self) -> onnx.ModelProto:
         for node in self._graph.model.graph.node:
-            if node.output[0] in self._linear:
+            if node.output[0] in self._linear and node.op_type == "Conv":
+                self._write_convolution(node)
+            elif node.output[0] in self._linear:
                 self._write_linear(node)
             elif self._is_large_lookup(node):
                 self._write_lookup(node)
             elif node.output[0] not in self._absorbed:
+                for place, name in enumerate(node.input):
+                    # Who reads a rounded output reads what every other reader does.
+                    node.input[place] = self._rounded.get(name, name)
                 self._nodes.append(node)
+            if node.output[0] in self._outputs:
+                self._round_output(node.output[0])
         return self._finished()
 
+    def _round_output(self, tensor: str) -> None:
+        """Quantizes a tensor where it is made, for all who read it."""
+        node = helper.make_node("Identity", [tensor], [tensor], name=tensor)
+        self._rounded[tensor] = self._restored_input(node)
+
+    def _write_convolution(self, node: NodeProto) -> None:
+        weight = self._graph.weight(node)
+        scale, rounded = _rounded(weight, self._form.weight_levels)
+        restored = self._restored_input(node)
+        name, weight_name = module_of(node), f"{node.name}_weight_float"
+        self._dequantize_constant(f"{name}.weight", rounded, scale, weight_name, axis=0)
+        inputs = [restored, weight_name]
+        if len(node.input) > 2:
+            bias = self._graph.array(node.input[2])
+            factor = scale * np.float32(self._scales[node.input[0]].scale)
+            whole = np.round(bias / factor)
+            if self._outputs and np.abs(whole).max() < _LARGEST_INTEGER:
+                restored_bias = f"{node.name}_bias_float"
+                integers = whole.astype(np.int32)
+                self._dequantize_constant(f"{name}.bias", integers, factor, restored_bias, axis=0)
+                inputs.append(restored_bias)
+            else:
+                inputs.append(node.input[2])
+        written = helper.make_node("Conv", inputs, list(node.output), name=node.name)
+        written.attribute.extend(node.attribute)
+        self._nodes.append(written)
+
+    def _dequantize_constant(
+        self, name: str, values: NDArray[Any], scale: NDArray[Any], output: str, *, axis: int
+    ) -> None:
+        parts = [
+            self._constant(f"{name}_{values.dtype}", values),
+            self._constant(f"{name}_scale", scale),
+            self._constant(f"{name}_zero_point", np.zeros(len(scale), values.dtype)),
+        ]
+        self._add("DequantizeLinear", parts, output, f"{output}/node", axis=axis)
+
+    def _restored_input(self, node: NodeProto) -> str:
+        """Returns the node's input, rounded and widened again; made once for each tensor."""
+        values, input_scale, zero_point = self._quantized_input(node)
+        restored = f"{values}_float"
+        if restored not in self._restored:
+            self._restored.add(restored)
+            parts = [values, input_scale, zero_point]
+            self._add("DequantizeLinear", parts, restored, f"{restored}/node")
+        return restored
+
     def _write_linear(self, node: NodeProto) -> None:
-        weight = self._graph.linear_weight(node)
-        levels = self._form.weight_levels
-        scale = np.maximum(np.abs(weight).max(axis=1) / levels, SMALLEST_SCALE).astype(np.float32)
-        rounded = np.clip(np.round(weight / scale[:, None]), -levels, levels).astype(np.int8)
+        scale, rounded = _rounded(self._graph.weight(node), self._form.weight_levels)
         write: Callable[[NodeProto, NDArray[Any], NDArray[Any]], None]
-        if self._form in (Form.QDQ, Form.REDUCED_QDQ):
+        if self._form in _PAIRS:
             write = self._write_qdq
-        elif self._form is Form.MATMUL_INTEGER:
+        elif self._form in (Form.MATMUL_INTEGER, Form.MATMUL_INTEGER_CENTRED):
             write = self._write_integer
         else:
             write = self._write_fused
@@ -119,25 +191,18 @@ class _Writer:
         factor = scale * np.float32(self._scales[node.input[0]].scale)
         product, widened = f"{node.name}_integer", f"{node.name}_float"
         weight_name = self._constant(f"{name}.weight_int8", weight)
-        self._add("MatMulInteger", [values, weight_name, zero_point], product, node.name)
+        inputs = [values, weight_name, zero_point]
+        if self._form is Form.MATMUL_INTEGER_CENTRED:
+            inputs.append(self._constant("weight_zero_point", np.zeros((), np.int8)))
+        self._add("MatMulInteger", inputs, product, node.name)
         self._add("Cast", [product], widened, f"{node.name}/cast", to=TensorProto.FLOAT)
         factor_name = self._constant(f"{name}.factor", factor)
         self._add("Mul", [widened, factor_name], node.output[0], f"{node.name}/scale")
 
     def _write_qdq(self, node: NodeProto, weight: NDArray[Any], scale: NDArray[Any]) -> None:
-        values, input_scale, zero_point = self._quantized_input(node)
-        name = module_of(node)
-        restored, weight_name = f"{values}_float", f"{node.name}_weight_float"
-        if restored not in self._restored:
-            self._restored.add(restored)
-            parts = [values, input_scale, zero_point]
-            self._add("DequantizeLinear", parts, restored, f"{restored}/node")
-        parts = [
-            self._constant(f"{name}.weight_int8", weight),
-            self._constant(f"{name}.weight_scale", scale),
-            self._constant(f"{name}.weight_zero_point", np.zeros(len(scale), np.int8)),
-        ]
-        self._add("DequantizeLinear", parts, weight_name, f"{weight_name}/node", axis=1)
+        restored = self._restored_input(node)
+        weight_name = f"{node.name}_weight_float"
+        self._dequantize_constant(f"{module_of(node)}.weight", weight, scale, weight_name, axis=1)
         self._add("MatMul", [restored, weight_name], node.output[0], node.name)
 
     def _quantized_input(self, node: NodeProto) -> tuple[str, str, str]:
@@ -221,6 +286,14 @@ class _Writer:
         model = helper.make_model(graph, opset_imports=opsets, producer_name="sparse-transfer")
         model.ir_version = source.ir_version
         return model
+
+
+def _rounded(weight: NDArray[Any], levels: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns the scale of each output channel, and the weight in int8."""
+    rows = weight.reshape(len(weight), -1)
+    scale = np.maximum(np.abs(rows).max(axis=1) / levels, SMALLEST_SCALE).astype(np.float32)
+    rounded = np.clip(np.round(rows / scale[:, None]), -levels, levels).astype(np.int8)
+    return scale, rounded.reshape(weight.shape)
 
 
 def _scales_by_tensor(

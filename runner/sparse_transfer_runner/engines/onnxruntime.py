@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sparse_transfer_runner.use_cases.protocol import Batch
 
 from .cpu import accumulates_exactly, instruction_set
-from .forms import Form
+from .forms import Form, InputScale
 from .protocol import Arithmetic, FileWeights, Quantizable, Snippet
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _ERRORS_ONLY = 3
 _FORMS = (Form.MATMUL_INTEGER_FUSED, Form.MATMUL_INTEGER, Form.QDQ, Form.DYNAMIC)
+_REDUCED = (Form.REDUCED_FUSED, Form.REDUCED_QDQ)
+_CONVOLUTIONAL = (Form.QDQ_OUTPUTS,)
+_REDUCED_CONVOLUTIONAL = (Form.REDUCED_QDQ_OUTPUTS,)
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,15 @@ class OnnxRuntime:
     )
     remedies: Sequence[Form] = ()
 
-    @property
-    def forms(self) -> Sequence[Form]:
-        """INT8 forms; with seven-bit weights too where eight may saturate."""
-        if accumulates_exactly(instruction_set()):
-            return _FORMS
-        return (*_FORMS, Form.REDUCED_FUSED, Form.REDUCED_QDQ)
+    def forms(self, model: Quantizable) -> Sequence[Form]:
+        """Returns INT8 forms; with seven-bit weights too where eight may saturate.
+
+        A convolution runs in INT8 only where its output is quantized as well.
+        """
+        exact = accumulates_exactly(instruction_set())
+        if model.convolutional:
+            return _CONVOLUTIONAL if exact else (*_CONVOLUTIONAL, *_REDUCED_CONVOLUTIONAL)
+        return _FORMS if exact else (*_FORMS, *_REDUCED)
 
     def version(self) -> str:
         """Returns the engine's version."""
@@ -80,7 +86,12 @@ class OnnxRuntime:
 
         from .onnx_int8 import quantized
 
-        onnx.save(quantized(onnx.load(model.source), model.scales, form), target)
+        outputs: dict[str, InputScale] = {}
+        if form in (Form.QDQ_OUTPUTS, Form.REDUCED_QDQ_OUTPUTS):
+            from .onnx_outputs import output_scales
+
+            outputs = output_scales(model)
+        onnx.save(quantized(onnx.load(model.source), model.scales, form, outputs), target)
 
     def convert(self, source: Path, target: Path) -> None:
         """Copies the file: ONNX is the engine's own format."""

@@ -60,9 +60,8 @@ class OpenVino:
     )
     remedies: Sequence[Form] = (Form.NNCF,)
 
-    @property
-    def forms(self) -> Sequence[Form]:
-        """INT8 forms; with seven-bit weights too where eight may saturate."""
+    def forms(self, model: Quantizable) -> Sequence[Form]:
+        """Returns INT8 forms; with seven-bit weights too where eight may saturate."""
         if accumulates_exactly(instruction_set()):
             return (Form.QDQ,)
         return (Form.QDQ, Form.REDUCED_QDQ)
@@ -155,7 +154,7 @@ def _calibrated(model: Quantizable) -> openvino.Model:
         return nncf.quantize(
             read,
             nncf.Dataset(model.calibration),
-            model_type=nncf.ModelType.TRANSFORMER,
+            model_type=None if model.convolutional else nncf.ModelType.TRANSFORMER,
             subset_size=len(model.calibration),
             ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
         )

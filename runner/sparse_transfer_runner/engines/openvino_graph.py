@@ -1,4 +1,4 @@
-"""Reading OpenVINO models whose matrix products bear their modules' names.
+"""Reading OpenVINO models whose products and convolutions bear their modules' names.
 
 A weight is read by evaluating the constant part of the graph behind it, as the engine itself
 would: whatever stands there (int8 with scales, zero points, transposes), what comes out is what
@@ -19,28 +19,31 @@ from openvino import Node, Output
 from .onnx_graph import REPEAT, is_matrix
 from .protocol import FileWeights
 
+_KERNELS = ("Convolution", "GroupConvolution")
+_UNBIASED = "/WithoutBiases"
+"""What OpenVINO appends to a convolution's name when it reads its bias as a node of its own."""
 _DECODING = ("Convert", "Subtract", "Multiply", "FakeQuantize", "Transpose", "Reshape")
 
 
 def products(model: openvino.Model) -> Iterator[tuple[str, str]]:
-    """Yields module and node name of each matrix product with a constant weight."""
+    """Yields module and node name of each product or convolution with a constant weight."""
     for node in model.get_ordered_ops():
-        if node.get_type_name() == "MatMul" and _is_constant(node.input_value(1)):
-            name = node.get_friendly_name()
-            yield name.partition(REPEAT)[0], name
+        if node.get_type_name() in ("MatMul", *_KERNELS) and _is_constant(node.input_value(1)):
+            yield _module_of(node), node.get_friendly_name()
 
 
 def file_weights(path: Path, modules: Sequence[str]) -> FileWeights:
     """Reads the weights of a model; see ``Engine.weights``."""
     nodes = openvino.Core().read_model(path).get_ordered_ops()
     wanted = set(modules)
-    linear: dict[str, tuple[str, bool]] = {}
+    linear: dict[str, str] = {}
+    kinds: dict[str, Node] = {}
     decoded: dict[str, Output] = {}
     for node in nodes:
-        module = node.get_friendly_name().partition(REPEAT)[0]
-        if node.get_type_name() == "MatMul" and module in wanted:
+        module = _module_of(node)
+        if node.get_type_name() in ("MatMul", *_KERNELS) and module in wanted:
             weight = node.input_value(1)
-            linear[module] = (_key(weight), node.get_attributes()["transpose_b"])
+            linear[module], kinds[module] = _key(weight), node
             decoded[_key(weight)] = weight
     matrices = [
         _decoded(node)
@@ -51,13 +54,25 @@ def file_weights(path: Path, modules: Sequence[str]) -> FileWeights:
     values = _evaluate(decoded)
     every = [values[_key(output)] for output in matrices]
     return FileWeights(
-        {
-            module: values[key] if transposed else values[key].T
-            for module, (key, transposed) in linear.items()
-        },
+        {module: _as_module(kinds[module], values[key]) for module, key in linear.items()},
         zeros=sum(array.size - int(np.count_nonzero(array)) for array in every),
         total=sum(array.size for array in every),
     )
+
+
+def _module_of(node: Node) -> str:
+    name: str = node.get_friendly_name().removesuffix(_UNBIASED)
+    return name.partition(REPEAT)[0]
+
+
+def _as_module(node: Node, weight: NDArray[Any]) -> NDArray[Any]:
+    """Returns a node's weight in its module's shape."""
+    kind = node.get_type_name()
+    if kind == "GroupConvolution":
+        return weight.reshape(-1, *weight.shape[2:])
+    if kind == "MatMul" and not node.get_attributes()["transpose_b"]:
+        return weight.T
+    return weight
 
 
 def _is_constant(output: Output) -> bool:

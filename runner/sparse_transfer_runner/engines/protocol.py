@@ -6,13 +6,14 @@ Adding an engine is one module that implements ``Engine``, and one line in the r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.use_cases.protocol import Batch
 
 from .forms import Form, InputScale
@@ -21,11 +22,27 @@ Arithmetic = Literal["default", "fp32"]
 """The engine's own choice, or forced to fp32."""
 
 
+class EngineFailed(InputError):
+    """An engine cannot run a file with some shape of inputs; the other engines may."""
+
+
 class Session(Protocol):
     """A loaded file, ready to run."""
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
-        """Returns the logits ``[batch, labels]``; inputs that the file lacks are ignored."""
+        """Returns the logits ``[batch, labels]``; inputs that the file lacks are ignored.
+
+        Raises:
+            EngineFailed: The engine cannot.
+        """
+
+
+@runtime_checkable
+class TimedSession(Session, Protocol):
+    """A session that runs in another process, and tells how long a run took there."""
+
+    def seconds(self, batch: Batch) -> float:
+        """Runs once, and returns the seconds that the engine took."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +50,21 @@ class Quantizable:
     """A trained model to be quantized.
 
     Args:
-        source: Its fp32 ONNX file, whose Linear nodes bear their modules' names.
-        scales: The input scale of each Linear module to quantize.
-        calibration: Batches of training rows, for engines that calibrate themselves.
+        source: Its fp32 ONNX file, whose Linear and convolution nodes bear their modules' names.
+        scales: The input scale of each module to quantize.
+        calibration: Batches of training rows, for what training did not learn.
+        convolutional: Whether convolutions are among the modules.
     """
 
     source: Path
     scales: Mapping[str, InputScale]
     calibration: Sequence[Batch] = field(default=(), repr=False)
+    convolutional: bool = False
 
     def keeping(self, modules: Sequence[str]) -> Quantizable:
         """Returns the same with some modules left in fp32."""
         scales = {name: scale for name, scale in self.scales.items() if name not in modules}
-        return Quantizable(self.source, scales, self.calibration)
+        return replace(self, scales=scales)
 
 
 @dataclass(frozen=True)
@@ -53,7 +72,7 @@ class FileWeights:
     """What a file holds, decoded as the engine decodes it.
 
     Args:
-        linear: The weight ``[out, in]`` of each Linear module that was asked for and found.
+        linear: The weight ``[out, …]`` of each module that was asked for and found.
         zeros: Zeros in all weight matrices, embeddings among them.
         total: Elements of all weight matrices.
     """
@@ -89,8 +108,6 @@ class Engine(Protocol):
     licence: str
     """Of the engine, as SPDX names it."""
     snippet: Snippet
-    forms: Sequence[Form]
-    """INT8 forms worth trying, in order of preference where they are equally fast."""
     remedies: Sequence[Form]
     """Slower to make; tried only where all of ``forms`` lose accuracy."""
 
@@ -99,6 +116,9 @@ class Engine(Protocol):
 
     def defaults_to_fp32(self) -> bool:
         """Whether the engine, left alone, computes fp32 models in fp32 on this processor."""
+
+    def forms(self, model: Quantizable) -> Sequence[Form]:
+        """Returns the INT8 forms worth trying, in order of preference where equally fast."""
 
     def quantize(self, model: Quantizable, form: Form, target: Path) -> None:
         """Writes the model in an INT8 form."""

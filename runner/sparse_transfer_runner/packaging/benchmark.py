@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from sparse_transfer_runner.engines.protocol import Arithmetic, Engine
 from sparse_transfer_runner.use_cases.protocol import Batch
 
 from .evaluation import FileEvaluation, LatencyPoint
-from .latency import Latency, measure
+from .latency import Latency, inference, measure
 from .points import Point, shaped
 
 SECONDS_A_POINT = 2.5
@@ -70,7 +69,7 @@ def benchmark(
     found = []
     for point in points:
         latencies = measure(
-            [partial(session.run, shaped(example, point)) for session in sessions],
+            [inference(session, shaped(example, point)) for session in sessions],
             budget=seconds,
             check=check,
         )

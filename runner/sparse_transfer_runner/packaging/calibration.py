@@ -11,11 +11,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparse_transfer_runner.engines.forms import ACTIVATION_LEVELS, InputScale
-from sparse_transfer_runner.quantization.fake_quantize import fake_quantize_weight
+from sparse_transfer_runner.quantization.fake_quantize import (
+    fake_quantize_weight,
+    weight_of,
+    with_weight,
+)
 from sparse_transfer_runner.use_cases.protocol import Batch
 
 ROWS = 256
@@ -24,7 +27,7 @@ BATCH = 32
 
 
 def calibrate(
-    model: nn.Module, modules: Mapping[str, nn.Linear], batches: Iterable[Batch]
+    model: nn.Module, modules: Mapping[str, nn.Module], batches: Iterable[Batch]
 ) -> dict[str, InputScale]:
     """Returns the input scale of each module: the mean over batches of the batches' extremes.
 
@@ -33,12 +36,12 @@ def calibrate(
 
     Args:
         model: In evaluation mode.
-        modules: Its Linear modules by name.
+        modules: Its layers to quantize, by name.
         batches: Model inputs of training rows.
     """
     bounds: dict[str, list[tuple[float, float]]] = {name: [] for name in modules}
 
-    def observe(name: str, module: nn.Linear, values: Tensor) -> None:
+    def observe(name: str, module: nn.Module, values: Tensor) -> None:
         low, high = values.aminmax()
         bounds[name].append((float(low), float(high)))
 
@@ -52,7 +55,7 @@ def calibrate(
 
 def most_sensitive(
     model: nn.Module,
-    modules: Mapping[str, nn.Linear],
+    modules: Mapping[str, nn.Module],
     scales: Mapping[str, InputScale],
     batches: Iterable[Batch],
 ) -> list[str]:
@@ -63,13 +66,16 @@ def most_sensitive(
     errors = dict.fromkeys(modules, 0.0)
     sizes = dict.fromkeys(modules, 0.0)
 
-    def observe(name: str, module: nn.Linear, values: Tensor) -> None:
+    def observe(name: str, module: nn.Module, values: Tensor) -> None:
         scale = scales[name]
         rounded = torch.fake_quantize_per_tensor_affine(
             values, scale.scale, scale.zero_point, 0, ACTIVATION_LEVELS
         )
-        exact = F.linear(values, module.weight)
-        error = F.linear(rounded, fake_quantize_weight(module.weight)) - exact
+        weight = weight_of(module)
+        # The bias, which rounding does not touch, must not make a layer look robust.
+        bias = with_weight(module, torch.zeros_like(weight), values)
+        exact = with_weight(module, weight, values) - bias
+        error = with_weight(module, fake_quantize_weight(weight), rounded) - bias - exact
         errors[name] += float(error.square().sum())
         sizes[name] += float(exact.square().sum())
 
@@ -77,12 +83,12 @@ def most_sensitive(
     return sorted(modules, key=lambda name: -errors[name] / max(sizes[name], 1e-30))
 
 
-Observer = Callable[[str, nn.Linear, Tensor], None]
+Observer = Callable[[str, nn.Module, Tensor], None]
 
 
 def _run_observed(
     model: nn.Module,
-    modules: Mapping[str, nn.Linear],
+    modules: Mapping[str, nn.Module],
     batches: Iterable[Batch],
     observe: Observer,
 ) -> None:
@@ -93,10 +99,9 @@ def _run_observed(
 
 
 @contextmanager
-def _observed(modules: Mapping[str, nn.Linear], observe: Observer) -> Iterator[None]:
+def _observed(modules: Mapping[str, nn.Module], observe: Observer) -> Iterator[None]:
     def hook(name: str) -> Callable[[nn.Module, Sequence[Tensor]], None]:
         def before(module: nn.Module, inputs: Sequence[Tensor]) -> None:
-            assert isinstance(module, nn.Linear)
             observe(name, module, inputs[0])
 
         return before

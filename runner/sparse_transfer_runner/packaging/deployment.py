@@ -15,14 +15,17 @@ from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import Plan
 from sparse_transfer_api.results import Results
 from sparse_transfer_runner.engines.protocol import Engine
+from sparse_transfer_runner.pictures import preprocessing
 from sparse_transfer_runner.use_cases.protocol import Preprocessor
 
 LABELS = "labels.json"
 _CONFIG = "config.json"
 _README = "README.md"
 _REQUIREMENTS = "requirements.txt"
-_LIBRARIES = {"text": ("numpy", "tokenizers")}
+_LIBRARIES = {"image": ("numpy", "pillow"), "text": ("numpy", "tokenizers")}
 """What the program needs beside its engine, by family of use cases."""
+_MODULES = {"image": (Path(preprocessing.__file__),), "text": ()}
+"""What is shipped beside the program, as it stands here, so that both do the same."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,16 @@ class Deployment:
             )
         self.preprocessor.save(folder)
         shutil.copyfile(self.model / _CONFIG, folder / _CONFIG)
-        (folder / LABELS).write_text(json.dumps(self.plan.labels, ensure_ascii=False) + "\n")
-        (folder / _REQUIREMENTS).write_text("".join(f"{line}\n" for line in self.requirements()))
+        _write(folder / LABELS, json.dumps(self.plan.labels, ensure_ascii=False) + "\n")
+        _write(folder / _REQUIREMENTS, "".join(f"{line}\n" for line in self.requirements()))
+        for module in _MODULES[self.family]:
+            shutil.copyfile(module, folder / module.name)
         environment = _environment()
         program = environment.get_template(f"predict_{self.family}.py.j2")
         for engine in self.engines:
-            (folder / self.program(engine)).write_text(
-                program.render(engine=engine, plan=self.plan, program=self.program(engine))
-            )
-        (folder / _README).write_text(environment.get_template("README.md.j2").render(it=self))
+            name = self.program(engine)
+            _write(folder / name, program.render(engine=engine, plan=self.plan, program=name))
+        _write(folder / _README, environment.get_template("README.md.j2").render(it=self))
 
     def program(self, engine: Engine) -> str:
         """Returns the name of an engine's program; the headline engine's is ``predict.py``."""
@@ -90,3 +94,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes text as UTF-8, which is what reads it, whatever the locale."""
+    path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Exports a trained torch model to ONNX, and names what can be named.
+"""Exports a trained torch model to ONNX, and names what can be named: Linear layers, convolutions.
 
 The tracing exporter is used on purpose: it is four times faster than the one on ``torch.export``,
 its graphs are the ones that onnxruntime's fusions know, and it works with the old ``onnx`` that
@@ -19,14 +19,20 @@ import torch
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparse_transfer_runner.engines.onnx_graph import REPEAT, attribute
 from sparse_transfer_runner.use_cases.protocol import Batch
+
+from .convolutions import simplify_convolutions
+from .padding import fixed_padding
 
 OPSET = 17
 """The first with LayerNormalization as one operator; every engine here reads it."""
 OUTPUT = "logits"
 _PREFIX = "traced."
+_LINEAR = 2
+"""Dimensions of a Linear weight; kernels have more."""
 
 
 class _Logits(nn.Module):
@@ -45,7 +51,7 @@ class _Logits(nn.Module):
 def export_onnx(
     model: nn.Module, inputs: Batch, path: Path, *, dynamic_sequence: bool
 ) -> tuple[str, ...]:
-    """Writes a model as fp32 ONNX whose Linear nodes and weights bear their modules' names.
+    """Writes a model as fp32 ONNX whose layers' nodes and weights bear their modules' names.
 
     Args:
         model: Its forward takes the inputs by name and returns an object with ``logits``.
@@ -63,7 +69,7 @@ def export_onnx(
     for name, values in inputs.items():
         sequence = {1: "sequence"} if dynamic_sequence and _is_tokens(values) else {}
         axes[name] = {0: "batch", **sequence}
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), fixed_padding(model, inputs):
         # The exporter announces that it is old, and each shape that it takes for a constant.
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -75,22 +81,25 @@ def export_onnx(
             input_names=names,
             output_names=[OUTPUT],
             dynamic_axes=axes,
+            # Else batch norms would be folded before the convolutions have their names.
+            training=_mode(model),
         )
     written = onnx.load(path)
-    name_weights(written, _linear_weights(model))
+    name_weights(written, _layer_weights(model))
+    simplify_convolutions(written)
     onnx.save(written, path)
     return tuple(item.name for item in written.graph.input)
 
 
 def name_weights(model: onnx.ModelProto, weights: Mapping[str, NDArray[Any]]) -> None:
-    """Names nodes and weights of Linear modules after the modules, in place.
+    """Names nodes and weights of Linear and convolution modules after the modules, in place.
 
     A ``Gemm`` becomes ``MatMul`` and ``Add``, so that every Linear module looks the same. Where
     two modules hold equal weights, the order of the graph is taken for the order of the modules.
 
     Args:
         model: The exported graph.
-        weights: Each Linear module's weight ``[out, in]`` by module name, in module order.
+        weights: Each module's weight ``[out, …]`` by module name, in module order.
     """
     graph = model.graph
     _inline_copies(graph)
@@ -98,11 +107,13 @@ def name_weights(model: onnx.ModelProto, weights: Mapping[str, NDArray[Any]]) ->
     constants = {item.name: item for item in graph.initializer}
     modules: dict[bytes, list[str]] = {}
     for module, weight in weights.items():
-        modules.setdefault(_fingerprint(weight.T), []).append(module)
+        # Linear weights lie transposed in the graph, kernels as they are.
+        in_graph = weight.T if weight.ndim == _LINEAR else weight
+        modules.setdefault(_fingerprint(in_graph), []).append(module)
     renamed: dict[str, str] = {}
     calls: dict[str, int] = {}
     for node in graph.node:
-        constant = constants.get(node.input[1]) if node.op_type == "MatMul" else None
+        constant = constants.get(node.input[1]) if node.op_type in ("MatMul", "Conv") else None
         if constant is None:
             continue
         if constant.name not in renamed:
@@ -116,12 +127,17 @@ def name_weights(model: onnx.ModelProto, weights: Mapping[str, NDArray[Any]]) ->
     _rename(graph, {old: f"{module}.weight" for old, module in renamed.items()})
 
 
-def _linear_weights(model: nn.Module) -> dict[str, NDArray[Any]]:
+def _layer_weights(model: nn.Module) -> dict[str, NDArray[Any]]:
     return {
         name: module.weight.detach().numpy()
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d))
     }
+
+
+def _mode(model: nn.Module) -> Any:
+    norms = any(isinstance(module, _BatchNorm) for module in model.modules())
+    return torch.onnx.TrainingMode.PRESERVE if norms else torch.onnx.TrainingMode.EVAL
 
 
 def _use_plain_attention(model: nn.Module) -> None:

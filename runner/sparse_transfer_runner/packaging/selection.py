@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from sparse_transfer_runner.engines.forms import Form
@@ -17,7 +16,7 @@ from sparse_transfer_runner.engines.protocol import Engine, Quantizable, Session
 from sparse_transfer_runner.use_cases.protocol import Batch
 
 from .choice import TOLERANCE, ChoiceScore, Chosen, choose, from_fastest
-from .latency import measure
+from .latency import inference, measure
 
 _TIMING_SECONDS = 1.0
 _LARGEST_KEPT_SHARE = 0.5
@@ -74,12 +73,12 @@ class Selection:
 
     def run(self) -> tuple[Chosen[Candidate], list[str]]:
         """Returns the chosen file, and what must be said about it."""
-        best = self._choose(self._timed([self._write(form) for form in self.engine.forms]))
+        best = self._choose(self._timed([self._write(form) for form in self._forms]))
         if not best.keeps:
             best = self._better(best, (self._write(form) for form in self.engine.remedies))
         if not best.keeps:
             form = best.item.form
-            best = self._better(best, self._mixed(form if form in self.engine.forms else Form.QDQ))
+            best = self._better(best, self._mixed(form if form in self._forms else self._forms[0]))
         notes = []
         if best.item.kept:
             notes.append(f"left in fp32, as INT8 disturbs them most: {', '.join(best.item.kept)}")
@@ -89,6 +88,10 @@ class Selection:
                 f"{best.metric:.4f} against {self.reference:.4f} of the trained model"
             )
         return best, notes
+
+    @property
+    def _forms(self) -> Sequence[Form]:
+        return self.engine.forms(self.model)
 
     def _choose(self, candidates: Sequence[Candidate]) -> Chosen[Candidate]:
         best = choose(candidates, self._score, self.reference)
@@ -128,7 +131,7 @@ class Selection:
             return list(candidates)
         sessions = [self.engine.load(c.path, threads=self.threads) for c in candidates]
         latencies = measure(
-            [partial(session.run, self.example) for session in sessions],
+            [inference(session, self.example) for session in sessions],
             budget=_TIMING_SECONDS,
             check=self.check,
         )

@@ -20,8 +20,11 @@ from sparse_transfer_runner.data.recorded import recorded_data
 from sparse_transfer_runner.engines.forms import InputScale
 from sparse_transfer_runner.engines.protocol import Quantizable, Session
 from sparse_transfer_runner.output import StageFolder
-from sparse_transfer_runner.quantization.fake_quantize import QuantizationRecord
-from sparse_transfer_runner.sparsity.prunable import prunable_weights
+from sparse_transfer_runner.quantization.fake_quantize import (
+    QuantizationRecord,
+    quantizable_layers,
+)
+from sparse_transfer_runner.sparsity.prunable import foundation_weights
 from sparse_transfer_runner.stages.context import StageContext
 from sparse_transfer_runner.training.batches import sorted_by_length
 from sparse_transfer_runner.training.loop import lengths_of
@@ -83,13 +86,15 @@ class PackageTask:
         plan = context.plan()
         use = use_case(plan.use_case)
         data = recorded_data(plan.data_uri or context.spec.data.uri, plan)
-        preprocessor = use.preprocessor(context.earlier[Stage.TRAIN].path / MODEL)
+        preprocessor = use.preprocessor(context.earlier[Stage.TRAIN].path / MODEL, plan)
         return cls(
             context,
             plan,
             use,
             preprocessor,
-            resolve_metric(context.spec.evaluation.metric, use.metric_names(plan.problem_type)),
+            resolve_metric(
+                context.spec.evaluation.metric, use.metric_names(plan.problem_type, plan.labels)
+            ),
             evaluation=use.load(data, plan, plan.evaluation_split, preprocessor),
             choice=use.load(data, plan, "choice", preprocessor),
             calibration=_in_batches(use.load(data, _with_few_rows(plan), "train", preprocessor)),
@@ -208,14 +213,17 @@ class TrainedModel:
         Args:
             source: The exported fp32 file.
         """
-        return Quantizable(source, self.scales, self.task.calibration)
+        convolutional = any(
+            isinstance(self.module.get_submodule(name), nn.Conv2d) for name in self.scales
+        )
+        return Quantizable(source, self.scales, self.task.calibration, convolutional)
 
     @cached_property
     def scales(self) -> Mapping[str, InputScale]:
-        """The input scale of each Linear module to quantize."""
+        """The input scale of each layer to quantize."""
         path = self.folder.path / QUANTIZATION
         if not path.is_file():
-            return calibrate(self.module, self._linear(), self.task.calibration)
+            return calibrate(self.module, self._layers(), self.task.calibration)
         record = QuantizationRecord.model_validate_json(path.read_bytes())
         return {
             name: InputScale(scale.input_scale, scale.input_zero_point)
@@ -224,13 +232,11 @@ class TrainedModel:
 
     def sensitive(self) -> Sequence[str]:
         """Returns the quantized modules, that which INT8 disturbs most first."""
-        linear = {name: module for name, module in self._linear().items() if name in self.scales}
-        return most_sensitive(self.module, linear, self.scales, self.task.calibration)
+        layers = {name: module for name, module in self._layers().items() if name in self.scales}
+        return most_sensitive(self.module, layers, self.scales, self.task.calibration)
 
-    def _linear(self) -> dict[str, nn.Linear]:
-        names = (name.removesuffix(".weight") for name in prunable_weights(self.module))
-        found = {name: self.module.get_submodule(name) for name in names}
-        return {name: module for name, module in found.items() if isinstance(module, nn.Linear)}
+    def _layers(self) -> dict[str, nn.Module]:
+        return quantizable_layers(self.module, foundation_weights(self.module))
 
 
 def _with_few_rows(plan: Plan) -> Plan:

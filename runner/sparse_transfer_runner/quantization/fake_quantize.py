@@ -1,5 +1,8 @@
 """INT8 in training: weights and activations are rounded as the shipped file will round them.
 
+Linear and convolution layers. A batch norm behind a convolution need not be folded for that: it
+multiplies whole output channels, which only changes the channels' scales.
+
 The scheme is the one that CPU engines run fast: weights symmetric int8 per output channel,
 activations asymmetric uint8 per tensor. Gradients pass straight through inside the range (Jacob
 et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
@@ -10,12 +13,11 @@ before quantization still fits after.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -26,6 +28,10 @@ WEIGHT_LEVELS = 127
 ACTIVATION_LEVELS = 255
 _MOMENTUM = 0.05  # of the running range; about the last 20 steps decide
 _SMALLEST_SCALE = 1e-8
+
+
+_LAYERS = frozenset({"Linear", "Conv2d", "Conv2dSame"})
+"""By class, since a class derived from one may compute with something else than its weight."""
 
 
 class ActivationScale(Part):
@@ -55,6 +61,36 @@ def fake_quantize_weight(weight: Tensor) -> Tensor:
     return torch.fake_quantize_per_channel_affine(
         weight, scales, zero_points, 0, -WEIGHT_LEVELS, WEIGHT_LEVELS
     )
+
+
+def quantizable_layers(model: nn.Module, weights: Iterable[str]) -> dict[str, nn.Module]:
+    """Returns the layers by name that can be rounded.
+
+    Args:
+        model: Any model.
+        weights: Names of the weights in question, such as ``encoder.layer.0.output.dense.weight``.
+    """
+    names = [name.removesuffix(".weight") for name in weights]
+    layers = {name: model.get_submodule(name) for name in names}
+    return {name: layer for name, layer in layers.items() if type(layer).__name__ in _LAYERS}
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """Returns a layer's weight, ``[out, ...]``."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def with_weight(layer: nn.Module, weight: Tensor, values: Tensor) -> Tensor:
+    """Returns what a layer makes of its input with another weight in its weight's place."""
+    # Attributes of the instance go before a module's parameters, which stay where they are.
+    vars(layer)["weight"] = weight
+    try:
+        output: Tensor = type(layer).forward(layer, values)
+    finally:
+        del vars(layer)["weight"]
+    return output
 
 
 @dataclass
@@ -91,17 +127,17 @@ class _SharedInput:
 
 
 class FakeQuantizer:
-    """Attaches INT8 rounding to Linear modules, and takes it off again.
+    """Attaches INT8 rounding to layers, and takes it off again.
 
     Args:
-        modules: Linear modules by name.
+        modules: Layers by name, of those that ``quantizable_layers`` returns.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Linear]) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         self.observing = True
         self._modules = dict(modules)
         self._ranges = {
-            name: _Range(module.weight.new_zeros(()), module.weight.new_zeros(()))
+            name: _Range(weight_of(module).new_zeros(()), weight_of(module).new_zeros(()))
             for name, module in self._modules.items()
         }
         self._shared = _SharedInput()
@@ -117,7 +153,7 @@ class FakeQuantizer:
                     )
                 )
             )
-            module.forward = _QuantizedForward(module)  # type: ignore[method-assign, assignment]
+            module.forward = _QuantizedForward(module)
 
     def detach(self) -> None:
         """Stops rounding and leaves plain fp32 modules."""
@@ -179,9 +215,9 @@ class FakeQuantizer:
 
 @dataclass(frozen=True)
 class _QuantizedForward:
-    """A Linear's forward with its weight rounded."""
+    """A layer's forward with its weight rounded."""
 
-    module: nn.Linear = field(repr=False)
+    module: nn.Module = field(repr=False)
 
     def __call__(self, values: Tensor) -> Tensor:
-        return F.linear(values, fake_quantize_weight(self.module.weight), self.module.bias)
+        return with_weight(self.module, fake_quantize_weight(weight_of(self.module)), values)

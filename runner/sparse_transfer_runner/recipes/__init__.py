@@ -10,11 +10,14 @@ from .modifiers import (
 from .parsing import parse_recipe
 from .patterns import ALL, ALL_PRUNABLE, matches, unmatched
 from .quantization import QuantizationModifier
-from .recipe import Pruning, Recipe
+from .recipe import NATIVE, SPARSEML, BackendName, Pruning, Recipe
 
 __all__ = [
     "ALL",
     "ALL_PRUNABLE",
+    "NATIVE",
+    "SPARSEML",
+    "BackendName",
     "DistillationModifier",
     "Modifier",
     "PerLayerDistillationModifier",

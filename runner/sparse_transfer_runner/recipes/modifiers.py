@@ -57,6 +57,11 @@ class Modifier(BaseModel):
         """Its class name, as behind ``!`` in a recipe."""
         return type(self).__name__
 
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """The learning rates that it names."""
+        return ()
+
     def active_at(self, epoch: float) -> bool:
         """Whether the epoch lies in ``[start_epoch, end_epoch)``; an open end is never reached."""
         return self.start_epoch <= epoch and (self.end_epoch == OPEN_END or epoch < self.end_epoch)
@@ -201,6 +206,11 @@ class SetLearningRateModifier(Modifier):
     param_groups: NoGroups = None
     constant_logging: Ignored = None
 
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """The one that it sets."""
+        return (self.learning_rate,)
+
     def until(self, epochs: float) -> Self:
         """Returns itself: it has no end."""
         return self
@@ -228,6 +238,11 @@ class LearningRateFunctionModifier(Modifier):
     param_groups: NoGroups = None
     update_frequency: Annotated[float, only(-1.0)] = Field(-1.0, exclude=True)
     constant_logging: Ignored = None
+
+    @property
+    def learning_rates(self) -> tuple[float, ...]:
+        """Where it starts and where it ends."""
+        return (self.init_lr, self.final_lr)
 
 
 class SetWeightDecayModifier(Modifier):

@@ -14,71 +14,12 @@ from sparse_transfer_api.errors import InputError, Problem
 
 from .expressions import ExpressionError, Variables
 from .fields import BACKEND_HINT
-from .modifiers import (
-    ConstantPruningModifier,
-    DistillationModifier,
-    EpochRangeModifier,
-    LearningRateFunctionModifier,
-    Modifier,
-    PerLayerDistillationModifier,
-    SetLearningRateModifier,
-    SetWeightDecayModifier,
-    TrainableParamsModifier,
-)
-from .quantization import QuantizationModifier
-from .recipe import Recipe, build_recipe, recipe_problems
+from .foreign import foreign_modifier
+from .known import REFUSED, SPARSEML_ONLY, SUPPORTED
+from .modifiers import Modifier
+from .recipe import NATIVE, BackendName, Recipe, build_recipe, recipe_problems
 from .yaml_document import Located, RawModifier, RawRecipe, read_document
 from .yaml_text import parse_scalar
-
-SUPPORTED: Mapping[str, type[Modifier]] = MappingProxyType(
-    {
-        **{
-            kind.__name__: kind
-            for kind in (
-                EpochRangeModifier,
-                SetLearningRateModifier,
-                LearningRateFunctionModifier,
-                ConstantPruningModifier,
-                QuantizationModifier,
-                DistillationModifier,
-                PerLayerDistillationModifier,
-                SetWeightDecayModifier,
-                TrainableParamsModifier,
-            )
-        },
-        "LegacyQuantizationModifier": QuantizationModifier,  # SparseML 1.8's other name for it
-    }
-)
-"""Modifiers that the native backend honours, by name."""
-
-SPARSEML_ONLY = frozenset(
-    {
-        "ACDCPruningModifier",
-        "GlobalMagnitudePruningModifier",
-        "GMPruningModifier",
-        "GPTQModifier",
-        "GradualParamModifier",
-        "LayerPruningModifier",
-        "LayerThinningModifier",
-        "LearningRateModifier",
-        "LogarithmicEqualizationModifier",
-        "MagnitudePruningModifier",
-        "MFACPruningModifier",
-        "MovementPruningModifier",
-        "OBSPruningModifier",
-        "OutputDistillationModifier",
-        "PowerpropagationModifier",
-        "RigLPruningModifier",
-        "SetParamModifier",
-        "SmoothQuantModifier",
-        "SparseGPTModifier",
-        "SparsificationLoggingModifier",
-        "StructuredPruningModifier",
-        "TopKASTPruningModifier",
-        "WandaPruningModifier",
-    }
-)
-"""Modifiers of SparseML 1.8 that only SparseML itself can run."""
 
 SETTING_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -94,8 +35,9 @@ def parse_recipe(
     args: Mapping[str, Any] = MappingProxyType({}),
     overrides: Mapping[str, float | None] = MappingProxyType({}),
     source: str = "recipe",
+    backend: BackendName = NATIVE,
 ) -> Recipe:
-    """Reads a SparseML recipe for the native backend.
+    """Reads a SparseML recipe.
 
     Args:
         text: YAML, or markdown with YAML front matter.
@@ -104,16 +46,18 @@ def parse_recipe(
             ``learning_rate`` (see ``SETTING_VARIABLES``), or a variable by its own name. None
             leaves the recipe's value.
         source: What to call the recipe in errors, such as its file name.
+        backend: Which is to run it. For ``sparseml``, what the native one does not honour is handed
+            on as it is; SparseML itself has the last word on it.
 
     Returns:
         The recipe with every variable substituted.
 
     Raises:
         InputError: It cannot be read, sets what it has no variable for, or asks for what the
-            native backend does not do; with every problem found and its line.
+            backend does not do; with every problem found and its line.
     """
     document = read_document(text, source)
-    parser = _Parser(source)
+    parser = _Parser(source, backend)
     values = parser.settings(document, args, overrides)
     parser.stop_if_wrong()
     modifiers = parser.modifiers(document, values)
@@ -121,7 +65,7 @@ def parse_recipe(
     parser.check_use(values)
     parser.check_together(modifiers)
     parser.stop_if_wrong()
-    return build_recipe(modifiers)
+    return build_recipe(modifiers, backend)
 
 
 @dataclass(frozen=True)
@@ -152,12 +96,15 @@ class _Parser:
     """Collects problems on the way; ``stop_if_wrong`` raises them together."""
 
     source: str
+    backend: BackendName
     problems: list[Problem] = field(default_factory=list)
     lines: dict[int, int] = field(default_factory=dict)
 
     def stop_if_wrong(self) -> None:
         if self.problems:
-            raise InputError(f"{self.source} cannot be used by the native backend", self.problems)
+            raise InputError(
+                f"{self.source} cannot be used by the {self.backend} backend", self.problems
+            )
 
     def settings(
         self, document: RawRecipe, args: Mapping[str, Any], overrides: Mapping[str, float | None]
@@ -218,7 +165,8 @@ class _Parser:
 
     def _modifier(self, raw: RawModifier, variables: Variables) -> Modifier | None:
         kind = SUPPORTED.get(raw.name)
-        if kind is None:
+        handed_on = self.backend != NATIVE and (kind is not None or raw.name in SPARSEML_ONLY)
+        if kind is None and not handed_on:
             self._complain(_unsupported(raw.name), raw.line)
             return None
         before = len(self.problems)
@@ -230,14 +178,24 @@ class _Parser:
                 self._complain(f"{raw.name}.{name}: {error}", located.line)
         if len(self.problems) > before:
             return None
+        if kind is not None:
+            try:
+                return kind.model_validate(fields)
+            except ValidationError as error:
+                if not handed_on:
+                    self._invalid(raw, kind, error)
+                    return None
         try:
-            return kind.model_validate(fields)
+            return foreign_modifier(raw.name, fields)
         except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                self._invalid(raw, kind, detail)
+            self._invalid(raw, Modifier, error)
             return None
 
-    def _invalid(self, raw: RawModifier, kind: type[Modifier], detail: Any) -> None:
+    def _invalid(self, raw: RawModifier, kind: type[Modifier], error: ValidationError) -> None:
+        for detail in error.errors(include_url=False):
+            self._invalid_field(raw, kind, detail)
+
+    def _invalid_field(self, raw: RawModifier, kind: type[Modifier], detail: Any) -> None:
         path = [str(part) for part in detail["loc"]]
         message = str(detail["msg"]).removeprefix("Value error, ")
         if detail["type"] == "extra_forbidden":
@@ -268,7 +226,7 @@ class _Parser:
 
     def check_together(self, modifiers: Sequence[Modifier]) -> None:
         """Checks what only all modifiers together show."""
-        for modifier, message in recipe_problems(modifiers):
+        for modifier, message in recipe_problems(modifiers, self.backend):
             if modifier is None:
                 self._complain(message)
             else:
@@ -281,11 +239,14 @@ class _Parser:
 def _unsupported(name: str) -> str:
     near = get_close_matches(name, SUPPORTED, n=1, cutoff=0.0)
     listed = ", ".join(SUPPORTED)
+    if name in REFUSED:
+        return f"{name} {REFUSED[name]}; no backend runs it (supported: {listed})"
     if name in SPARSEML_ONLY:
         return (
             f"{name} is not supported by the native backend (nearest: {near[0]}; supported: "
             f"{listed}); {BACKEND_HINT}"
         )
+    near = get_close_matches(name, [*SUPPORTED, *SPARSEML_ONLY], n=1, cutoff=0.0)
     return (
         f"{name} is not a modifier of SparseML 1.8; did you mean {near[0]}? (supported: {listed})"
     )

@@ -1,7 +1,8 @@
-"""The report: one HTML file that needs nothing beside it."""
+"""The reports, of a level and of a search: each one HTML file that needs nothing beside it."""
 
 from __future__ import annotations
 
 from .render import render_report
+from .search_page import SearchReport, render_search
 
-__all__ = ["render_report"]
+__all__ = ["SearchReport", "render_report", "render_search"]

@@ -7,23 +7,32 @@ title and description. Everything that comes from outside is escaped.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-_WIDTH = 720
-"""User units of every drawing; the page scales it to the column."""
+from .axes import (
+    MARGIN_BOTTOM,
+    MARGIN_LEFT,
+    MARGIN_RIGHT,
+    MARGIN_TOP,
+    PLOT_HEIGHT,
+    WIDTH,
+    Frame,
+    nice_ticks,
+    short,
+    svg,
+    tick,
+    units,
+    x_label,
+    x_tick,
+)
 
 _BAR_HEIGHT = 22
 _BAR_GAP = 8
 _LABEL_WIDTH = 152
 _VALUE_WIDTH = 132
-
-_PLOT_HEIGHT = 240
-_MARGIN_LEFT, _MARGIN_RIGHT, _MARGIN_TOP, _MARGIN_BOTTOM = 56, 16, 24, 40
-_TICKS = 5
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ def bars(title: str, rows: Sequence[Bar]) -> Markup:
         rows: From top to bottom.
     """
     longest = max((max(row.value, row.upper or 0.0) for row in rows), default=0.0) or 1.0
-    room = _WIDTH - _LABEL_WIDTH - _VALUE_WIDTH
+    room = WIDTH - _LABEL_WIDTH - _VALUE_WIDTH
     height = len(rows) * (_BAR_HEIGHT + _BAR_GAP)
     parts = []
     for index, row in enumerate(rows):
@@ -102,19 +111,19 @@ def bars(title: str, rows: Sequence[Bar]) -> Markup:
                 '<text class="label" x="{}" y="{}" text-anchor="end">{}</text>'
                 '<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="3"/>'
             ).format(
-                _LABEL_WIDTH - 10, _n(middle + 4.5), row.label,
-                row.kind, _LABEL_WIDTH, _n(top), _n(length), _BAR_HEIGHT,
+                _LABEL_WIDTH - 10, units(middle + 4.5), row.label,
+                row.kind, _LABEL_WIDTH, units(top), units(length), _BAR_HEIGHT,
             )
         )  # fmt: skip
         if row.upper is not None:
             parts.append(_whisker(_LABEL_WIDTH + length, end, middle))
         parts.append(
             Markup('<text class="value" x="{}" y="{}">{}</text>').format(
-                _n(end + 8), _n(middle + 4.5), row.text
+                units(end + 8), units(middle + 4.5), row.text
             )
         )
     description = "; ".join(f"{row.label}: {row.text}" for row in rows)
-    return _svg(title, description, height, parts)
+    return svg(title, description, height, parts)
 
 
 def columns(title: str, rows: Sequence[tuple[str, float]], kind: str) -> Markup:
@@ -126,10 +135,10 @@ def columns(title: str, rows: Sequence[tuple[str, float]], kind: str) -> Markup:
         kind: CSS class that colours them.
     """
     height = 180
-    plot = height - _MARGIN_TOP - 20
-    width = _WIDTH - _MARGIN_LEFT - _MARGIN_RIGHT
+    plot = height - MARGIN_TOP - 20
+    width = WIDTH - MARGIN_LEFT - MARGIN_RIGHT
     parts = [
-        _tick(height - 20 - plot * share, f"{round(100 * share)} %")
+        tick(height - 20 - plot * share, f"{round(100 * share)} %")
         for share in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     slot = width / max(len(rows), 1)
@@ -140,15 +149,15 @@ def columns(title: str, rows: Sequence[tuple[str, float]], kind: str) -> Markup:
                 '<rect class="{}" x="{}" y="{}" width="{}" height="{}">'
                 "<title>{}: {:.1f} %</title></rect>"
             ).format(
-                kind, _n(_MARGIN_LEFT + index * slot + slot * 0.1), _n(height - 20 - tall),
-                _n(slot * 0.8), _n(tall), name, 100 * share,
+                kind, units(MARGIN_LEFT + index * slot + slot * 0.1), units(height - 20 - tall),
+                units(slot * 0.8), units(tall), name, 100 * share,
             )
         )  # fmt: skip
     shares = [share for _, share in rows] or [0.0]
     description = (
         f"{len(rows)} layers, from {100 * min(shares):.1f} to {100 * max(shares):.1f} per cent"
     )
-    return _svg(title, description, height, parts)
+    return svg(title, description, height, parts)
 
 
 def lines(chart: LineChart) -> Markup:
@@ -157,66 +166,27 @@ def lines(chart: LineChart) -> Markup:
     xs = [x for x, _ in points] + list(chart.x_range or ())
     x_ticks = nice_ticks(min(xs), max(xs))
     y_ticks = nice_ticks(min(y for _, y in points), max(y for _, y in points))
-    frame = _Frame(x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1])
+    frame = Frame(x_ticks[0], x_ticks[-1], y_ticks[0], y_ticks[-1])
     parts = []
     if chart.shaded is not None:
         parts.append(_shade(frame, *chart.shaded))
-    parts += [_tick(frame.y(value), _short(value, y_ticks)) for value in y_ticks]
-    parts += [_x_tick(frame.x(value), _short(value, x_ticks)) for value in x_ticks]
-    parts.append(
-        Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            _n((_MARGIN_LEFT + _WIDTH - _MARGIN_RIGHT) / 2), _PLOT_HEIGHT - 4, chart.x_label
-        )
-    )
+    parts += [tick(frame.y(value), short(value, y_ticks)) for value in y_ticks]
+    parts += [x_tick(frame.x(value), short(value, x_ticks)) for value in x_ticks]
+    parts.append(x_label(chart.x_label))
     parts += [_line(frame, series) for series in chart.series]
     ends = (
         f"{series.label}: {chart.y_label} from {series.points[0][1]:.4g} to "
         f"{series.points[-1][1]:.4g}"
         for series in chart.series
     )
-    return _svg(chart.title, "; ".join(ends), _PLOT_HEIGHT, parts)
+    return svg(chart.title, "; ".join(ends), PLOT_HEIGHT, parts)
 
 
-def nice_ticks(low: float, high: float) -> list[float]:
-    """Returns round values that enclose a range, about ``_TICKS`` of them.
-
-    Args:
-        low: The smallest value; finite.
-        high: The largest value; a range of no width is widened.
-    """
-    if high - low < 1e-9 * max(1.0, abs(high)):
-        low, high = low - 0.5, high + 0.5
-    rough = (high - low) / _TICKS
-    magnitude = 10.0 ** math.floor(math.log10(rough))
-    step = magnitude * next(f for f in (1, 2, 2.5, 5, 10) if f * magnitude >= rough * 0.999)
-    first = math.floor(low / step + 1e-9)
-    last = math.ceil(high / step - 1e-9)
-    return [step * index for index in range(first, last + 1)]
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """Maps data units to the plot's user units."""
-
-    x_low: float
-    x_high: float
-    y_low: float
-    y_high: float
-
-    def x(self, value: float) -> float:
-        share = (value - self.x_low) / (self.x_high - self.x_low)
-        return _MARGIN_LEFT + share * (_WIDTH - _MARGIN_LEFT - _MARGIN_RIGHT)
-
-    def y(self, value: float) -> float:
-        share = (value - self.y_low) / (self.y_high - self.y_low)
-        return _PLOT_HEIGHT - _MARGIN_BOTTOM - share * (_PLOT_HEIGHT - _MARGIN_TOP - _MARGIN_BOTTOM)
-
-
-def _line(frame: _Frame, series: Series) -> Markup:
-    path = " ".join(f"{_n(frame.x(x))},{_n(frame.y(y))}" for x, y in series.points)
+def _line(frame: Frame, series: Series) -> Markup:
+    path = " ".join(f"{units(frame.x(x))},{units(frame.y(y))}" for x, y in series.points)
     dots = Markup("").join(
         Markup('<circle class="{0}" cx="{1}" cy="{2}" r="3"><title>{3}: {4:.4g}</title></circle>')
-        .format(series.kind, _n(frame.x(x)), _n(frame.y(y)), series.label, y)
+        .format(series.kind, units(frame.x(x)), units(frame.y(y)), series.label, y)
         for x, y in (series.points if len(series.points) <= _DOTS_UP_TO else series.points[-1:])
     )  # fmt: skip
     return Markup('<polyline class="{}" points="{}"/>').format(series.kind, path) + dots
@@ -226,54 +196,22 @@ _DOTS_UP_TO = 30
 """Points of a line; of a longer one only the last is marked."""
 
 
-def _shade(frame: _Frame, start: float, end: float, label: str) -> Markup:
+def _shade(frame: Frame, start: float, end: float, label: str) -> Markup:
     left, right = frame.x(start), frame.x(end)
     # The name stands above the plot, where no line crosses it, and ends inside the drawing.
-    at_start = left < _WIDTH * 0.7
+    at_start = left < WIDTH * 0.7
     return Markup(
         '<rect class="shade" x="{}" y="{}" width="{}" height="{}"/>'
         '<text class="axis" x="{}" y="{}" text-anchor="{}">{}</text>'
     ).format(
-        _n(left), _MARGIN_TOP, _n(max(2.0, right - left)),
-        _PLOT_HEIGHT - _MARGIN_TOP - _MARGIN_BOTTOM,
-        _n(left if at_start else right), _MARGIN_TOP - 7,
+        units(left), MARGIN_TOP, units(max(2.0, right - left)),
+        PLOT_HEIGHT - MARGIN_TOP - MARGIN_BOTTOM,
+        units(left if at_start else right), MARGIN_TOP - 7,
         "start" if at_start else "end", label,
     )  # fmt: skip
 
 
 def _whisker(start: float, end: float, middle: float) -> Markup:
     return Markup('<path class="whisker" d="M{0} {2}H{1}M{1} {3}V{4}"/>').format(
-        _n(start), _n(end), _n(middle), _n(middle - 5), _n(middle + 5)
+        units(start), units(end), units(middle), units(middle - 5), units(middle + 5)
     )
-
-
-def _tick(y: float, text: str) -> Markup:
-    return Markup(
-        '<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>'
-        '<text class="axis" x="{}" y="{}" text-anchor="end">{}</text>'
-    ).format(_MARGIN_LEFT, _n(y), _WIDTH - _MARGIN_RIGHT, _n(y), _MARGIN_LEFT - 8, _n(y + 4), text)
-
-
-def _x_tick(x: float, text: str) -> Markup:
-    return Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-        _n(x), _PLOT_HEIGHT - _MARGIN_BOTTOM + 18, text
-    )
-
-
-def _short(value: float, ticks: Sequence[float]) -> str:
-    """Returns a tick's text with the digits that its step needs."""
-    step = ticks[1] - ticks[0]
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    # A step such as 0.25 needs one digit more than its magnitude says.
-    digits += not math.isclose(step * 10**digits, round(step * 10**digits))
-    return f"{value:.{digits}f}"
-
-
-def _n(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
-
-
-def _svg(title: str, description: str, height: float, parts: Sequence[Markup]) -> Markup:
-    return Markup(
-        '<svg class="chart" role="img" viewBox="0 0 {0} {1}" aria-label="{2}. {3}">{4}</svg>'
-    ).format(_WIDTH, _n(height), escape(title), escape(description), Markup("").join(parts))

@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from sparse_transfer_api.records import Manifest, Plan
 from sparse_transfer_api.results import Results
 from sparse_transfer_runner.packaging.evaluation import Evaluation, HistoryPoint
 
 from . import drawings, findings, wording
+from .pages import environment, style
 
 _TEMPLATE = "report.html.j2"
-_STYLE = "report.css"
 
 
 def render_report(
@@ -39,9 +36,8 @@ def render_report(
         history: Learning curves of the baseline and of the transfer; may be empty.
         manifest: Shown whole; its provenance names the experiment and the machine.
     """
-    environment = _environment()
-    style = environment.loader.get_source(environment, _STYLE)[0] if environment.loader else ""
-    return environment.get_template(_TEMPLATE).render(
+    pages = environment()
+    return pages.get_template(_TEMPLATE).render(
         name=_experiment_name(manifest.provenance),
         plan=plan,
         results=results,
@@ -58,27 +54,8 @@ def render_report(
         layers=drawings.layers_drawing(evaluation),
         curves=drawings.learning_curves(history, results.metric.name),
         role_names=wording.ROLE_NAMES,
-        style=Markup(style),
+        style=style(pages),
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader(__package__ or __name__),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        ratio=wording.ratio,
-        percent=wording.percent,
-        times=wording.times,
-        ms=wording.milliseconds,
-        megabytes=wording.megabytes,
-        number=wording.number,
-    )
-    return environment
 
 
 def _experiment_name(provenance: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from sparse_transfer_api.errors import InputError
 
+from .patterns import Pattern, kept_units
 from .prunable import zeros_in
 
 
@@ -41,12 +42,30 @@ class Masks:
     kept: Mapping[str, Tensor]
 
     @classmethod
-    def take(cls, weights: Mapping[str, nn.Parameter]) -> Masks:
-        """Takes the masks from the zeros of the starting weights."""
+    def take(
+        cls, weights: Mapping[str, nn.Parameter], pattern: Pattern = Pattern.UNSTRUCTURED
+    ) -> Masks:
+        """Takes the masks from the zeros of the starting weights.
+
+        With a pattern, a zero is held where its whole unit is zero.
+        """
+        return cls.of(
+            weights,
+            {name: kept_units(weight.detach(), pattern) for name, weight in weights.items()},
+        )
+
+    @classmethod
+    def of(cls, weights: Mapping[str, nn.Parameter], kept: Mapping[str, Tensor]) -> Masks:
+        """Makes masks of boolean tensors, true where kept."""
         return cls(
             weights,
-            {name: (weight.detach() != 0).to(weight.dtype) for name, weight in weights.items()},
+            {name: kept[name].to(weight.dtype).contiguous() for name, weight in weights.items()},
         )
+
+    @classmethod
+    def from_bits(cls, weights: Mapping[str, nn.Parameter], bits: Mapping[str, Tensor]) -> Masks:
+        """Makes the masks again whose ``bits`` were kept."""
+        return cls.of(weights, {name: _unpacked(bits[name], weights[name]) for name in weights})
 
     def save(self, path: Path) -> None:
         """Writes the masks as uint8 tensors by parameter name, 1 where kept."""
@@ -118,3 +137,8 @@ class Masks:
         }
         if revived:
             raise MaskBroken(f"masked weights are not zero: {revived}")
+
+
+def _unpacked(bits: Tensor, weight: Tensor) -> Tensor:
+    flags = np.unpackbits(bits.cpu().numpy(), count=weight.numel()).astype(bool)
+    return torch.from_numpy(flags).view(weight.shape).to(weight.device)

@@ -2,13 +2,20 @@
 
 Prunable are the weights of Linear and convolution layers, without embeddings and without the head.
 A BERT-like pooler counts as head: it is trained with the task, from a start that the task does not
-share with the foundation.
+share with the foundation. A model that names its head itself is believed: in image models a name
+such as ``classifier`` may stand for most of the weights, of which one layer alone is the head.
+
+Convolutions that read fewer than four channels at a place are left out too: depthwise ones, and the
+one that reads a picture's colours. They are few weights, the most sensitive ones, and no kernel
+gains by their zeros; the field keeps them dense (Gale et al., "The State of Sparsity in Deep Neural
+Networks", 2019, the first layer; Evci et al., "Rigging the Lottery", 2020, depthwise ones).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,21 +23,32 @@ from torch import Tensor, nn
 _NOT_FOUNDATION = re.compile(
     r"(^|\.)(\w*embed\w*|pooler|classifier|pre_classifier|score|head|lm_head|cls|qa_outputs|fc_out)\."
 )
+_EMBEDDING = re.compile(r"(^|\.)\w*embed\w*\.")
 _PRUNABLE_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+_FEWEST_CHANNELS = 4
+"""That a convolution must read at a place for its weights to be prunable."""
 
 
-def is_prunable_name(name: str, dimensions: int) -> bool:
-    """Whether a checkpoint's tensor is prunable, as far as its name and shape can tell.
+@runtime_checkable
+class NamesItsHead(Protocol):
+    """A model that knows which of its modules are the head."""
 
-    Args:
-        name: Such as ``encoder.layer.0.output.dense.weight``.
-        dimensions: Of the tensor; 2 for Linear, 3 or 4 for convolutions.
+    head_modules: tuple[str, ...]
+
+
+def is_of_foundation(model: nn.Module, name: str) -> bool:
+    """Whether a model's parameter belongs to what is pruned and recovered: no embedding or head."""
+    if not isinstance(model, NamesItsHead):
+        return not _NOT_FOUNDATION.search(name)
+    in_head = any(name.startswith(f"{module}.") for module in model.head_modules)
+    return not in_head and not _EMBEDDING.search(name)
+
+
+def foundation_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns all weights of Linear and convolution layers but embeddings' and the head's.
+
+    By parameter name, in the order of the model's modules.
     """
-    return name.endswith(".weight") and dimensions >= 2 and not _NOT_FOUNDATION.search(name)
-
-
-def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Returns the prunable weights of a model by parameter name, in the order of its modules."""
     layers = {
         f"{name}.weight": module
         for name, module in model.named_modules()
@@ -39,8 +57,21 @@ def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     return {
         name: layer.weight
         for name, layer in layers.items()
-        if isinstance(layer.weight, nn.Parameter) and is_prunable_name(name, layer.weight.dim())
+        if isinstance(layer.weight, nn.Parameter) and is_of_foundation(model, name)
     }
+
+
+def prunable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns the prunable weights of a model by parameter name, in the order of its modules."""
+    return {
+        name: weight
+        for name, weight in foundation_weights(model).items()
+        if _has_prunable_shape(weight.shape)
+    }
+
+
+def _has_prunable_shape(shape: Sequence[int]) -> bool:
+    return len(shape) == 2 or shape[1] >= _FEWEST_CHANNELS
 
 
 def sparsity_of(tensors: Mapping[str, Tensor]) -> float:

@@ -1,9 +1,9 @@
-"""Layer-wise problems: choose a mask, and the best weights on it, for one Linear layer.
+"""Layer-wise problems, and the best weights on a given mask.
 
 All of them minimise ``||W X - T||`` in the Frobenius norm over the rows of calibration data, where
 ``X`` are the layer's inputs and ``T`` the wanted outputs, given only ``H = X X^T`` and
 ``G = T X^T``. Weights are ``[out, in]``; a bias is one more input that is always 1 and never
-pruned.
+pruned. Methods that choose the mask too are in ``methods``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-_Choose = Callable[[int, Tensor], Tensor | None]
+from .patterns import Pattern, Quota, keep_by_size
+
 _DAMPING = 0.01  # of the mean diagonal; keeps H invertible when inputs are dependent
 _PENALTY = 1.0  # ADMM's rho, in units of the normalised H, whose diagonal is 1
+
+Choose = Callable[[int, Tensor], Tensor | None]
+"""An iteration's number and its weights, scaled so that inputs have unit energy -> a new mask, free
+columns included, or None to keep the last one."""
 
 
 @dataclass(frozen=True)
@@ -29,35 +33,51 @@ class LayerProblem:
         hessian: ``H``, ``[in, in]``.
         target: ``G``, ``[out, in]``; ``start @ hessian`` to keep the layer's own outputs.
         free_columns: Trailing columns (the bias) that are never pruned.
+        energy: ``||T||^2``; None where nobody asks for errors.
     """
 
     start: Tensor
     hessian: Tensor
     target: Tensor
     free_columns: int = 0
+    energy: float | None = None
+
+    @property
+    def columns(self) -> int:
+        """Inputs that can be pruned."""
+        return self.start.shape[1] - self.free_columns
+
+    def damped(self) -> tuple[Tensor, Tensor]:
+        """Returns ``H`` and ``G`` of a problem that is solvable, and stays near the start."""
+        hessian = self.hessian.clone()
+        damping = _DAMPING * hessian.diagonal().mean()
+        # Where all inputs are zero, as behind dead channels, any weights do: the start stays.
+        damping = torch.where(damping > 0, damping, 1.0)
+        hessian.diagonal().add_(damping)
+        return hessian, self.target + damping * self.start
+
+    def with_free(self, mask: Tensor) -> Tensor:
+        """Returns a mask of the prunable columns with the free ones kept."""
+        if not self.free_columns:
+            return mask
+        return torch.cat([mask, mask.new_ones(len(mask), self.free_columns)], dim=1)
+
+    def error(self, weights: Tensor) -> float:
+        """Returns ``||W X - T||^2 / ||T||^2`` of the given weights, 0 for wanted outputs."""
+        assert self.energy is not None, "statistics were collected without the wanted energy"
+        missed = ((weights @ self.hessian - 2 * self.target) * weights).sum(dtype=torch.float64)
+        return max(0.0, 1 + float(missed) / self.energy) if self.energy > 0 else 0.0
 
 
-def magnitude_mask(weights: Tensor, sparsity: float) -> Tensor:
-    """Returns a boolean mask that drops the given share of smallest absolute weights.
+def magnitude_mask(
+    weights: Tensor, sparsity: float, pattern: Pattern = Pattern.UNSTRUCTURED
+) -> Tensor:
+    """Returns a boolean mask that drops the given share of smallest weights.
 
-    Exactly ``round(sparsity * weights)`` positions are dropped, whatever ties there are.
+    Exactly ``round(sparsity * weights)`` positions are dropped, whatever ties there are; with a
+    pattern, so many whole units, by the sum of their squares.
     """
-    sizes = weights.abs().flatten()
-    drop = round(sparsity * sizes.numel())
-    if drop == 0:
-        return torch.ones_like(weights, dtype=torch.bool)
-    threshold = _smallest(sizes, drop)
-    mask = sizes > threshold
-    ties = (sizes == threshold).nonzero().flatten()
-    mask[ties[drop - int((sizes < threshold).sum()) :]] = True
-    return mask.view_as(weights)
-
-
-def _smallest(values: Tensor, count: int) -> float:
-    """Returns the ``count``-th smallest value; on a CPU numpy is several times faster."""
-    if values.device.type == "cpu":
-        return float(np.partition(values.numpy(), count - 1)[count - 1])
-    return float(values.kthvalue(count).values)
+    return keep_by_size(weights, Quota.of(sparsity, weights.numel(), pattern))
 
 
 def least_squares_on_mask(problem: LayerProblem, kept: Tensor, iterations: int = 20) -> Tensor:
@@ -70,49 +90,27 @@ def least_squares_on_mask(problem: LayerProblem, kept: Tensor, iterations: int =
         kept: Boolean ``[out, in]``, free columns included.
         iterations: ADMM iterations.
     """
-    return _admm(problem, lambda _, __: kept, iterations)
+    return admm(problem, lambda _, __: kept, iterations)[0]
 
 
-def prune(
-    problem: LayerProblem, sparsity: float, iterations: int = 30, growing: int = 15
-) -> Tensor:
-    """Chooses a mask of the given sparsity together with the weights on it.
+def admm(problem: LayerProblem, choose: Choose, iterations: int) -> tuple[Tensor, Tensor]:
+    """Alternates between the least-squares solution and the nearest weights on a mask.
 
-    ADMM with a mask that grows by a cubic schedule over the first iterations, after Boža, "Fast and
-    Effective Weight Update for Pruned Large Language Models" (2024).
+    Boyd et al., "Distributed Optimization and Statistical Learning via ADMM" (2011), section 9.1.
 
     Args:
         problem: The layer's statistics.
-        sparsity: Share of weights to set to zero, 0 to 1, free columns not counted.
-        iterations: ADMM iterations.
-        growing: How many of them the mask takes to reach its size.
+        choose: Called in every iteration for the mask to go on with.
+        iterations: How many.
+
+    Returns:
+        The weights, and the boolean mask on which they are, both ``[out, in]``.
     """
-    columns = problem.start.shape[1] - problem.free_columns
-
-    def grown(iteration: int, weights: Tensor) -> Tensor | None:
-        if iteration > growing:
-            return None
-        share = sparsity * (1 - (1 - (iteration + 1) / (growing + 1)) ** 3)
-        return _with_free_columns(
-            magnitude_mask(weights[:, :columns], sparsity if iteration == growing else share),
-            problem.free_columns,
-        )
-
-    return _admm(problem, grown, iterations)
-
-
-def _with_free_columns(mask: Tensor, free: int) -> Tensor:
-    return torch.cat([mask, mask.new_ones(len(mask), free)], dim=1) if free else mask
-
-
-def _admm(problem: LayerProblem, choose: _Choose, iterations: int) -> Tensor:
-    hessian = problem.hessian.clone()
-    damping = _DAMPING * hessian.diagonal().mean()
-    hessian.diagonal().add_(damping)
+    hessian, target = problem.damped()
     scale = hessian.diagonal().sqrt()
     # In the scaled space every input has unit energy, so magnitudes compare across columns.
     normal = hessian / scale / scale[:, None]
-    target = (problem.target + damping * problem.start) / scale
+    target = target / scale
     eye = torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
     step = torch.linalg.inv(normal + _PENALTY * eye)
     dense = torch.linalg.solve(normal, target, left=False)
@@ -125,4 +123,4 @@ def _admm(problem: LayerProblem, choose: _Choose, iterations: int) -> Tensor:
         sparse = moved * kept
         dual = moved - sparse
         dense = (target + _PENALTY * (sparse - dual)) @ step
-    return sparse / scale
+    return sparse / scale, kept

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .blockwise import Inputs, reconstruct
+from .blockwise import Part, reconstruct
 from .masks import Masks
 from .solve import LayerProblem, least_squares_on_mask
+from .walk import Inputs
 
 
 @torch.no_grad()
@@ -23,7 +24,7 @@ def start_from_teacher(
     teacher: nn.Module,
     masks: Masks,
     batches: Sequence[Inputs],
-    on_block: Callable[[int, int], None] = lambda done, total: None,
+    on_unit: Callable[[int, int], None] = lambda done, total: None,
     *,
     finished: int = 0,
     look: Callable[[], None] = lambda: None,
@@ -31,27 +32,28 @@ def start_from_teacher(
     """Replaces the model's weights in place; its masks keep.
 
     Args:
-        model: The masked foundation with its head; or, where some blocks are finished, what an
+        model: The masked foundation with its head; or, where some units are finished, what an
             earlier call had made of it.
         teacher: Dense, of the same architecture.
         masks: The foundation's.
         batches: Training inputs to solve on; a few hundred rows suffice.
-        on_block: Called with the number of finished blocks and of all.
-        finished: Leading blocks that an earlier call had finished; all others are solved.
+        on_unit: Called with the number of finished units and of all.
+        finished: Leading units that an earlier call had finished; all others are solved.
         look: Called between two pieces of work; breaks the work off by raising.
     """
     kept = {id(weight): masks.kept[name] for name, weight in masks.weights.items()}
     masked = set(kept)
     own = dict(model.named_parameters())
-    # Biases of finished blocks were solved for; the rest that is copied here they hold already.
+    # Biases of finished units were solved for; the rest that is copied here they hold already.
     for name, parameter in teacher.named_parameters() if not finished else ():
         if id(own[name]) not in masked:
             own[name].copy_(parameter)
 
-    def solve(problem: LayerProblem, layer: nn.Linear) -> Tensor:
-        mask = kept[id(layer.weight)].bool()
-        free = mask.new_ones(len(mask), problem.free_columns)
-        return least_squares_on_mask(problem, torch.cat([mask, free], dim=1))
+    def solve(problem: LayerProblem, part: Part) -> Tensor:
+        weight = part.layer.module.weight
+        # What the recipe leaves out of the mask is solved for as a whole.
+        mask = part.of(kept.get(id(weight), torch.ones_like(weight))).bool()
+        return least_squares_on_mask(problem, problem.with_free(mask))
 
-    reconstruct(model, teacher, batches, solve, on_block, finished=finished, look=look)
+    reconstruct(model, teacher, batches, solve, on_unit, finished=finished, look=look)
     masks.apply()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_api.records import ModelSource
 from sparse_transfer_api.spec import BaselineMode, SparseTransferSpec, Trust
+from sparse_transfer_runner.catalog.checked import CheckedModel
 from sparse_transfer_runner.catalog.foundation import read_foundation
-from sparse_transfer_runner.catalog.hugging_face import CheckedModel
 from sparse_transfer_runner.catalog.models import Catalog, Source
 from sparse_transfer_runner.catalog.reading import load_catalog
 from sparse_transfer_runner.catalog.resolution import (
@@ -67,18 +67,23 @@ def check_model(spec: SparseTransferSpec, catalog: Catalog | None = None) -> Che
             level needs it.
         AccessError: It is not where it should be.
     """
-    use, band = use_case(spec.use_case), band_of(spec.optim_level)
+    use = use_case(spec.use_case)
     resolved = resolve_model(
         model_address(spec.model),
         family=use.family,
-        band=band,
+        band=band_of(spec.optim_level),
         use_case=use.name,
         catalog=load_catalog() if catalog is None else catalog,
     )
+    found = _checked(spec, use, resolved)
+    return replace(found, warnings=(*resolved.notes, *found.warnings))
+
+
+def _checked(spec: SparseTransferSpec, use: UseCase, resolved: ResolvedModel) -> CheckedFoundation:
     checked = use.check(resolved.folder, trusted=spec.model.trust == Trust.PICKLE)
     resolved.require_digest(checked.digest)
     sparse = checked.sparsity >= SPARSE_FROM
-    if band.sparse and not sparse:
+    if band_of(spec.optim_level).sparse and not sparse:
         raise InputError(_not_sparse(resolved.uri, checked.sparsity, spec.optim_level))
     _require_recorded_sparsity(resolved, checked)
     source = _model_source(resolved.uri, checked, resolved.licence)
@@ -137,7 +142,7 @@ def _with_counterpart(
 def _counterpart(
     spec: SparseTransferSpec, use: UseCase, dense: Source, foundation: ModelSource
 ) -> tuple[Path, ModelSource]:
-    uri = pinned(dense.uri)
+    uri = pinned(dense.address)
     folder = fetch(uri)
     checked = use.check(folder, trusted=spec.model.trust == Trust.PICKLE)
     require_digest(uri, dense.digest, checked.digest)

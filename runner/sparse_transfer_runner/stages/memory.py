@@ -32,7 +32,7 @@ def training_bytes(plan: Plan, use: UseCase, model: Path) -> int:
         model: The foundation's folder.
     """
     parameters = plan.model.parameters
-    activations = use.activation_bytes(model, plan.training.batch_size, plan.max_sequence_length)
+    activations = use.activation_bytes(model, plan)
     total = _PROCESS_BYTES + parameters * (_OPTIMIZED + _COPIED) + activations
     if plan.teacher_uri is not None or (plan.baseline is not None and plan.level > 0):
         total += parameters * _FP32

@@ -1,7 +1,8 @@
 """Package: files for each engine, every one verified and measured; then the report.
 
 Choices are made on rows that are not reported. Nothing of an earlier attempt is kept: the work is
-minutes, and all latencies of an engine must come from one run.
+minutes, and all latencies of an engine must come from one run. An engine that cannot run the model
+is left out with what was made for it, and the report says why; the headline's ends the stage.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from sparse_transfer_runner.engines.cpu import (
     cpu_flags,
     instruction_set,
 )
-from sparse_transfer_runner.engines.protocol import Engine
+from sparse_transfer_runner.engines.protocol import Engine, EngineFailed
 from sparse_transfer_runner.packaging.benchmark import benchmark, subjects
 from sparse_transfer_runner.packaging.deployment import Deployment
 from sparse_transfer_runner.packaging.evaluation import Evaluation, LatencyPoint
@@ -87,19 +88,21 @@ class _Packaging:
 
     Args:
         task: What to work on.
-        engines: The targets, the headline's first.
+        targets: The headline's first.
         wanted: The headline.
         points: All points to measure.
         threads: Of each engine.
         scratch: For what does not stay.
+        failed: Why an engine is left out, by its name.
     """
 
     task: PackageTask
-    engines: Sequence[Engine]
+    targets: Sequence[Engine]
     wanted: HeadlinePoint
     points: Sequence[Point]
     threads: int
     scratch: Path
+    failed: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def prepare(cls, context: StageContext, scratch: Path) -> _Packaging:
@@ -122,6 +125,28 @@ class _Packaging:
     def root(self) -> Path:
         return self.task.context.work.path
 
+    @property
+    def engines(self) -> list[Engine]:
+        """Those of the targets that have not failed."""
+        return [each for each in self.targets if each.name not in self.failed]
+
+    @contextmanager
+    def _leaving_out(self, engine: Engine) -> Iterator[None]:
+        """Leaves an engine out that fails, with its files.
+
+        Raises:
+            EngineFailed: It is the headline's.
+        """
+        try:
+            yield
+        except EngineFailed as error:
+            if engine.name == self.wanted.engine:
+                raise
+            self.failed[engine.name] = str(error)
+            shutil.rmtree(self.root / REFERENCE / engine.name, ignore_errors=True)
+            for file in engine.files(self.root / DEPLOYMENT / engine.model_file):
+                file.unlink(missing_ok=True)
+
     def make(self) -> tuple[TrainedModel, TrainedModel | None, list[KeptFile]]:
         """Exports the models and makes each engine's files."""
         reporter = self.task.context.reporter
@@ -131,11 +156,10 @@ class _Packaging:
             product, baseline = maker.exported()
             write_example(self.root, example)
         with reporter.activity("INT8 forms", 0.20, len(self.engines)):
-            kept = [
-                file
-                for each in reporter.each(self.engines)
-                for file in maker.files(each, product, baseline)
-            ]
+            kept: list[KeptFile] = []
+            for each in reporter.each(self.engines):
+                with self._leaving_out(each):
+                    kept += list(maker.files(each, product, baseline))
         return product, baseline, kept
 
     def verify(self, kept: Sequence[KeptFile]) -> list[VerifiedFile]:
@@ -144,17 +168,22 @@ class _Packaging:
         with context.reporter.activity("compressed sizes", 0.15):
             sizes = file_sizes(self.root, kept, self.threads)
         with context.reporter.activity("scoring", 0.35, len(kept)):
-            return [
-                verify(
-                    self.task,
-                    self.root,
-                    file,
-                    sizes[file.path],
-                    threads=self.threads,
-                    on_batch=context.raise_if_stopped,
-                )
-                for file in context.reporter.each(kept)
-            ]
+            found = []
+            for file in context.reporter.each(kept):
+                if file.engine.name in self.failed:
+                    continue
+                with self._leaving_out(file.engine):
+                    found.append(
+                        verify(
+                            self.task,
+                            self.root,
+                            file,
+                            sizes[file.path],
+                            threads=self.threads,
+                            on_batch=context.raise_if_stopped,
+                        )
+                    )
+        return found
 
     def measure(self, verified: Sequence[VerifiedFile]) -> list[LatencyPoint]:
         """Measures each engine's files against each other."""
@@ -163,15 +192,16 @@ class _Packaging:
         found = []
         with context.reporter.activity("benchmark", 0.14, len(self.engines)):
             for each in context.reporter.each(self.engines):
-                found += benchmark(
-                    each,
-                    self.root,
-                    subjects(records, each),
-                    self.points,
-                    self.task.example(self.wanted.point),
-                    threads=self.threads,
-                    check=context.raise_if_stopped,
-                )
+                with self._leaving_out(each):
+                    found += benchmark(
+                        each,
+                        self.root,
+                        subjects(records, each),
+                        self.points,
+                        self.task.example(self.wanted.point),
+                        threads=self.threads,
+                        check=context.raise_if_stopped,
+                    )
         return found
 
     def conclude(
@@ -189,10 +219,10 @@ class _Packaging:
         )
         isa = instruction_set()
         evaluation = Evaluation(
-            files=[file.record for file in verified],
+            files=[file.record for file in verified if file.record.engine not in self.failed],
             latencies=list(latencies),
             layers=list(shipped.layers),
-            notes=_isa_notes(isa, self.task.plan.quantize),
+            notes=[*self.failed.values(), *_isa_notes(isa, self.task.plan.quantize)],
         )
         facts = [EngineFacts(each.name, each.version(), isa) for each in self.engines]
         measured = engine_results(evaluation, facts, product.metric)

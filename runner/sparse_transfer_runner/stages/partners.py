@@ -38,8 +38,8 @@ def given_teacher(
     use.check(folder, trusted=spec.model.trust == Trust.PICKLE)
     if not use.same_inputs(student, use.preprocessor(folder)):
         raise InputError(
-            f"{shown(uri)}: has another tokenizer than the student, so that it would see other "
-            "inputs; give a teacher with the student's, or set spec.teacher.mode: Auto"
+            f"{shown(uri)}: has another {_inputs_by(use)} than the student, so that it would see "
+            "other inputs; give a teacher with the student's, or set spec.teacher.mode: Auto"
         )
     if not use.has_head(folder, data.labels, data.problem_type):
         raise InputError(
@@ -48,6 +48,10 @@ def given_teacher(
             "trained on them, or set spec.teacher.mode: Auto"
         )
     return uri
+
+
+def _inputs_by(use: UseCase) -> str:
+    return "tokenizer" if use.family == "text" else "normalization of pictures"
 
 
 def require_same_inputs(use: UseCase, student: Preprocessor, model: CheckedFoundation) -> None:
@@ -60,7 +64,7 @@ def require_same_inputs(use: UseCase, student: Preprocessor, model: CheckedFound
         return
     if not use.same_inputs(student, use.preprocessor(model.dense_folder)):
         raise InputError(
-            f"{shown(model.dense.uri)}: the dense counterpart has another tokenizer than the "
-            "foundation, so that they cannot be compared; correct it, or set "
+            f"{shown(model.dense.uri)}: the dense counterpart has another {_inputs_by(use)} than "
+            "the foundation, so that they cannot be compared; correct it, or set "
             "spec.baseline.mode: None"
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sparse_transfer_api.contract import PLAN
+from sparse_transfer_api.contract import ANNOTATION_RETRY, PLAN
 from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_api.keys import planned_digests, planned_teacher_key
 from sparse_transfer_api.optim_level import Band, band_of
@@ -21,10 +21,13 @@ from sparse_transfer_runner.engines import engine
 from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.storage import fetch, pinned
 from sparse_transfer_runner.storage.addresses import data_address, shown
+from sparse_transfer_runner.storage.protocol import Place
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.metrics import resolve_metric
 from sparse_transfer_runner.use_cases.protocol import DataSummary, UseCase
 
+from .backends import backend_notes, require_fitting_recipe
+from .checked_data import check_data, checked_data
 from .context import StageContext, StageOutcome
 from .foundation import CheckedFoundation, check_model
 from .memory import training_bytes
@@ -55,7 +58,7 @@ def run(context: StageContext) -> StageOutcome:
     """
     spec, reporter = context.spec, context.reporter
     with reporter.activity("data", 0.4):
-        data, wrong_data = _attempt(lambda: _check_pinned_data(spec))
+        data, wrong_data = _attempt(lambda: _check_pinned_data(spec, context.root))
     with reporter.activity("model", 0.4):
         model, wrong_model = _attempt(lambda: check_model(spec))
     if data is None or model is None:
@@ -67,23 +70,15 @@ def run(context: StageContext) -> StageOutcome:
     return _outcome(plan)
 
 
-def check_data(spec: SparseTransferSpec) -> DataSummary:
-    """Checks the data of an experiment; needs neither its model nor a hub.
-
-    Raises:
-        InputError: With every problem found, each with file and line.
-        AccessError: The data is not where it should be.
-    """
-    return use_case(spec.use_case).inspect(fetch(data_address(spec.data)), spec)
-
-
-def _check_pinned_data(spec: SparseTransferSpec) -> tuple[SparseTransferSpec, DataSummary]:
+def _check_pinned_data(
+    spec: SparseTransferSpec, root: Place
+) -> tuple[SparseTransferSpec, DataSummary]:
     """Returns the same spec, its data at the commit where it is now, and what the check found."""
     uri = pinned(data_address(spec.data))
     if uri != spec.data.uri:
         data = spec.data.model_copy(update={"uri": uri, "revision": None})
         spec = spec.model_copy(update={"data": data})
-    return spec, check_data(spec)
+    return spec, checked_data(spec, root)
 
 
 def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundation) -> Plan:
@@ -93,11 +88,11 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         InputError: Settings do not fit the data, the model or each other.
         AccessError: Recipe or teacher are not where they should be.
     """
-    _refuse_search(spec)
+    _refuse_several_levels(spec)
     for target in spec.export.targets:
         engine(target)
     use, band = use_case(spec.use_case), band_of(spec.optim_level)
-    resolve_metric(spec.evaluation.metric, use.metric_names(data.problem_type))
+    resolve_metric(spec.evaluation.metric, use.metric_names(data.problem_type, data.labels))
     preprocessor = use.preprocessor(model.folder)
     length, truncated = use.natural_length(
         fetch(data_address(spec.data)), data, preprocessor, spec.training.max_sequence_length
@@ -119,6 +114,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         data_uri=data_address(spec.data),
         inputs=use.input_names(data, preprocessor),
         max_sequence_length=length,
+        preprocessing=use.preprocessing(model.folder, spec),
         truncated_share=truncated,
         max_eval_samples=spec.data.max_eval_samples,
         model=model.source,
@@ -144,6 +140,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         ],
     )
     _require_known_recovery(spec, plan)
+    require_fitting_recipe(plan, use, model.folder)
     if plan.baseline is not None:
         require_same_inputs(use, preprocessor, model)
     return plan.model_copy(
@@ -186,24 +183,25 @@ def _runs(spec: SparseTransferSpec, use: UseCase, band: Band, model: CheckedFoun
         quantize=band.quantize,
         catalogued=model.recipe,
     )
-    warnings = list(recipe.notes)
-    if band.quantize and recipe.quantization is None:
+    warnings = [*recipe.notes, *backend_notes(recipe)]
+    if band.quantize and not recipe.quantizes:
         warnings.append("the recipe has no QuantizationModifier: the product is not INT8")
     return _Runs(
         settings(recipe),
         source,
         baseline if spec.baseline.mode == BaselineMode.AUTO else None,
-        quantize=recipe.quantization is not None,
+        quantize=recipe.quantizes,
         warnings=tuple(warnings),
     )
 
 
-def _refuse_search(spec: SparseTransferSpec) -> None:
-    if spec.search.levels:
+def _refuse_several_levels(spec: SparseTransferSpec) -> None:
+    """Refuses what nobody took apart into its levels: a stage is of one level."""
+    if spec.search.levels not in ((), (spec.optim_level,)):
+        levels = ", ".join(f"{level:g}" for level in spec.search.levels)
         raise InputError(
-            f"spec.search.levels: {spec.search.levels} cannot be searched by this version; remove "
-            "spec.search and run one experiment a level with spec.optimLevel (they share their "
-            "baseline when they share name and output)"
+            f"spec.search.levels: {levels}: a stage works at one level; run the experiment with "
+            "'sparse-transfer run', or on a cluster, where each level has stages of its own"
         )
 
 
@@ -217,9 +215,10 @@ def _require_known_recovery(spec: SparseTransferSpec, plan: Plan) -> None:
     problems = [
         Problem(
             field,
-            f"{value:g} cannot be judged: {shown(plan.model.uri)} has no dense counterpart; remove "
-            "it, state the dense value with spec.baseline.mode: Given, or give a model that "
-            "'sparse-transfer upstream' made",
+            f"{value:g} cannot be judged: {shown(plan.model.uri)} has no dense counterpart; state "
+            "the dense value with spec.baseline.mode: Given, give a model that 'sparse-transfer "
+            "upstream' made, or remove it (on a cluster with a new value of the annotation "
+            f"{ANNOTATION_RETRY}: no key follows from it)",
         )
         for field, value in wanted.items()
         if value is not None

@@ -1,7 +1,8 @@
 """Resolving everything that decides a training run: no setting is left to a default.
 
 Precedence: ``spec.training`` > ``spec.recipe.args`` > the recipe. The recipe is the user's, else
-the catalogue's for the foundation, else the packaged one for the treatment.
+the catalogue's for the foundation, else the packaged one for the treatment. Which backend runs it
+is decided in ``backends``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ import math
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import TrainingSettings
 from sparse_transfer_api.spec import Precision, SparseTransferSpec
+from sparse_transfer_runner.catalog.reading import load_catalog
+from sparse_transfer_runner.catalog.resolution import resolve_recipe
+from sparse_transfer_runner.catalog.stubs import ZOO
 from sparse_transfer_runner.recipes import (
+    NATIVE,
     Recipe,
     baseline_recipe,
     default_recipe,
@@ -19,6 +24,8 @@ from sparse_transfer_runner.recipes import (
 )
 from sparse_transfer_runner.storage import fetch
 from sparse_transfer_runner.storage.addresses import shown
+
+from .backends import resolved_recipe
 
 BASELINE_RECIPE = "the baseline's recipe"
 """Where the baseline's recipe comes from: it is packaged."""
@@ -44,7 +51,7 @@ def transfer_recipe(
     if text is None:
         text = default_recipe(family, sparse=sparse, quantize=quantize)
     overrides = {"epochs": spec.training.epochs, "learning_rate": spec.training.learning_rate}
-    recipe = parse_recipe(text, spec.recipe.args, overrides, source)
+    recipe = resolved_recipe(text, spec.recipe, overrides, source)
     if sparse and recipe.pruning is None:
         raise InputError(
             f"{source}: keeps no zeros, so that the sparse foundation would become dense; add a "
@@ -95,20 +102,15 @@ def settings_of(
     return TrainingSettings.model_validate(
         {
             "epochs": recipe.epochs,
-            "learning_rate": peak_learning_rate(recipe),
+            "learning_rate": recipe.peak_learning_rate,
             "batch_size": batch_size,
             "seed": spec.training.seed,
             "precision": precision,
             "max_train_samples": spec.data.max_train_samples,
             "recipe": recipe.text,
+            "backend": None if recipe.backend == NATIVE else recipe.backend,
         }
     )
-
-
-def peak_learning_rate(recipe: Recipe) -> float:
-    """Returns the highest learning rate; schedules reach it where one of their parts ends."""
-    ends = {edge for m in recipe.modifiers for edge in (m.start_epoch, m.end_epoch)}
-    return max(recipe.learning_rate_at(min(max(end, 0.0), recipe.epochs)) for end in ends)
 
 
 def resolved_precision(asked: Precision) -> str:
@@ -135,11 +137,8 @@ def _recipe_text(spec: SparseTransferSpec, catalogued: str | None) -> tuple[str 
     uri = spec.recipe.uri or catalogued
     if uri is None:
         return None, "the default recipe"
-    if uri.startswith("zoo:"):
-        raise InputError(
-            f"{uri}: recipes of the SparseZoo can no longer be fetched; give the recipe's text in "
-            "spec.recipe.inline, a file in spec.recipe.uri, or leave spec.recipe out"
-        )
+    if uri.startswith(ZOO):
+        uri = resolve_recipe(uri, load_catalog())
     path = fetch(uri)
     try:
         return path.read_text("utf-8"), shown(uri)

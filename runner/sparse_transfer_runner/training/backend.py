@@ -1,7 +1,7 @@
 """What a recipe does to a training run, behind one narrow protocol.
 
-The native backend keeps constant masks, quantizes in training and distils. A second one can hand
-the whole run to another library's modifiers without the loop noticing.
+The native backend keeps constant masks, quantizes in training and distils. The second one, in
+``neuralmagic.backend``, hands the run to SparseML's modifiers without the loop noticing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from sparse_transfer_runner.quantization.fake_quantize import FakeQuantizer, QuantizationRecord
@@ -26,14 +27,18 @@ Inputs = Mapping[str, Tensor]
 class Backend(Protocol):
     """Joins a recipe to the training loop."""
 
-    quantizing: bool
-    """Whether the current step rounds to INT8; then the loop computes in fp32."""
+    @property
+    def quantizing(self) -> bool:
+        """Whether the current step rounds to INT8; then the loop computes in fp32."""
 
     def begin(self, optimizer: Optimizer) -> None:
         """Called once, before the first step or the restored one."""
 
     def enter(self, epoch: float) -> None:
         """Called before each step with the recipe's clock."""
+
+    def learning_rate_at(self, epoch: float) -> float | None:
+        """Returns the learning rate at an epoch; None where the backend sets it by itself."""
 
     def loss(self, inputs: Inputs, targets: Tensor, rows: Tensor) -> Tensor:
         """Runs the model on the given rows of the data; returns the step's loss, a scalar."""
@@ -45,7 +50,10 @@ class Backend(Protocol):
         """Returns what a checkpoint needs beyond model and optimizer."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores ``state_dict``'s content; called after ``begin``."""
+        """Restores ``state_dict``'s content; called after ``begin`` and before the model's."""
+
+    def finish(self) -> QuantizationRecord | None:
+        """Leaves a plain fp32 model; returns the learned scales where the recipe quantized."""
 
 
 class Teacher:
@@ -93,7 +101,7 @@ class NativeBackend:
         recipe: Parsed.
         problem_type: The plan's.
         masks: Held from the recipe's pruning start on; None where nothing is pruned.
-        quantizable: Linear modules by name that quantization rounds.
+        quantizable: Layers by name that quantization rounds.
         teacher: Followed where the recipe distils; None leaves the labels alone.
     """
 
@@ -104,10 +112,10 @@ class NativeBackend:
         problem_type: str,
         *,
         masks: Masks | None = None,
-        quantizable: Mapping[str, nn.Linear] | None = None,
+        quantizable: Mapping[str, nn.Module] | None = None,
         teacher: Teacher | None = None,
     ) -> None:
-        self.quantizing = False
+        self._quantizing = False
         self._model = model
         self._recipe = recipe
         self._problem_type = problem_type
@@ -115,10 +123,16 @@ class NativeBackend:
         self._quantizer = FakeQuantizer(quantizable or {})
         self._teacher = teacher
         self._epoch = 0.0
+        self._batch_norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
         self._layers: tuple[LayerOutputs, LayerOutputs] | None = None
         if teacher is not None and recipe.hidden_distillation is not None:
             layers = recipe.hidden_distillation.layers
             self._layers = LayerOutputs(model, layers), teacher.layers(layers)
+
+    @property
+    def quantizing(self) -> bool:
+        """Whether the current step rounds to INT8."""
+        return self._quantizing
 
     def begin(self, optimizer: Optimizer) -> None:
         """Attaches the masks to the optimizer."""
@@ -126,11 +140,18 @@ class NativeBackend:
             self._masks.attach(optimizer)
 
     def enter(self, epoch: float) -> None:
-        """Starts quantization and stops its observers when the clock says so."""
+        """Starts quantization, stops its observers, freezes batch norms when the clock says so."""
         self._epoch = epoch
         if not self.quantizing and self._recipe.quantizes_at(epoch):
             self._start_quantizing()
         self._quantizer.observing = self._recipe.observes_at(epoch)
+        if self._recipe.freezes_batch_norm_at(epoch):
+            for module in self._batch_norms:
+                module.eval()
+
+    def learning_rate_at(self, epoch: float) -> float:
+        """Returns the recipe's learning rate."""
+        return self._recipe.learning_rate_at(epoch)
 
     def loss(self, inputs: Inputs, targets: Tensor, rows: Tensor) -> Tensor:
         """Returns labels' loss, or its mixture with the teacher's, plus the hidden states'."""
@@ -155,10 +176,11 @@ class NativeBackend:
         hidden = self._recipe.hidden_distillation
         assert hidden is not None and self._layers is not None
         own, wanted = self._layers
+        mask = inputs.get("attention_mask")
         errors = hidden_state_errors(
             own.latest,
             wanted.latest,
-            inputs["attention_mask"].bool(),
+            mask.bool() if mask is not None else None,
             normalize=hidden.normalize,
             epsilon=hidden.epsilon,
         )
@@ -194,9 +216,9 @@ class NativeBackend:
         if not self.quantizing:
             return None
         self._quantizer.detach()
-        self.quantizing = False
+        self._quantizing = False
         return self._quantizer.record()
 
     def _start_quantizing(self) -> None:
         self._quantizer.attach()
-        self.quantizing = True
+        self._quantizing = True

@@ -6,17 +6,22 @@ So a resumed run sees the batches that an unstopped one would have seen, without
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 _WINDOW = 50
 """Batches whose rows are sorted by length together: little padding, and still much chance."""
+_PAIR = 2
 
 
 def length_bucketed(
     lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int
 ) -> list[list[int]]:
     """Returns the batches of one epoch in order; each row stands in exactly one.
+
+    A single row that would be left over takes another one from the batch before: batch norms know
+    no spread of one row, and PyTorch refuses to normalize by it where a picture is one pixel wide.
 
     Args:
         lengths: Of each row, in tokens; equal for inputs without length.
@@ -34,7 +39,10 @@ def length_bucketed(
             for part in (order[i : i + window] for i in range(0, len(order), window))
         ]
     )
-    batches = [order[i : i + batch_size].tolist() for i in range(0, len(order), batch_size)]
+    starts = list(range(0, len(order), batch_size))
+    if batch_size > _PAIR and len(starts) > 1 and len(order) - starts[-1] == 1:
+        starts[-1] -= 1
+    batches = [order[i:j].tolist() for i, j in pairwise([*starts, len(order)])]
     return [batches[i] for i in random.permutation(len(batches))]
 
 

@@ -58,7 +58,7 @@ def logit_loss(student: Tensor, teacher: Tensor, temperature: float, problem_typ
 def hidden_state_errors(
     student: Sequence[Tensor],
     teacher: Sequence[Tensor],
-    valid: Tensor,
+    valid: Tensor | None,
     *,
     normalize: bool = True,
     epsilon: float = 1e-6,
@@ -66,17 +66,20 @@ def hidden_state_errors(
     """Returns the mean squared error of each layer's hidden states, ``[layers]``.
 
     Args:
-        student: ``[batch, tokens, width]`` per layer.
+        student: ``[batch, tokens, width]`` per layer; any shape where nothing is padding.
         teacher: The same.
-        valid: Boolean ``[batch, tokens]``: tokens that are not padding.
+        valid: Boolean ``[batch, tokens]``: tokens that are not padding; None where all count.
         normalize: Divide each by the teacher's mean square (plus ``epsilon``), so that layers
             count alike; as SparseML's PerLayerDistillationModifier does.
         epsilon: Keeps the quotient finite.
     """
-    rows = valid.unsqueeze(-1)
-    count = rows.sum() * teacher[0].shape[-1]
     errors = []
     for own, wanted in zip(student, teacher, strict=True):
+        rows: Tensor | float = 1.0
+        count: Tensor | int = wanted.numel()
+        if valid is not None:
+            rows = valid.unsqueeze(-1)
+            count = rows.sum() * wanted.shape[-1]
         own, wanted = own.float() * rows, wanted.float() * rows
         error = (own - wanted).square().sum() / count
         errors.append(error / (wanted.square().sum() / count + epsilon) if normalize else error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,12 +24,13 @@ from sparse_transfer_api.records import TrainingSettings
 from sparse_transfer_runner.packaging.evaluation import HistoryPoint
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.recipes import Recipe
-from sparse_transfer_runner.use_cases.protocol import Batch, EncodedSplit
+from sparse_transfer_runner.use_cases.protocol import AugmentedSplit, Batch, EncodedSplit
 
 from .backend import Backend
 from .batches import length_bucketed
 from .checkpoint import Checkpoints
 from .checkpoint_files import Position
+from .divergence import require_finite
 from .random_state import random_state, restore_random_state, seed_everything
 
 _LOG = logging.getLogger(__name__)
@@ -62,8 +63,20 @@ def to_tensors(batch: Batch) -> dict[str, Tensor]:
 
 
 def lengths_of(data: EncodedSplit) -> list[int]:
-    """Returns each row's length, in elements of its first input."""
-    return [len(next(iter(row.values()))) for row in data.features]
+    """Returns each row's length, in tokens; equal for inputs without length."""
+    return [int(length) for length in data.lengths]
+
+
+def training_batch(data: EncodedSplit, rows: Sequence[int], seed: int, epoch: int) -> Batch:
+    """Returns rows as an epoch of training sees them."""
+    if isinstance(data, AugmentedSplit):
+        return data.augmented(rows, seed=seed, epoch=epoch)
+    return data.collate(rows)
+
+
+def steps_per_epoch(rows: int, settings: TrainingSettings) -> int:
+    """Returns the optimizer steps of one pass over so many rows."""
+    return math.ceil(rows / settings.batch_size)
 
 
 @dataclass
@@ -102,13 +115,13 @@ class TrainingRun:
 
     @cached_property
     def lengths(self) -> list[int]:
-        """Of the training rows, in elements of their first input."""
+        """Of the training rows, in tokens."""
         return lengths_of(self.data)
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of one pass over the data."""
-        return math.ceil(len(self.data) / self.settings.batch_size)
+        return steps_per_epoch(len(self.data), self.settings)
 
     @property
     def total_steps(self) -> int:
@@ -149,9 +162,10 @@ class TrainingRun:
         epoch = step / self.steps_per_epoch
         self.backend.enter(epoch)
         # The middle of the step: a warm-up from 0 and a decay to 0 then waste no step.
-        rate = self.recipe.learning_rate_at(epoch + 0.5 / self.steps_per_epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        rate = self.backend.learning_rate_at(epoch + 0.5 / self.steps_per_epoch)
+        if rate is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         inputs, targets, rows = self._batch(step)
         precision = "fp32" if self.backend.quantizing else self.settings.precision
         with precision_context(precision):
@@ -168,7 +182,8 @@ class TrainingRun:
         epoch, position = divmod(step, self.steps_per_epoch)
         rows = self._epoch_batches(epoch)[position]
         targets = torch.as_tensor(self.data.targets[rows], device=device())
-        return to_tensors(self.data.collate(rows)), targets, torch.as_tensor(rows, device=device())
+        batch = training_batch(self.data, rows, self.settings.seed, epoch)
+        return to_tensors(batch), targets, torch.as_tensor(rows, device=device())
 
     def _epoch_batches(self, epoch: int) -> list[list[int]]:
         if self._batches is None or self._batches[0] != epoch:
@@ -191,7 +206,7 @@ class TrainingRun:
                     step=done,
                     epoch=round(epoch, 4),
                     loss=float(torch.stack(self._losses).mean()),
-                    learning_rate=self.recipe.learning_rate_at(epoch),
+                    learning_rate=self._learning_rate(epoch),
                     quantizing=self.backend.quantizing,
                     metrics=metrics,
                 )
@@ -201,8 +216,14 @@ class TrainingRun:
         shown = {"loss": latest.loss} if latest and latest.loss is not None else {}
         self.reporter.step(done, epoch=round(epoch, 3), metrics=shown)
 
+    def _learning_rate(self, epoch: float) -> float:
+        rate = self.backend.learning_rate_at(epoch)
+        return float(self._optimizer.param_groups[0]["lr"]) if rate is None else rate
+
     def _evaluated(self) -> dict[str, float]:
         self.model.eval()
+        where = f"{self.phase}, step {self._done} of {self.total_steps}"
+        require_finite(self.model, where, self.settings.learning_rate)
         self.backend.check()
         metrics = self.evaluate(self._look)
         self.model.train()
@@ -265,10 +286,11 @@ class TrainingRun:
             return
         state = saved.state
         self._done = state["step"]
+        # The backend first: one that quantizes may rename the model's modules for it.
+        self.backend.load_state_dict(state["backend"])
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
-        self.backend.load_state_dict(state["backend"])
         restore_random_state(state["random"])
         self._losses[:] = state["losses"].to(device()).unbind()
         self.history[:] = [HistoryPoint.model_validate_json(text) for text in state["history"]]

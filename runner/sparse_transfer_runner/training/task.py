@@ -57,7 +57,7 @@ class Task:
         plan = context.plan()
         use = use_case(plan.use_case)
         data = recorded_data(plan.data_uri or context.spec.data.uri, plan)
-        preprocessor = use.preprocessor(fetch(plan.model.uri))
+        preprocessor = use.preprocessor(fetch(plan.model.uri), plan)
         train, choice, evaluation = (
             use.load(data, plan, split, preprocessor)
             for split in ("train", "choice", plan.evaluation_split)
@@ -77,7 +77,8 @@ class Task:
         """Returns all that decides a run, so that none goes on from another's checkpoint."""
         source = self.plan.dense if phase == "baseline" else self.plan.model
         return {
-            **settings.model_dump(mode="json"),
+            # The native backend is left unsaid, as in checkpoints from before there were two.
+            **settings.model_dump(mode="json", exclude=None if settings.backend else {"backend"}),
             "recipe": hashlib.sha256(settings.recipe.encode()).hexdigest(),
             "phase": phase,
             "model": source.digest if source is not None else None,

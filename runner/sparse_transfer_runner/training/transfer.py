@@ -13,18 +13,23 @@ import torch
 from torch import nn
 
 from sparse_transfer_api.errors import InputError
+from sparse_transfer_runner.catalog.foundation import read_foundation
 from sparse_transfer_runner.digests import digest_of_tree, sha256_of
 from sparse_transfer_runner.disk import write_atomically
 from sparse_transfer_runner.output import Attempt, StageFolder
-from sparse_transfer_runner.recipes import Recipe, matches, parse_recipe
+from sparse_transfer_runner.quantization.fake_quantize import quantizable_layers
+from sparse_transfer_runner.recipes import NATIVE, SPARSEML, Recipe, matches, parse_recipe
 from sparse_transfer_runner.sparsity.masks import Masks
-from sparse_transfer_runner.sparsity.prunable import prunable_weights
+from sparse_transfer_runner.sparsity.patterns import Pattern, pattern_named
+from sparse_transfer_runner.sparsity.prunable import foundation_weights, prunable_weights
+from sparse_transfer_runner.stages.foundation import SPARSE_FROM
 from sparse_transfer_runner.storage import fetch
+from sparse_transfer_runner.use_cases.protocol import AugmentedSplit
 
-from .backend import NativeBackend, Teacher
+from .backend import Backend, NativeBackend, Teacher
 from .checkpoint import Checkpoints
 from .inference import logits_of
-from .loop import device, precision_context
+from .loop import device, precision_context, steps_per_epoch
 from .outputs import MASKS, MODEL, QUANTIZATION, write_evaluation, write_model
 from .start import start
 from .task import Task
@@ -62,25 +67,22 @@ def transfer(task: Task, baseline: StageFolder | None, shares: Shares) -> dict[s
     """
     plan, work, reporter = task.plan, task.context.work, task.context.reporter
     model = task.use_case.build(fetch(plan.model.uri), plan).to(device())
-    recipe = parse_recipe(plan.training.recipe)
-    masks = _masks(model, recipe, work)
+    recipe = parse_recipe(plan.training.recipe, backend=plan.training.backend or NATIVE)
+    pattern = _pattern(fetch(plan.model.uri))
+    masks = _masks(model, recipe, work, pattern)
     teacher = _teacher_model(task, baseline)
     with task.checkpoints("transfer", plan.training, work) as checkpoints:
         with reporter.activity("least-squares start", shares.start):
-            if teacher is not None and plan.shares_parent and not checkpoints.resumes("step"):
+            if _starts_from(task, teacher, masks) and not checkpoints.resumes("step"):
+                assert teacher is not None
                 start(task, model, teacher, masks, checkpoints)
+        follows = teacher is not None and recipe.distils
         with reporter.activity("teacher", shares.teacher):
-            followed = _followed(task, teacher, recipe, checkpoints)
-        if followed is not None:
+            backend = _backend(
+                task, model, recipe, masks, teacher if follows else None, checkpoints
+            )
+        if follows:
             _without_dropout(model)
-        backend = NativeBackend(
-            model,
-            recipe,
-            plan.problem_type,
-            masks=masks,
-            quantizable=_quantizable(model, recipe) if plan.quantize else {},
-            teacher=followed,
-        )
         training = task.training("transfer", model, plan.training, recipe, backend, checkpoints)
         with reporter.activity("transfer", shares.transfer, training.total_steps):
             history = training.fit()
@@ -88,8 +90,17 @@ def transfer(task: Task, baseline: StageFolder | None, shares: Shares) -> dict[s
         quantization = backend.finish()
         if quantization is not None:
             write_atomically(work.path / QUANTIZATION, quantization.to_json())
+        if masks is not None and recipe.pruning is not None and not recipe.pruning.constant:
+            _write_final_masks(masks, pattern, work)
         write_model(task, work, model)
     return metrics
+
+
+def _starts_from(task: Task, teacher: nn.Module | None, masks: Masks | None) -> bool:
+    """Whether the teacher's weights are what training starts from."""
+    if teacher is None or not task.plan.shares_parent:
+        return False
+    return masks is None or task.use_case.solves_start
 
 
 def _without_dropout(model: nn.Module) -> None:
@@ -111,7 +122,13 @@ def transfer_digests(folder: Path) -> dict[str, str]:
     }
 
 
-def _masks(model: nn.Module, recipe: Recipe, work: Attempt) -> Masks | None:
+def _pattern(foundation: Path) -> Pattern:
+    """Returns how the foundation's zeros lie, by its record; without one nothing is assumed."""
+    record = read_foundation(foundation)
+    return Pattern.UNSTRUCTURED if record is None else pattern_named(record.pattern)
+
+
+def _masks(model: nn.Module, recipe: Recipe, work: Attempt, pattern: Pattern) -> Masks | None:
     """Returns the masks of the foundation's zeros, and writes them for package."""
     if recipe.pruning is None:
         return None
@@ -125,7 +142,7 @@ def _masks(model: nn.Module, recipe: Recipe, work: Attempt) -> Masks | None:
             f"recipe: the pruning modifier's params {list(recipe.pruning.params)} match no "
             "prunable weight of the model"
         )
-    masks = Masks.take(weights)
+    masks = Masks.take(weights, pattern)
     masks.save(work.path / MASKS)
     return masks
 
@@ -143,15 +160,47 @@ def _teacher_model(task: Task, baseline: StageFolder | None) -> nn.Module | None
     return task.use_case.build(source, task.plan).to(device()).eval()
 
 
+def _backend(
+    task: Task,
+    model: nn.Module,
+    recipe: Recipe,
+    masks: Masks | None,
+    teacher: nn.Module | None,
+    checkpoints: Checkpoints,
+) -> Backend:
+    """Returns what runs the recipe."""
+    plan = task.plan
+    if recipe.backend == SPARSEML:
+        from sparse_transfer_runner.neuralmagic.backend import SparseMlBackend
+
+        return SparseMlBackend(
+            model,
+            recipe,
+            plan.problem_type,
+            steps_per_epoch=steps_per_epoch(len(task.train), plan.training),
+            masks=masks,
+            teacher=teacher,
+        )
+    return NativeBackend(
+        model,
+        recipe,
+        plan.problem_type,
+        masks=masks,
+        quantizable=_quantizable(model, recipe) if plan.quantize else {},
+        teacher=_followed(task, teacher, recipe, checkpoints),
+    )
+
+
 def _followed(
     task: Task, teacher: nn.Module | None, recipe: Recipe, checkpoints: Checkpoints
 ) -> Teacher | None:
     """Returns the teacher to follow, its logits computed before where nothing else is needed."""
-    if teacher is None or (recipe.distillation is None and recipe.hidden_distillation is None):
+    if teacher is None:
         return None
     precision = task.plan.training.precision
     logits = None
-    if recipe.hidden_distillation is None:
+    # Where rows look different in every epoch, the teacher has to look at them with the student.
+    if recipe.hidden_distillation is None and not isinstance(task.train, AugmentedSplit):
         stop_check = task.stop_check()
 
         def look(done: int) -> None:
@@ -163,14 +212,27 @@ def _followed(
     return Teacher(teacher, lambda: precision_context(precision), logits)
 
 
-def _quantizable(model: nn.Module, recipe: Recipe) -> dict[str, nn.Linear]:
+def _write_final_masks(start: Masks, pattern: Pattern, work: Attempt) -> None:
+    """Writes the masks of the zeros that training ended with.
+
+    Raises:
+        InputError: There are too few of them for a sparse model.
+    """
+    final = Masks.take(start.weights, pattern)
+    if final.sparsity < SPARSE_FROM <= start.sparsity:
+        raise InputError(
+            f"recipe: training ended with {final.sparsity:.4f} of the prunable weights at zero, "
+            f"and began with {start.sparsity:.4f}; a sparse model has at least {SPARSE_FROM:.2f}: "
+            "add a ConstantPruningModifier, or correct the modifier that prunes"
+        )
+    final.save(work.path / MASKS)
+
+
+def _quantizable(model: nn.Module, recipe: Recipe) -> dict[str, nn.Module]:
     if recipe.quantization is None:
         return {}
-    names = (name.removesuffix(".weight") for name in prunable_weights(model))
-    modules = {name: model.get_submodule(name) for name in names}
     return {
         name: module
-        for name, module in modules.items()
-        if isinstance(module, nn.Linear)
-        and recipe.quantization.quantizes(name, type(module).__name__)
+        for name, module in quantizable_layers(model, foundation_weights(model)).items()
+        if recipe.quantization.quantizes(name, type(module).__name__)
     }

@@ -1,5 +1,6 @@
 """Making sparse foundation models where none is published."""
 
-from .foundry import UpstreamOptions, make_foundation
+from .foundry import make_foundation
+from .options import UpstreamOptions
 
 __all__ = ["UpstreamOptions", "make_foundation"]

@@ -1,220 +1,274 @@
-"""Upstream: prune a dense text model one-shot, recover it by distillation, record its quality.
+"""Upstream: make a dense model sparse, recover it by distillation, record its quality.
 
-Only unlabelled text is needed. The result is a folder in the catalogue's format: the model, its
-tokenizer, and ``foundation.json``, which names the parent that baselines and teachers start from.
+Only unlabelled data is needed. The result is a folder in the catalogue's format: the model, what
+belongs to it, and ``foundation.json``, which names the parent that baselines and teachers start
+from. Work that is broken off, at any moment, is taken up again where it was.
 """
 
 from __future__ import annotations
 
 import copy
-import shutil
-import time
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
-from sparse_transfer_runner.catalog.hugging_face import quiet_transformers
 from sparse_transfer_runner.digests import digest_of_tree
-from sparse_transfer_runner.disk import explained, write_atomically
+from sparse_transfer_runner.disk import write_atomically
 from sparse_transfer_runner.progress import Reporter
-from sparse_transfer_runner.sparsity.blockwise import reconstruct
 from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.sparsity.prunable import prunable_weights, sparsity_of
-from sparse_transfer_runner.sparsity.solve import LayerProblem, magnitude_mask, prune
 from sparse_transfer_runner.storage import fetch, pinned
+from sparse_transfer_runner.training.checkpoint_files import Position
+from sparse_transfer_runner.training.loop import device
 from sparse_transfer_runner.training.random_state import seed_everything
 
-from .recovery import Recovery, hidden_state_error
-from .text import Sentences, read_sentences
+from .family import Opened
+from .gradual import Schedule, masks_by_size
+from .notes import Notes
+from .options import GRADUAL, LAYER_ERROR, LEAST_SPARSITY, UpstreamOptions
+from .pictures import open_pictures
+from .pruning import Passes
+from .recovery import Training, mean_error
+from .text import open_text
+from .unfinished import Unfinished, unfinished
 
-_BATCH = 64
-_HELD_OUT_ROWS = 256
-"""Rows that neither pruning nor recovery sees; the quality record is measured on them."""
-
-METHODS = ("admm", "magnitude")
-PATTERNS = ("unstructured",)
-
-
-@dataclass(frozen=True)
-class UpstreamOptions:
-    """What to make.
-
-    Args:
-        model: Address of the dense parent.
-        data: Unlabelled text: a ``.txt`` file with a sentence a line, or ``.jsonl`` with ``text``.
-        output: Folder to write; it must not exist, or be empty.
-        sparsity: Share of the prunable weights to set to zero, 0.3 to 0.99.
-        method: ``admm`` or ``magnitude``.
-        pattern: ``unstructured``.
-        calibration_rows: Sentences that pruning looks at.
-        recovery_steps: Steps of distillation after pruning; 0 leaves it to the transfer.
-        batch_size: Rows of a recovery step.
-        max_length: Tokens; longer sentences are cut.
-        seed: Of the choice and order of sentences.
-        name: The foundation's; default: the output folder's.
-        licence: The parent's, where known.
-    """
-
-    model: str
-    data: Path
-    output: Path
-    sparsity: float = 0.8
-    method: str = "admm"
-    pattern: str = "unstructured"
-    calibration_rows: int = 768
-    recovery_steps: int = 250
-    batch_size: int = 32
-    max_length: int = 64
-    seed: int = 0
-    name: str | None = None
-    licence: str | None = None
-
-    def check(self) -> None:
-        """Checks the options against each other and the place.
-
-        Raises:
-            InputError: Says which one is wrong, and what is possible.
-        """
-        if not 0.3 <= self.sparsity <= 0.99:
-            raise InputError(
-                f"sparsity {self.sparsity} is outside 0.3 to 0.99; below 0.3 a model does not "
-                "count as sparse"
-            )
-        for what, value, known in (
-            ("method", self.method, METHODS),
-            ("pattern", self.pattern, PATTERNS),
-        ):
-            if value not in known:
-                raise InputError(f"{what} {value!r} is unknown; known: {', '.join(known)}")
-        if self.calibration_rows < 1 or self.recovery_steps < 0 or self.batch_size < 1:
-            raise InputError(
-                "calibration rows and batch size must be at least 1, recovery steps at least 0"
-            )
-        if self.output.exists() and (self.output.is_file() or any(self.output.iterdir())):
-            raise InputError(
-                f"{self.output}: exists already, and nothing is overwritten; "
-                "choose another folder or move it away"
-            )
+_UNDECIDING = ("model", "data", "output", "name", "licence")
+"""Options that decide nothing, or whose digests do."""
 
 
-def make_foundation(options: UpstreamOptions, reporter: Reporter) -> Foundation:
-    """Makes a sparse foundation model and writes it.
+def make_foundation(
+    options: UpstreamOptions, reporter: Reporter, stop: threading.Event | None = None
+) -> Foundation:
+    """Makes a sparse foundation model and writes it, going on from what is done of it.
 
     Args:
         options: What to make.
         reporter: Receives progress.
+        stop: Set when the process has to end soon.
 
     Returns:
         The record that lies beside the weights.
 
     Raises:
         InputError: Options, model or data cannot be used.
+        Stopped: The process had to end; what was done is kept.
     """
     options.check()
-    started = time.monotonic()
     seed_everything(options.seed)
     origin = pinned(options.model)
     source = fetch(origin)
-    parent, tokenizer = _load(source)
-    sentences = read_sentences(
-        options.data,
-        tokenizer,
-        max_length=options.max_length,
-        seed=options.seed,
-        needed=options.calibration_rows + options.batch_size + _HELD_OUT_ROWS,
-        useful=options.calibration_rows
-        + options.recovery_steps * options.batch_size
-        + _HELD_OUT_ROWS,
-    )
-    held_out, rest = sentences.split(_HELD_OUT_ROWS)
-    model = copy.deepcopy(parent)
-    share = 0.9 if options.recovery_steps == 0 else 0.25
-    with reporter.activity(f"pruning ({options.method})", share):
-        _prune(model, parent, rest, options, reporter)
-    masks = Masks.take(prunable_weights(model))
-    quality = {"hiddenErrorAfterPruning": hidden_state_error(model, parent, held_out)}
-    with reporter.activity("recovery", 0.95 - share, options.recovery_steps or None):
-        if options.recovery_steps:
-            recovery = Recovery(options.recovery_steps, options.batch_size, options.seed)
-            recovery.run(model, parent, masks, rest, reporter.step)
-            quality["hiddenErrorAfterRecovery"] = hidden_state_error(model, parent, held_out)
-    masks.check()
-    quality |= {
-        "calibrationRows": min(options.calibration_rows, len(rest)),
-        "recoverySteps": options.recovery_steps,
-        "heldOutRows": len(held_out),
-        "seconds": round(time.monotonic() - started, 1),
+    opened = (open_pictures if options.data.is_dir() else open_text)(source, options, device())
+    _require_dense(source, opened.parent)
+    parent = Parent(uri=origin, digest=digest_of_tree(source))
+    settings = {
+        **{name: value for name, value in asdict(options).items() if name not in _UNDECIDING},
+        "parent": parent.digest,
+        "data": opened.digest,
     }
-    foundation = Foundation(
-        name=options.name or options.output.resolve().name,
-        family="text",
-        architecture=type(model).__name__,
-        parent=Parent(uri=origin, digest=digest_of_tree(source)),
-        sparsity=sparsity_of(prunable_weights(model)),
-        pattern=options.pattern,
-        method=options.method,
-        prunable=list(masks.weights),
-        licence=options.licence,
-        quality=quality,
-    )
-    with reporter.activity("writing", 0.05):
-        _write(options.output, model, tokenizer, foundation)
-    return foundation
+    ending = stop or threading.Event()
+    with unfinished(options.output, settings, ending.is_set) as work:
+        return _Making(options, opened, parent, reporter, work).run()
 
 
-def _load(source: Path) -> tuple[Any, Any]:
-    from transformers import AutoModel, AutoTokenizer
-
-    quiet_transformers()
-    try:
-        model = AutoModel.from_pretrained(source, local_files_only=True, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{source}: not a Hugging Face folder with config.json, model.safetensors and a "
-            f"tokenizer ({str(error).splitlines()[0]})"
-        ) from error
-    found = sparsity_of(prunable_weights(model))
-    if found >= 0.3:
+def _require_dense(source: Path, parent: nn.Module) -> None:
+    found = sparsity_of(prunable_weights(parent))
+    if found >= LEAST_SPARSITY:
         raise InputError(f"{source}: already sparse ({found:.1%} zeros); upstream starts dense")
-    return model.eval(), tokenizer
 
 
-def _prune(
-    model: nn.Module,
-    parent: nn.Module,
-    sentences: Sentences,
-    options: UpstreamOptions,
-    reporter: Reporter,
-) -> None:
-    def by_error(problem: LayerProblem, _: nn.Linear) -> Tensor:
-        return prune(problem, options.sparsity)
+@dataclass
+class _Making:
+    """One foundation in the making.
 
-    if options.method == "magnitude":
-        with torch.no_grad():
-            for weight in prunable_weights(model).values():
-                weight.mul_(magnitude_mask(weight, options.sparsity))
-        return
-    batches = sentences.batches(_BATCH, limit=options.calibration_rows)
-    reconstruct(
-        model, parent, batches, by_error, lambda done, total: reporter.step(done, total=total)
-    )
+    Args:
+        options: What to make.
+        opened: The dense model, and what to prune it on.
+        parent: The same, as it is recorded.
+        reporter: Receives progress.
+        work: Where it is kept until it is done.
+    """
+
+    options: UpstreamOptions
+    opened: Opened
+    parent: Parent
+    reporter: Reporter
+    work: Unfinished
+    notes: Notes = field(default_factory=Notes)
+    _units: int = 0
+
+    def run(self) -> Foundation:
+        """Works to the end."""
+        self.model = copy.deepcopy(self.opened.parent)
+        self.passes = Passes(
+            self.model,
+            self.opened.parent,
+            self.opened.material.calibration(),
+            self.options,
+            self.notes,
+            self._look,
+        )
+        shares = _Shares.of(self.options)
+        training: Mapping[str, Any] | None = None
+        if saved := self.work.checkpoints.take("step"):
+            training = saved.state["training"]
+            self.notes.restore(saved.state["notes"])
+        else:
+            self._restore_units()
+            self._prune(shares)
+        masks = self._masks()
+        if self.options.steps:
+            masks = self._train(masks, training, shares)
+        masks.check()
+        with self.reporter.activity("writing", shares.writing):
+            return self._write(masks)
+
+    def _restore_units(self) -> None:
+        if saved := self.work.checkpoints.take("start"):
+            self._units = saved.state["units"]
+            self.notes.restore(saved.state["notes"])
+            self.model.load_state_dict(saved.state["model"])
+
+    def _prune(self, shares: _Shares) -> None:
+        units = len(self.passes.route.units)
+        measured = units if self.options.budgets == LAYER_ERROR else 0
+        if measured:
+            with self.reporter.activity("measuring layers", shares.measuring):
+                self.passes.measure_curves(min(self._units, units), self._note_units(0))
+        self.passes.divide()
+        if self.options.method == GRADUAL:
+            return
+        with self.reporter.activity(f"pruning ({self.options.method})", shares.pruning):
+            self.passes.prune(max(0, self._units - measured), self._note_units(measured))
+            self._note_error("hiddenErrorAfterPruning")
+
+    def _note_units(self, before: int) -> Any:
+        def note(done: int, total: int) -> None:
+            self._units = before + done
+            self.reporter.step(done, total=total)
+            self.work.checkpoints.save_if_due(self._position, self._state)
+
+        return note
+
+    @property
+    def _position(self) -> Position:
+        return Position("start", self._units)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "units": self._units,
+            "notes": self.notes.state(),
+            "model": dict(self.model.state_dict()),
+        }
+
+    def _look(self) -> None:
+        self.work.look(self._position, self._state)
+
+    def _masks(self) -> Masks:
+        weights = prunable_weights(self.model)
+        if self.options.method == GRADUAL:
+            return masks_by_size(weights, self.passes.quotas, 0.0)
+        return Masks.take(weights, self.options.zeros_as)
+
+    def _train(self, masks: Masks, saved: Mapping[str, Any] | None, shares: _Shares) -> Masks:
+        options = self.options
+        gradual = options.method == GRADUAL
+        initial = options.initial_sparsity / options.sparsity
+        training = Training(
+            self.model,
+            self.opened.parent,
+            self.opened.material,
+            options.steps,
+            masks,
+            self.opened.learning_rate,
+            Schedule(options.pruning_steps, options.prune_every, initial) if gradual else None,
+            self.passes.quotas,
+        )
+        if saved is not None:
+            training.restore(saved)
+
+        def state() -> dict[str, Any]:
+            return {"training": training.state(), "notes": self.notes.state()}
+
+        def note(done: int) -> None:
+            self.reporter.step(done)
+            last = done == options.steps
+            checkpoints = self.work.checkpoints
+            (checkpoints.save if last else checkpoints.save_if_due)(training.position, state)
+            self.work.look(training.position, state)
+
+        activity = "gradual pruning" if gradual else "recovery"
+        with self.reporter.activity(activity, shares.training, options.steps):
+            training.run(note)
+            self._note_error("hiddenErrorAfterRecovery")
+        with self.reporter.activity("measuring layers", shares.measuring_again):
+            self.passes.look = lambda: self.work.look(training.position, state)
+            self.passes.measure_recovered(lambda done, total: self.reporter.step(done, total=total))
+        return training.masks
+
+    def _note_error(self, name: str) -> None:
+        material = self.opened.material
+        self.notes.quality[name] = mean_error(
+            self.model, self.opened.parent, material, material.held_out()
+        )
+
+    def _write(self, masks: Masks) -> Foundation:
+        options = self.options
+        self.notes.quality |= {
+            **self.opened.material.facts(),
+            **({"gradualSteps": options.pruning_steps} if options.pruning_steps else {}),
+            "recoverySteps": options.recovery_steps,
+            "seconds": round(self.notes.seconds, 1),
+        }
+        foundation = Foundation(
+            name=options.name or options.output.resolve().name,
+            family=self.opened.family,
+            architecture=type(self.model).__name__,
+            parent=self.parent,
+            sparsity=sparsity_of(prunable_weights(self.model)),
+            pattern=options.pattern,
+            method=options.method,
+            budgets=options.budgets,
+            prunable=list(masks.weights),
+            licence=options.licence,
+            quality=self.notes.quality,
+            layers=list(self.notes.layers.values()),
+        )
+
+        def write(folder: Path) -> None:
+            self.opened.save(self.model.cpu(), folder)
+            write_atomically(folder / FOUNDATION_FILE, foundation.to_json())
+
+        self.work.publish(write)
+        return foundation
 
 
-def _write(output: Path, model: Any, tokenizer: Any, foundation: Foundation) -> None:
-    """Writes the folder under a temporary name first, so that it is complete or absent."""
-    partial = output.with_name(f".{output.name}.partial")
-    with explained(output):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        write_atomically(partial / FOUNDATION_FILE, foundation.to_json())
-        if output.exists():
-            output.rmdir()
-        partial.replace(output)
+@dataclass(frozen=True)
+class _Shares:
+    """How the time is divided, 0 to 1, for the progress; estimated on a small encoder.
+
+    One unit is a pass of pruning over the usual calibration rows.
+    """
+
+    measuring: float
+    pruning: float
+    training: float
+    measuring_again: float
+    writing: float
+
+    @classmethod
+    def of(cls, options: UpstreamOptions) -> _Shares:
+        rows = options.calibration_rows / 768
+        costs = (
+            3 * rows if options.budgets == LAYER_ERROR else 0.0,
+            0.0 if options.method == GRADUAL else rows * (1 + 0.04 * options.block_steps),
+            0.04 * options.steps * options.batch_size / 32,
+            rows if options.steps else 0.0,
+            0.05,
+        )
+        return cls(*(each / sum(costs) for each in costs))

@@ -11,6 +11,7 @@ from sparse_transfer_api.use_cases import UseCaseName, resolve_use_case
 from .protocol import UseCase
 
 _USE_CASES = {
+    UseCaseName.CV_CLASSIFICATION: ("image_classification", "ImageClassification"),
     UseCaseName.NLP_TEXT_CLASSIFICATION: ("text_classification", "TextClassification"),
     UseCaseName.NLP_SENTIMENT_ANALYSIS: ("text_classification", "TextClassification"),
 }

@@ -1,4 +1,4 @@
-"""Metrics of text classification and regression; in every list the primary one comes first.
+"""Metrics of classification and regression; in every list the primary one comes first.
 
 All are higher-is-better but ``rmse``, which is reported and cannot be chosen.
 """
@@ -24,6 +24,17 @@ NAMES: dict[str, tuple[str, ...]] = {
     MULTI_LABEL: ("micro_f1", "macro_f1", "subset_accuracy"),
     REGRESSION: ("pearson", "spearman"),
 }
+
+
+TOP_5 = "top5_accuracy"
+
+
+def names_for_classes(count: int) -> tuple[str, ...]:
+    """Returns the metrics of classifiers into so many classes; five of five are always right."""
+    return (*NAMES[SINGLE_LABEL], TOP_5) if count > _TOP else NAMES[SINGLE_LABEL]
+
+
+_TOP = 5
 
 
 def resolve_metric(asked: str | None, names: Sequence[str]) -> str:
@@ -64,6 +75,20 @@ def score(problem_type: str, logits: NDArray[Any], targets: NDArray[Any]) -> dic
     if problem_type == MULTI_LABEL:
         return _multi_label(logits, targets)
     return _single_label(logits, targets)
+
+
+def score_classes(logits: NDArray[Any], targets: NDArray[Any]) -> dict[str, float]:
+    """Returns every metric of single-label classification, top-5 accuracy where it says something.
+
+    Args:
+        logits: float32 ``[rows, classes]``.
+        targets: int64 ``[rows]``.
+    """
+    found = _single_label(logits, targets)
+    if logits.shape[1] > _TOP:
+        best = np.argpartition(-logits, _TOP - 1, axis=1)[:, :_TOP]
+        found[TOP_5] = float((best == targets[:, None]).any(axis=1).mean())
+    return found
 
 
 def _single_label(logits: NDArray[Any], targets: NDArray[Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a use case must say about its data and its model; text today, images by the same protocol.
+"""What a use case must say about its data and its model; texts and pictures by one protocol.
 
 Adding a use case is one module that implements ``UseCase``, and one line in the registry.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sparse_transfer_api.spec import SparseTransferSpec
-    from sparse_transfer_runner.catalog.hugging_face import CheckedModel
+    from sparse_transfer_runner.catalog.checked import CheckedModel
 
 Batch = dict[str, NDArray[Any]]
 """Model inputs by name, batch first; the same names go to torch and to every engine."""
@@ -53,20 +53,33 @@ class Preprocessor(Protocol):
 
 
 class EncodedSplit(Protocol):
-    """A split ready for training: random access to features, and their targets.
+    """A split ready for training: random access to inputs, and their targets.
 
-    ``features[i]`` maps input names to 1-D integer lists (text) or arrays; ``targets`` is int64
-    ``[rows]`` for single-label, float32 ``[rows, labels]`` for multi-label, float32 ``[rows]`` for
-    regression.
+    ``targets`` is int64 ``[rows]`` for single-label, float32 ``[rows, labels]`` for multi-label,
+    float32 ``[rows]`` for regression.
     """
 
-    features: Sequence[Mapping[str, Any]]
     targets: NDArray[Any]
+
+    @property
+    def lengths(self) -> Sequence[int] | NDArray[Any]:
+        """Of each row, in tokens; equal where inputs have no length. Never reads the inputs."""
 
     def __len__(self) -> int: ...
 
     def collate(self, rows: Sequence[int], *, pad_to: int | None = None) -> Batch:
         """Returns the rows as one padded batch (to the longest row, or to ``pad_to``)."""
+
+
+@runtime_checkable
+class AugmentedSplit(Protocol):
+    """A split whose rows look different in every epoch of training, such as pictures."""
+
+    def augmented(self, rows: Sequence[int], *, seed: int, epoch: int) -> Batch:
+        """Returns the rows as training sees them: a pure function of the arguments.
+
+        So a resumed run sees what an unstopped one would have seen.
+        """
 
 
 class UseCase(Protocol):
@@ -78,6 +91,8 @@ class UseCase(Protocol):
     """``text`` or ``image``: which catalogue entries and default recipes fit."""
     default_batch_size: int
     """Rows of an optimizer step where the experiment states none."""
+    solves_start: bool
+    """Whether the least-squares start can solve its models: stacks of encoder blocks."""
 
     def inspect(self, data: Path, spec: SparseTransferSpec) -> DataSummary:
         """Checks all of the data in constant memory.
@@ -93,8 +108,8 @@ class UseCase(Protocol):
             InputError: It is not; or it would execute code.
         """
 
-    def preprocessor(self, model: Path) -> Preprocessor:
-        """Loads the preprocessor from a model folder."""
+    def preprocessor(self, model: Path, plan: Plan | None = None) -> Preprocessor:
+        """Loads the preprocessor from a model folder, with what the plan decided of it."""
 
     def same_inputs(self, first: Preprocessor, second: Preprocessor) -> bool:
         """Whether both make the same of every input: a teacher must see what its student sees."""
@@ -115,6 +130,15 @@ class UseCase(Protocol):
 
         Raises:
             InputError: More is asked for than the model can take.
+        """
+
+    def preprocessing(self, model: Path, spec: SparseTransferSpec) -> dict[str, Any] | None:
+        """Returns what the plan records of the transforms of inputs, settings applied.
+
+        None where the model folder says it all, as a tokenizer does.
+
+        Raises:
+            InputError: The model cannot take such inputs.
         """
 
     def load(self, data: Path, plan: Plan, split: str, preprocessor: Preprocessor) -> EncodedSplit:
@@ -139,7 +163,7 @@ class UseCase(Protocol):
     def has_head(self, model: Path, labels: Sequence[str], problem_type: str) -> bool:
         """Whether a model folder already answers with these labels, so that ``build`` keeps it."""
 
-    def activation_bytes(self, model: Path, batch: int, sequence: int | None) -> int:
+    def activation_bytes(self, model: Path, plan: Plan) -> int:
         """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
 
     def save(self, model: nn.Module, folder: Path) -> None:
@@ -148,7 +172,7 @@ class UseCase(Protocol):
     def is_head(self, parameter: str) -> bool:
         """Whether the named parameter belongs to the head rather than to the foundation."""
 
-    def metric_names(self, problem_type: str) -> Sequence[str]:
+    def metric_names(self, problem_type: str, labels: Sequence[str]) -> Sequence[str]:
         """Returns the metrics that can be the primary one, the default first; higher is better."""
 
     def primary_metric(self, plan: Plan) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_transfer_api.records import Plan, SplitInfo
-from sparse_transfer_runner.catalog.hugging_face import CheckedModel, check_text_model
+from sparse_transfer_runner.catalog.checked import CheckedModel
+from sparse_transfer_runner.catalog.hugging_face import check_text_model
 from sparse_transfer_runner.data.labels import name_of
 from sparse_transfer_runner.data.selection import selected_rows
 from sparse_transfer_runner.data.text_check import check_text
@@ -52,6 +53,7 @@ class TextClassification:
 
     family = "text"
     default_batch_size = 32
+    solves_start = True
 
     def __init__(self, name: str) -> None:
         self.name = str(name)
@@ -81,7 +83,7 @@ class TextClassification:
         """Checks a model folder; see ``catalog.hugging_face``."""
         return check_text_model(model, trusted=trusted)
 
-    def preprocessor(self, model: Path) -> TextPreprocessor:
+    def preprocessor(self, model: Path, plan: Plan | None = None) -> TextPreprocessor:
         """Loads the tokenizer of a model folder."""
         return TextPreprocessor.load(model)
 
@@ -119,6 +121,9 @@ class TextClassification:
         ]
         return sequence_length(np.asarray(lengths), tokenizer.max_length, asked)
 
+    def preprocessing(self, model: Path, spec: SparseTransferSpec) -> None:
+        """Returns None: tokenizers travel with their models."""
+
     def load(self, data: Path, plan: Plan, split: str, preprocessor: Preprocessor) -> EncodedText:
         """Reads and encodes a split: ``train``, ``val``, ``test`` or ``choice``."""
         tokenizer = _tokenizer(preprocessor)
@@ -146,9 +151,10 @@ class TextClassification:
         """Whether a model folder already answers with these labels."""
         return text_model.has_head(model, labels, problem_type)
 
-    def activation_bytes(self, model: Path, batch: int, sequence: int | None) -> int:
+    def activation_bytes(self, model: Path, plan: Plan) -> int:
         """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
-        return text_model.activation_bytes(model, batch, sequence or _DEFAULT_LENGTH)
+        length = plan.max_sequence_length or _DEFAULT_LENGTH
+        return text_model.activation_bytes(model, plan.training.batch_size, length)
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Writes a model so that ``build`` reads it back."""
@@ -158,7 +164,7 @@ class TextClassification:
         """Whether a parameter belongs to the head."""
         return text_model.is_head(parameter)
 
-    def metric_names(self, problem_type: str) -> Sequence[str]:
+    def metric_names(self, problem_type: str, labels: Sequence[str]) -> Sequence[str]:
         """Returns the metrics that can be the primary one, the default first."""
         return metrics.NAMES[problem_type]
 

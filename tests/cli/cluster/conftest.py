@@ -37,13 +37,22 @@ class Served:
         done = self.cluster.kubectl(f"--namespace={self.namespace}", *arguments, **options)
         return str(done.stdout)
 
-    def create(self, name: str = "film-reviews", status: Document | None = None) -> None:
-        """Makes an experiment, with a status if there is one."""
+    def create(
+        self,
+        name: str = "film-reviews",
+        status: Document | None = None,
+        spec: Document | None = None,
+    ) -> None:
+        """Makes an experiment, with a status if there is one, and with more of a spec."""
         experiment = {
             "apiVersion": f"{GROUP}/v1alpha1",
             "kind": "SparseTransferExperiment",
             "metadata": {"name": name},
-            "spec": {"useCase": "sentiment", "data": {"uri": "s3://team-data/reviews/"}},
+            "spec": {
+                "useCase": "sentiment",
+                "data": {"uri": "s3://team-data/reviews/"},
+                **(spec or {}),
+            },
         }
         self.cluster.apply(experiment, namespace=self.namespace)
         if status is not None:

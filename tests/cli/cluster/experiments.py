@@ -249,3 +249,52 @@ def missed() -> Document:
 def _ended_with(reason: str, message: str) -> Document:
     ended = failed(reason, message)
     return {"phase": "Failed", "conditions": ended["conditions"]}
+
+
+def level(
+    number: float, outcome: str | None, recovery: float | None = None, **fields: Any
+) -> Document:
+    """Returns how a level of a search went; one with a recovery came to a result."""
+    found: Document = {"level": number, "band": "MediumSparseInt8"}
+    if outcome is not None:
+        found["outcome"] = outcome
+    if recovery is not None:
+        point = {**RESULTS["engines"][0], "latencyMs": 10 - 8 * number}
+        found["results"] = {**RESULTS, "recovery": recovery, "engines": [point]}
+        found |= {"latencyMs": 10 - 8 * number, "pareto": True}
+        found["stages"] = [stage(name, "Succeeded") for name in ("prepare", "train", "package")]
+    return {**found, **fields}
+
+
+def searching() -> Document:
+    """Returns a status: of three levels one is done, one is trained, and one waits."""
+    search = {
+        "summary": "1 of 3",
+        "message": "level 0.6 (2 of 3) is tried",
+        "levels": [
+            level(0.3, "Succeeded", 0.99),
+            level(0.6, "Running", stages=_keyed(training()["stages"], "b")),
+            level(0.9, None, reason="WaitingForTurn", stages=_keyed([stage("prepare")], "c")),
+        ],
+    }
+    stages = _keyed(training()["stages"], "b")
+    return training(search=search, stages=stages, resolved={**RESOLVED, "level": 0.6})
+
+
+def searched(selected: float | None = 0.6, message: str = "level 0.6 is kept") -> Document:
+    """Returns a status: all levels have ended, and one is kept."""
+    levels = [
+        level(0.3, "Succeeded", 0.99),
+        level(0.6, "Succeeded", 0.97),
+        level(0.7, "Skipped", sameAs=0.6, message="comes to the same model and recipe"),
+        level(0.9, "Failed", reason="OutOfMemory", message="too large"),
+    ]
+    search = {"summary": "4 of 4", "message": message, "levels": levels}
+    if selected is not None:
+        search["selected"] = selected
+    results = {**RESULTS, "recovery": 0.97}
+    return succeeded(search=search, results=results, resolved={**RESOLVED, "level": 0.6})
+
+
+def _keyed(stages: Sequence[Document], letter: str) -> list[Document]:
+    return [{**each, "key": each["name"][0] * 9 + letter} for each in stages]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.cli.cluster.experiments import condition, document, seen, stage, succeeded, training
 
@@ -54,6 +54,8 @@ JSON = st.recursive(
 )
 
 
+# A busy machine may take a second for the first example.
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(succeeded())), JSON))
 def test_no_status_stops_the_reading(status: dict[str, object]) -> None:
     observed(document({**succeeded(), **status}))

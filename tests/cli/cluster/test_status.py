@@ -34,6 +34,17 @@ def test_experiments_are_listed(served: Served, capsys: pytest.CaptureFixture[st
     ]
 
 
+def test_a_long_name_is_not_cut_in_a_pipe(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "a-name-of-the-greatest-length-that-can-be"[:40]
+    served.create(name, succeeded())
+    assert invoke(["status", "--all-namespaces"]) == 0
+    shown = capsys.readouterr().out
+    assert f" {served.namespace} " in shown
+    assert f" {name} " in shown
+
+
 def test_all_namespaces_are_looked_at_when_asked(
     served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -118,7 +118,12 @@ def started(job: Json, folder: Path, claims: Mapping[str, Path], user: int) -> I
         mounts.append((_source(mount["volume"], claims), path, _mode(mount)))
     # Last: a checkout below /tmp would be hidden by the pod's own.
     mounts += [(str(path), str(path), "ro") for path in _IMAGE]
-    of_the_image = {"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+    of_the_image = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # Else another checkout, which is not there, might be the one that is installed.
+        "PYTHONPATH": os.pathsep.join(str(_CHECKOUT / part) for part in ("api", "runner")),
+    }
     environment = {**of_the_image, **values_of(job)}
     command = [
         *("unshare", "--mount", "--pid", "--fork", "--kill-child"),

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from tests.operator.jobs.manifests import KEY, UID, document, job, pod_of, runner_of
 
-from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.contract import ENV_EXPERIMENT, Stage
 from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.handover import read_stage_document
 from sparse_transfer_api.spec import parse_experiment
 from sparse_transfer_operator.actions import CreateJob
 from sparse_transfer_operator.jobs import build
@@ -43,6 +44,16 @@ def test_jobs_and_pods_are_found_by_the_same_labels() -> None:
         assert wanted.items() <= metadata["labels"].items()
         assert QUEUE.items() <= metadata["labels"].items(), "a queue manager reads these"
         assert "team" not in metadata["labels"], "other labels stay the experiment's"
+
+
+def test_a_job_of_a_search_is_built_of_its_level_and_says_which() -> None:
+    made = job({"search": {"levels": [0.3, 0.6], "minRecovery": 0.9}}, level=0.3)
+    for metadata in (made["metadata"], made["spec"]["template"]["metadata"]):
+        assert metadata["labels"]["sparsetransfer.dev/level"] == "0.3"
+    variables = {each["name"]: each.get("value") for each in runner_of(made)["env"]}
+    spec = read_stage_document(variables[ENV_EXPERIMENT].replace("$$", "$")).spec
+    assert (spec.optim_level, spec.search.levels) == (0.3, (0.3,))
+    assert spec.search.min_recovery == 0.9
 
 
 # The order, the experiment's labels, and whether the Job is made suspended.

@@ -63,6 +63,30 @@ def test_a_security_context_replaces_the_pods_and_keeps_the_containers(name: str
     assert kept["capabilities"] == {"drop": ["ALL"]}
 
 
+SPARSEML = {"recipe": {"backend": "SparseML"}}
+DEEPSPARSE = {"export": {"targets": ["onnxruntime", "deepsparse"]}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "image"),
+    [
+        ({}, "runner:1"),
+        (SPARSEML, "neuralmagic:1"),
+        (DEEPSPARSE, "neuralmagic:1"),
+        ({**SPARSEML, "image": "mine:2"}, "mine:2"),
+    ],
+)
+def test_an_experiment_runs_in_the_flavour_that_has_what_it_asks_for(
+    spec: dict[str, Any], image: str
+) -> None:
+    made = job(spec, settings={"image": "runner:1", "neuralmagicImage": "neuralmagic:1"})
+    assert runner_of(made)["image"] == image == values_of(made)["STE_IMAGE"]
+
+
+def test_without_an_image_of_the_flavour_the_ordinary_one_says_what_it_lacks() -> None:
+    assert runner_of(job(SPARSEML, settings={"image": "runner:1"}))["image"] == "runner:1"
+
+
 @pytest.mark.parametrize(("spec", "image"), [({}, "runner:1"), ({"image": "mine:2"}, "mine:2")])
 def test_the_experiments_image_goes_before_the_settings(spec: dict[str, Any], image: str) -> None:
     made = job(spec, settings={"image": "runner:1", "imagePullPolicy": "Always"})

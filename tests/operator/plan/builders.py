@@ -18,6 +18,7 @@ from sparse_transfer_api.contract import API_VERSION, KIND, Stage
 from sparse_transfer_api.fitting import fitted_status
 from sparse_transfer_api.keys import stage_key
 from sparse_transfer_api.records import StageResult
+from sparse_transfer_api.search import at_level
 from sparse_transfer_api.spec import SparseTransferExperiment, parse_experiment
 from sparse_transfer_api.status import SparseTransferStatus, StageStatus
 from sparse_transfer_operator.effective import effective
@@ -31,7 +32,7 @@ from sparse_transfer_operator.observed import (
 )
 from sparse_transfer_operator.settings import OperatorSettings
 
-from .stage_results import DIGESTS, NOON, at, results, succeeded
+from .stage_results import DIGESTS, NOON, at, digests, level_results, results, succeeded
 
 SETTINGS = OperatorSettings()
 UID = "experiment-uid"
@@ -65,6 +66,10 @@ class Experiment:
 
     def level(self, level: float) -> Self:
         return self.with_spec(optimLevel=level)
+
+    def searching(self, *levels: float, **search: Any) -> Self:
+        """Tries these levels, by the search's other fields in YAML."""
+        return self.with_spec(search={"levels": list(levels), **search})
 
     def suspended(self, suspend: bool = True) -> Self:
         return self.policy(suspend=suspend)
@@ -128,20 +133,24 @@ class Experiment:
         document = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
         return parse_experiment(document, self.name)
 
-    def key(self, stage: str) -> str:
-        """Returns a stage's key, where the stages before recorded ``DIGESTS``."""
-        spec = effective(self.parsed, SETTINGS).spec
+    def key(self, stage: str, level: float | None = None) -> str:
+        """Returns a stage's key, where the stages before recorded ``digests``."""
+        wanted = effective(self.parsed, SETTINGS)
+        spec = (wanted if level is None else at_level(wanted, level)).spec
         key: str | None = None
-        digests: dict[str, str] = {}
+        recorded: dict[str, str] = {}
         for each in Stage:
-            key = stage_key(spec, each, key, digests)
-            digests = DIGESTS[each]
+            key = stage_key(spec, each, key, recorded)
+            recorded = digests(each, level)
             if each == stage:
                 return key
         raise ValueError(stage)
 
-    def job_name(self, stage: str, *, recorded_only: bool = False) -> str:
-        return job_name(self.name, Stage(stage), self.key(stage), recorded_only=recorded_only)
+    def job_name(
+        self, stage: str, *, recorded_only: bool = False, level: float | None = None
+    ) -> str:
+        key = self.key(stage, level)
+        return job_name(self.name, Stage(stage), key, recorded_only=recorded_only)
 
     def observed(self) -> ObservedExperiment:
         return ObservedExperiment(
@@ -239,12 +248,17 @@ class Job:
     stage: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
+    level: float | None = None
 
     def _with(self, **fields: Any) -> Self:
         return replace(self, fields={**self.fields, **fields})
 
     def made(self, seconds: float) -> Self:
         return self._with(created=at(seconds), started=at(seconds))
+
+    def at(self, level: float) -> Self:
+        """The Job is of a level of a search, and hands over what that level comes to."""
+        return replace(self, level=level)
 
     def of_key(self, key: str) -> Self:
         return self._with(key=key)
@@ -257,6 +271,10 @@ class Job:
 
     def recorded_only(self) -> Self:
         return self._with(recorded_only=True)
+
+    def searching(self, *levels: float, **search: Any) -> Self:
+        """Tries these levels, by the search's other fields in YAML."""
+        return self.with_spec(search={"levels": list(levels), **search})
 
     def suspended(self) -> Self:
         return self._with(suspended=True, started=None)
@@ -290,7 +308,12 @@ class Job:
         return self._with(end=JobEnd.COMPLETE, ended=(at(when), "CompletionsReached", ""))
 
     def succeeded(self, **result: Any) -> Self:
-        return self.with_pod(pod().succeeded(**result)).complete()
+        told: dict[str, Any] = {}
+        if self.level is not None:
+            told["digests"] = digests(self.stage, self.level)
+            if self.stage == Stage.PACKAGE:
+                told["results"] = level_results(self.level)
+        return self.with_pod(pod().succeeded(**(told | result))).complete()
 
     def failed(self, reason: str = "PodFailurePolicy", message: str = "", when: float = 61) -> Self:
         failures = max(1, self.fields.get("failed", 0))
@@ -298,7 +321,7 @@ class Job:
 
     def observed(self, owner: Experiment) -> tuple[ObservedJob, list[ObservedPod]]:
         recorded_only = self.fields.get("recorded_only", False)
-        key = self.fields.get("key") or owner.key(self.stage)
+        key = self.fields.get("key") or owner.key(self.stage, self.level)
         name = job_name(owner.name, Stage(self.stage), key, recorded_only=recorded_only)
         fields: dict[str, Any] = {
             "name": name,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sparse_transfer_api.contract import ExitCode, Stage
 from sparse_transfer_api.fitting import fitted_status
 from sparse_transfer_api.records import StageResult
-from sparse_transfer_api.status import Phase, SparseTransferStatus
+from sparse_transfer_api.status import Phase, SparseTransferStatus, StageStatus
 from sparse_transfer_operator.actions import (
     Action,
     CreateJob,
@@ -33,7 +34,7 @@ from sparse_transfer_operator.observed import (
 from sparse_transfer_operator.plan import plan
 
 from .builders import SETTINGS, UID, Experiment, experiment
-from .stage_results import NOON, succeeded
+from .stage_results import NOON, digests, level_results, succeeded
 
 FATAL = (ExitCode.USAGE, ExitCode.INPUT, ExitCode.MEMORY, ExitCode.ACCESS, ExitCode.VANISHED)
 
@@ -51,6 +52,7 @@ class Cluster:
         events: All that were told.
         gone: The experiment was deleted.
         made: Jobs and pods so far.
+        levels: Of a search: Jobs' levels, by the Jobs' names.
         seen: Pods as the operator sees them, where their watch is behind; None where it is not.
     """
 
@@ -62,6 +64,7 @@ class Cluster:
     events: list[Event] = field(default_factory=list)
     gone: bool = False
     made: int = 0
+    levels: dict[str, float | None] = field(default_factory=dict)
     seen: tuple[ObservedPod, ...] | None = None
 
     # ---- the operator ----------------------------------------------------------------------------
@@ -106,6 +109,14 @@ class Cluster:
             assert new.history, "a result was lost"
             assert new.history[0].sparsity == old.results.sparsity
             assert new.history[1:] == old.history[:4]
+        levels = {each.level: each for each in (new.search.levels if new.search else ())}
+        for each in old.search.levels if old.search else ():
+            now = levels.get(each.level)
+            if each.results is not None and now is not None and now.stages[:1] == each.stages[:1]:
+                same = [(stage.name, stage.key) for stage in now.stages] == [
+                    (stage.name, stage.key) for stage in each.stages
+                ]
+                assert not same or now.results == each.results, "a level's result was lost"
 
     def _act(self, action: Action) -> None:
         if isinstance(action, CreateJob):
@@ -120,7 +131,7 @@ class Cluster:
 
     def _create(self, order: CreateJob) -> None:
         name = job_name(self.owner.name, order.stage, order.key, recorded_only=order.recorded_only)
-        for record in self.owner.status.stages:
+        for record in self.owner.status.all_stages:
             assert (record.key, record.outcome) != (order.key, "Succeeded"), "made again"
         if name in self.jobs:
             return
@@ -128,6 +139,7 @@ class Cluster:
             live = each.end is None
             assert each.stage is not order.stage or not live, "two live Jobs of one stage"
         self.made += 1
+        self.levels[name] = order.level
         self.jobs[name] = ObservedJob(
             name=name,
             uid=f"job-{self.made}",
@@ -230,15 +242,30 @@ class Cluster:
             self.fail(job, pod, ExitCode.VANISHED)
             return
         self.output.add((job.stage, job.key))
-        self._end_pod(pod, PodPhase.SUCCEEDED, 0, succeeded(job.stage, job.key))
+        self._end_pod(pod, PodPhase.SUCCEEDED, 0, self._result(job))
         self._end(job, JobEnd.COMPLETE, "CompletionsReached")
 
+    def _result(self, job: ObservedJob) -> StageResult:
+        level = self.levels[job.name]
+        told: dict[str, Any] = {"digests": digests(job.stage, level)}
+        if level is not None and job.stage is Stage.PACKAGE:
+            told["results"] = level_results(level)
+        return succeeded(job.stage, job.key, **told)
+
     def _earlier_vanished(self, job: ObservedJob) -> bool:
-        records = {each.name: each for each in self.owner.status.stages}
+        records = {each.name: each for each in self._records(self.levels[job.name])}
         earlier = list(Stage)[: list(Stage).index(job.stage)]
         return any(
             (stage, records[stage].key) not in self.output for stage in earlier if stage in records
         )
+
+    def _records(self, level: float | None) -> tuple[StageStatus, ...]:
+        """Returns the stages that a Job of a level is one of, as far as they are known."""
+        status = self.owner.status
+        for each in status.search.levels if status.search is not None else ():
+            if each.level == level:
+                return each.stages
+        return status.stages
 
     def fail(self, job: ObservedJob, pod: ObservedPod, code: int) -> None:
         """The pod ends with an exit code; with 137 nobody has had time to leave a result."""
@@ -295,7 +322,7 @@ class Cluster:
 
     def run_to_the_end(self) -> Phase | None:
         """Lets everything work until the experiment has ended; fails where it never does."""
-        for _ in range(40):
+        for _ in range(40 if not self.owner.parsed.spec.search.levels else 120):
             self.settle()
             if self.owner.status.phase in (Phase.SUCCEEDED, Phase.FAILED) or self.gone:
                 return self.owner.status.phase

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_api.records import StageResult
 from sparse_transfer_api.results import Artifact, Resolved, Results
 
@@ -22,6 +23,25 @@ DIGESTS: Mapping[Stage, dict[str, str]] = {
 def at(seconds: float) -> datetime:
     """Returns a time so many seconds after noon."""
     return NOON + timedelta(seconds=seconds)
+
+
+def digests(stage: Stage | str, level: float | None = None) -> dict[str, str]:
+    """Returns what a stage records; levels of one band come to the same model."""
+    found = DIGESTS[Stage(stage)]
+    if level is None or stage != Stage.PREPARE:
+        return found
+    return {**found, "model": band_of(level).name}
+
+
+def level_results(level: float) -> Results:
+    """Returns what a level comes to: the higher, the less accurate, the faster and the smaller."""
+    latency = 10.0 - 8 * level
+    point = {"name": "onnxruntime", "batch": 1, "version": "1", "isa": "AVX512", "threads": 2}
+    measured = {**point, "denseLatencyMs": 10.0, "latencyMs": latency, "speedup": 10 / latency}
+    found = results(recovery=round(1 - level / 10, 4), speedup=10 / latency)
+    document = found.model_dump(mode="json", by_alias=True)
+    size = 1000 - round(900 * level)
+    return Results.model_validate({**document, "sizeBytes": size, "engines": [measured]})
 
 
 def results(recovery: float = 0.98, speedup: float = 3.0) -> Results:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -10,24 +12,39 @@ from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.status import Phase
 from sparse_transfer_operator.observed import ObservedPod
 
-from .builders import experiment
+from .builders import Experiment, experiment
 from .simulated_cluster import Cluster
+from .stage_results import level_results
 
 ANY = st.randoms(use_true_random=False)
 LEVELS = st.sampled_from([0.1, 0.5, 0.9])
 ENGINES = st.sampled_from([["onnxruntime"], ["openvino"]])
 ACCEPTANCES = st.sampled_from([{}, {"minSpeedup": 2.0}, {"minSpeedup": 100.0}])
+Search = dict[str, Any]
+SEARCHES: st.SearchStrategy[Search] = st.fixed_dictionaries(
+    # Some of one band, which come to the same model.
+    {
+        "levels": st.lists(
+            st.sampled_from([0.0, 0.1, 0.5, 0.6, 0.9]), min_size=1, max_size=3, unique=True
+        )
+    },
+    optional={
+        "objective": st.sampled_from(["Fastest", "Smallest"]),
+        "minRecovery": st.sampled_from([0.5, 0.95, 1.5]),
+    },
+)
 LIMITS = st.sampled_from([None, 60, 3600])
 
 
-class AnyWeather(RuleBasedStateMachine):
-    """An experiment in a cluster in which anything may happen between two looks."""
+class Weather(RuleBasedStateMachine):
+    """A cluster in which anything may happen between two looks at an experiment."""
 
     cluster: Cluster
 
-    @initialize(queued=st.booleans(), active=LIMITS, pending=LIMITS)
-    def begin(self, queued: bool, active: int | None, pending: int | None) -> None:
-        owner = experiment().policy(backoffLimit=1)
+    def begin(
+        self, owner: Experiment, queued: bool, active: int | None, pending: int | None
+    ) -> None:
+        owner = owner.policy(backoffLimit=1)
         for name, limit in (("active", active), ("pending", pending)):
             if limit is not None:
                 owner = owner.policy(**{f"{name}DeadlineSeconds": limit})
@@ -189,10 +206,67 @@ class AnyWeather(RuleBasedStateMachine):
         assert not [each for each in Stage if each.value in cluster.jobs]
 
 
-AnyWeather.TestCase.settings = settings(
+class AnyWeather(Weather):
+    """An experiment of one level."""
+
+    @initialize(queued=st.booleans(), active=LIMITS, pending=LIMITS)
+    def an_experiment(self, queued: bool, active: int | None, pending: int | None) -> None:
+        self.begin(experiment(), queued, active, pending)
+
+
+class AnySearch(Weather):
+    """A search over levels, which may become an experiment of one level, and a search again."""
+
+    @initialize(queued=st.booleans(), active=LIMITS, pending=LIMITS, search=SEARCHES)
+    def a_search(
+        self, queued: bool, active: int | None, pending: int | None, search: Search
+    ) -> None:
+        self.begin(experiment().with_spec(search=search), queued, active, pending)
+
+    @rule(search=SEARCHES)
+    def the_search_is_edited(self, search: Search) -> None:
+        self.cluster.owner = self.cluster.owner.edited(search=search)
+
+    @rule()
+    def the_search_is_taken_away(self) -> None:
+        self.cluster.owner = self.cluster.owner.edited(search=None)
+
+    @rule()
+    def a_round_of_fair_weather(self) -> None:
+        if not self.cluster.gone:
+            self.cluster.settle()
+            self.cluster.work_in_fair_weather()
+
+    @invariant()
+    def a_search_shows_the_results_of_its_level_when_all_have_ended(self) -> None:
+        status = self.cluster.owner.status
+        if status.search is None:
+            return
+        levels = {each.level: each for each in status.search.levels}
+        ended = all(each.outcome not in (None, "Running") for each in levels.values())
+        if status.search.selected is None:
+            assert status.results is None
+        else:
+            assert ended
+            assert status.results == levels[status.search.selected].results
+            assert status.resolved is not None
+            assert status.resolved.level == status.search.selected
+        if status.phase is Phase.SUCCEEDED:
+            assert status.search.selected is not None
+
+    @invariant()
+    def no_level_has_the_results_of_another(self) -> None:
+        status = self.cluster.owner.status
+        for each in status.search.levels if status.search is not None else ():
+            assert each.results in (None, level_results(each.level))
+
+
+WEATHER = settings(
     max_examples=150,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+AnyWeather.TestCase.settings = AnySearch.TestCase.settings = WEATHER
 TestAnyWeather = AnyWeather.TestCase
+TestAnySearch = AnySearch.TestCase

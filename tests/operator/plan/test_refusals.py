@@ -24,11 +24,6 @@ REFUSED = {
         "OutputMissing",
         "spec.output.uri: missing",
     ),
-    "a search over levels": (
-        experiment().with_spec(search={"levels": [0.3, 0.5]}),
-        "NotSupported",
-        "spec.search: not supported yet",
-    ),
 }
 
 

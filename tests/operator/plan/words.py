@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sparse_transfer_api.contract import Stage
-from sparse_transfer_api.status import StageStatus
+from sparse_transfer_api.status import LevelStatus, StageStatus
 from sparse_transfer_operator.actions import (
     Action,
     CreateJob,
@@ -51,7 +51,7 @@ def _words(owner: Experiment, action: Action) -> str:
         return "delete the experiment"
     if isinstance(action, CreateJob):
         how = ["suspended"] * action.suspended + ["recorded-only"] * action.recorded_only
-        return " ".join(["create", *how, action.stage.value])
+        return " ".join(["create", *how, action.stage.value, *_at(action.level)])
     verb = "delete"
     if isinstance(action, SetSuspend):
         verb = "suspend" if action.suspend else "resume"
@@ -60,13 +60,19 @@ def _words(owner: Experiment, action: Action) -> str:
 
 def _job_words(owner: Experiment, action: DeleteJob | SetSuspend) -> str:
     for stage in Stage:
-        if action.name == owner.job_name(stage):
-            return stage.value
-        if action.name == owner.job_name(stage, recorded_only=True):
-            return f"recorded-only {stage}"
+        for level in (None, *owner.spec.get("search", {}).get("levels", ())):
+            where = _at(level)
+            if action.name == owner.job_name(stage, level=level):
+                return " ".join([stage.value, *where])
+            if action.name == owner.job_name(stage, recorded_only=True, level=level):
+                return " ".join(["recorded-only", stage.value, *where])
         if action.name.startswith(f"{owner.name}-{stage}-"):
             return f"old {stage}"
     return action.name
+
+
+def _at(level: float | None) -> list[str]:
+    return [] if level is None else [f"at {level:g}"]
 
 
 def condition(found: Plan, kind: str) -> str:
@@ -84,3 +90,9 @@ def message(found: Plan, kind: str = "Complete") -> str:
 def record(found: Plan, stage: str) -> StageStatus:
     """Returns what the planned status says of a stage."""
     return next(each for each in found.status.stages if each.name == stage)
+
+
+def at_level(found: Plan, level: float) -> LevelStatus:
+    """Returns what the planned status says of a level of its search."""
+    assert found.status.search is not None
+    return next(each for each in found.status.search.levels if each.level == level)

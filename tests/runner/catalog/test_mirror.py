@@ -21,7 +21,7 @@ from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.errors import AccessError, InputError, Stopped
 from sparse_transfer_api.optim_level import Size, band_of
 from sparse_transfer_runner.catalog.mirror import CATALOG, Mirroring, Outcome, State
-from sparse_transfer_runner.catalog.models import Catalog, CatalogEntry, Source
+from sparse_transfer_runner.catalog.models import Catalog, CatalogEntry, Source, UpstreamJob
 from sparse_transfer_runner.catalog.reading import load_catalog
 from sparse_transfer_runner.catalog.resolution import resolve_model
 from sparse_transfer_runner.digests import digest_of_tree
@@ -67,7 +67,7 @@ def catalog(models: Path) -> Catalog:
                     sparsity=0.8,
                     licence="MIT",
                     digest=digest_of_tree(sparse),
-                    zoo=("zoo:mine/sparse",),
+                    zoo=("zoo:mine-imdb-pruned80",),
                 ),
                 dense=Source(uri=(models / "a-dense").as_uri(), licence="Apache-2.0"),
                 recipe=(models / "transfer.yaml").as_uri(),
@@ -127,7 +127,7 @@ def test_the_copies_are_whole_and_their_catalogue_leads_to_them(
     assert [entry.name for entry in copies.models] == ["model-a", "model-b"]
     first, second = copies.models
     assert first.sparse is not None and first.dense is not None and second.dense is not None
-    assert (first.sparse.licence, first.sparse.zoo) == ("MIT", ("zoo:mine/sparse",))
+    assert (first.sparse.licence, first.sparse.zoo) == ("MIT", ("zoo:mine-imdb-pruned80",))
     assert (first.sparse.sparsity, first.shares_parent) == (0.8, True)
     for source, name in ((first.sparse, "a-sparse"), (first.dense, "a-dense")):
         assert source.digest == digest_of_tree(models / name)
@@ -136,6 +136,70 @@ def test_the_copies_are_whole_and_their_catalogue_leads_to_them(
     assert files_below(fetch(first.teacher or "")) == files_below(models / "teacher")
     assert second.teacher == "catalog:elsewhere"
     assert Mirroring(catalog, catalog.models, place).dangling() == ["elsewhere"]
+
+
+def test_a_model_that_is_one_file_and_recipes_by_type_are_mirrored(
+    place: Place, models: Path
+) -> None:
+    weights = models / "yolo.pt"
+    weights.write_bytes(b"weights")
+    digest = digest_of_tree(weights)
+    recipe = (models / "transfer.yaml").as_uri()
+    packaged = "package://sparse_transfer_runner/catalog/recipes/text-transfer.yaml"
+    entry = CatalogEntry(
+        name="yolo",
+        family="detection",
+        size=Size.MEDIUM,
+        dense=Source(uri=weights.as_uri(), digest=digest),
+        recipes={"transfer_learn": recipe, "transfer": packaged},
+    )
+
+    for state in (State.COPIED, State.THERE):
+        outcomes = mirrored(Catalog(models=(entry,)), place)
+        assert states(outcomes) == dict.fromkeys(
+            ("yolo/dense", "yolo/recipes/transfer_learn"), state
+        )
+
+    (copy,) = load_catalog(f"{place.uri}/{CATALOG}").models
+    assert copy.dense is not None
+    assert copy.dense.uri.endswith("/yolo/dense/yolo.pt")
+    assert copy.dense.digest == digest == digest_of_tree(fetch(copy.dense.uri))
+    assert copy.recipes["transfer"] == packaged
+    assert fetch(copy.recipes["transfer_learn"]).read_text() == "modifiers: []\n"
+
+
+def test_what_must_be_made_is_no_part_and_its_job_starts_from_the_copy(
+    place: Place, models: Path
+) -> None:
+    dense = Source(uri=(models / "b-dense").as_uri())
+    job = UpstreamJob(model=dense.uri, data_kind="texts", sparsity=0.8)
+    with_dense = CatalogEntry(
+        name="half", family="text", size=Size.MEDIUM, dense=dense, upstream=job
+    )
+    without = CatalogEntry(name="none", family="text", size=Size.SMALLEST, upstream=job)
+
+    outcomes = mirrored(Catalog(models=(with_dense, without)), place)
+
+    assert states(outcomes) == {"half/dense": State.COPIED}
+    (copy,) = load_catalog(f"{place.uri}/{CATALOG}").models
+    assert copy.dense is not None
+    assert copy.upstream is not None
+    assert copy.upstream.model == copy.dense.uri
+    assert copy.must_be_made
+
+
+def test_a_revision_is_mirrored_and_then_told_by_its_digest(hub: Hub, place: Place) -> None:
+    commit = hub.add("me/it", FILES).branches["main"]
+    source = Source(uri="hf://me/it", revision=commit)
+    entry = CatalogEntry(name="it", family="text", size=Size.MEDIUM, dense=source)
+
+    (outcome,) = mirrored(Catalog(models=(entry,)), place)
+
+    assert outcome.record is not None
+    assert outcome.record.source == f"hf://me/it@{commit}"
+    (copy,) = load_catalog(f"{place.uri}/{CATALOG}").models
+    assert copy.dense is not None
+    assert (copy.dense.revision, copy.dense.digest) == (None, outcome.record.digest)
 
 
 def test_an_experiment_starts_from_a_mirrored_model(catalog: Catalog, place: Place) -> None:

@@ -187,19 +187,20 @@ def test_a_full_device_is_passing_trouble(exported: ExportedModel, tmp_path: Pat
 
 
 def test_an_engine_that_is_not_here_is_refused_with_those_that_are() -> None:
-    with pytest.raises(InputError, match=r"deepsparse.*onnxruntime, openvino"):
-        engine("deepsparse")
+    with pytest.raises(InputError, match=r"tensorrt is not in.* has onnxruntime, openvino"):
+        engine("tensorrt")
 
 
 def test_reduced_forms_are_tried_where_eight_bits_may_saturate(
+    exported: ExportedModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for module in ("onnxruntime", "openvino"):
         monkeypatch.setattr(
             f"sparse_transfer_runner.engines.{module}.instruction_set", lambda: "avx2"
         )
-    assert Form.REDUCED_FUSED in engine("onnxruntime").forms
-    assert Form.REDUCED_QDQ in engine("openvino").forms
+    assert Form.REDUCED_FUSED in engine("onnxruntime").forms(exported.quantizable)
+    assert Form.REDUCED_QDQ in engine("openvino").forms(exported.quantizable)
 
 
 def test_keeping_modules_leaves_the_rest_of_the_scales() -> None:

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from sparse_transfer_runner.packaging.latency import Latency, Schedule, measure
+from sparse_transfer_runner.packaging.latency import Latency, Schedule, Seconds, measure
 
 
 class _Machine:
@@ -81,3 +81,15 @@ def test_a_measurement_can_be_stopped_between_rounds() -> None:
 
     with pytest.raises(Stop):
         measure([lambda: None], budget=1, check=stop)
+
+
+def test_a_run_in_another_process_is_believed_how_long_it_took() -> None:
+    machine = _Machine()
+    around = machine.task("asked", _always(0.5))
+
+    def run() -> Seconds:
+        around()
+        return Seconds(0.002)
+
+    (latency,) = measure([run], budget=0.1, clock=lambda: machine.now)
+    assert latency.median_ms == 2.0

@@ -22,6 +22,10 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.features)
 
+    @property
+    def lengths(self) -> list[int]:
+        return [len(row["ids"]) for row in self.features]
+
     def collate(self, rows: Sequence[int], *, pad_to: int | None = None) -> Batch:
         return {"first": np.array([self.features[row]["ids"][0] for row in rows])}
 

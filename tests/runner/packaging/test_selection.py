@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from sparse_transfer_api.errors import Stopped
 from sparse_transfer_runner.engines import engine
 from sparse_transfer_runner.engines.forms import Form, InputScale
 from sparse_transfer_runner.engines.onnxruntime import OnnxRuntime
-from sparse_transfer_runner.engines.protocol import Session
+from sparse_transfer_runner.engines.protocol import Quantizable, Session
 from sparse_transfer_runner.packaging.calibration import most_sensitive
 from sparse_transfer_runner.packaging.choice import ChoiceScore
 from sparse_transfer_runner.packaging.selection import Selection
@@ -61,7 +61,7 @@ def test_the_first_form_that_keeps_accuracy_is_chosen(
     selection = _selection(exported, tmp_path, name, _nearness(exported, error=1e6))
     chosen, notes = selection.run()
     assert chosen.keeps
-    assert chosen.item.form in engine(name).forms
+    assert chosen.item.form in engine(name).forms(exported.quantizable)
     assert chosen.item.path.is_file()
     assert not notes
 
@@ -69,7 +69,8 @@ def test_the_first_form_that_keeps_accuracy_is_chosen(
 class _OneForm(OnnxRuntime):
     """onnxruntime with learned scales only."""
 
-    forms = (Form.QDQ,)
+    def forms(self, model: Quantizable) -> Sequence[Form]:
+        return (Form.QDQ,)
 
 
 def test_sensitive_layers_stay_in_fp32_where_that_repairs_it(

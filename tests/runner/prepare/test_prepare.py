@@ -17,24 +17,30 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.runner.image_folders import write_folder
 from tests.runner.tiny_models import tiny_classifier, write_tiny_encoder
 from tests.servers.hub import Hub
 
 from sparse_transfer_api.contract import PLAN, Stage
 from sparse_transfer_api.errors import AccessError, ExitCode, InputError
 from sparse_transfer_api.records import Plan
-from sparse_transfer_api.spec import parse_experiment
+from sparse_transfer_api.spec import SparseTransferSpec, parse_experiment
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
 from sparse_transfer_runner.catalog.reading import add_entry, entry_of
 from sparse_transfer_runner.data.recorded import recorded_data
 from sparse_transfer_runner.digests import digest_of_tree
 from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.progress import Reporter
+from sparse_transfer_runner.stages.checked_data import checked_data
 from sparse_transfer_runner.stages.context import StageContext, StageOutcome
 from sparse_transfer_runner.stages.prepare import check_data, check_model, run
 from sparse_transfer_runner.storage.file import FilePlace
 from sparse_transfer_runner.use_cases import use_case
 
+OBERT = (
+    "zoo:nlp/masked_language_modeling/obert-base/pytorch/huggingface/wikipedia_bookcorpus/"
+    "pruned90-none"
+)
 WORDS = ("the film was good", "it is bad", "this is a great film", "what a dull film it was")
 
 
@@ -257,9 +263,39 @@ modifiers:
 
 
 def test_a_recipe_of_the_zoo_is_refused_with_what_to_do(world: World) -> None:
-    refusal = world.refusal(recipe={"uri": "zoo:nlp/x?recipe_type=transfer"})
+    refusal = world.refusal(recipe={"uri": f"{OBERT}?recipe_type=original"})
 
     assert "give the recipe's text in spec.recipe.inline" in refusal
+
+
+def test_a_recipe_of_the_zoo_that_the_catalogue_has_is_used(world: World) -> None:
+    plan = world.plan(recipe={"uri": f"{OBERT}?recipe_type=transfer-SST2"})
+
+    assert plan.recipe_source.endswith("/text-transfer.yaml")
+    assert (plan.training.epochs, plan.training.learning_rate) == (13.0, 1.5e-4)
+
+
+def test_a_model_that_must_be_made_first_is_refused_with_the_command(world: World) -> None:
+    for model in ({"uri": "catalog:minilm-l4"}, {"uri": "catalog:minilm"}):
+        refusal = world.refusal(model=model, optimLevel=0.6)
+
+        assert "sparse-transfer catalog build minilm-l4 --output models" in refusal
+
+
+def test_an_identifier_of_the_zoo_is_noted_with_what_stands_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = entry_of(world.sparse)
+    assert entry.sparse is not None
+    known = entry.sparse.model_copy(update={"zoo": ("zoo:tiny-imdb-pruned80",)})
+    own = world.root / "catalog.yaml"
+    add_entry(own, entry.model_copy(update={"sparse": known}))
+    monkeypatch.setenv("STE_CATALOG", str(own))
+
+    plan = world.plan(model={"uri": "zoo:tiny-imdb-pruned80"})
+
+    assert plan.model.uri == world.sparse.as_uri()
+    assert any("catalog:tiny-sparse stands for it" in text for text in plan.warnings)
 
 
 def test_a_dense_override_is_refused_with_its_sparsity(world: World) -> None:
@@ -517,8 +553,69 @@ def test_what_a_hub_gives_is_pinned_for_the_stages_to_come(world: World, hub: Hu
     assert recorded_data(plan.data_uri, plan).is_dir()
 
 
-def test_a_search_is_refused_with_what_to_do_instead(world: World) -> None:
-    assert "one experiment a level" in world.refusal(search={"levels": [0.3, 0.5]})
+def test_levels_share_the_check_of_their_data(world: World) -> None:
+    world.plan(optimLevel=0.3)
+    (record,) = world.root.glob("checks/data-*.json")
+    check = json.loads(record.read_bytes())
+    check["summary"]["warnings"] = ["of the first level's check"]
+    record.write_text(json.dumps(check))
+
+    assert "of the first level's check" in world.plan(optimLevel=0.8).warnings
+    other = world.plan(data={"uri": world.data.as_uri(), "problemType": "Regression"})
+    assert "of the first level's check" not in other.warnings
+
+
+def test_data_that_changed_is_checked_again(world: World) -> None:
+    world.plan(optimLevel=0.3)
+    val = world.data / "val.jsonl"
+    val.write_text(val.read_text().replace("good", "fine"))
+    changed = world.plan(optimLevel=0.8)
+    (world.data / "test.jsonl").write_text(val.read_text())
+
+    assert changed.data_digest != world.plan(optimLevel=0.8).data_digest
+    val.write_text('{"text": 1}\n')
+    assert "val.jsonl" in world.refusal(optimLevel=0.8)
+
+
+def test_levels_share_the_check_of_their_pictures(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "pictures", {"train": 3, "val": 2})
+    document = {"useCase": "cv-classification", "data": {"uri": folder.as_uri()}}
+    spec, root = SparseTransferSpec.model_validate(document), FilePlace(tmp_path / "runs")
+    first = checked_data(spec, root)
+    (record,) = (tmp_path / "runs").glob("checks/data-*.json")
+    check = json.loads(record.read_bytes())
+    check["summary"]["warnings"] = ["of the first level's check"]
+    record.write_text(json.dumps(check))
+
+    assert list(checked_data(spec, root).warnings) == ["of the first level's check"]
+    (folder / "val" / "red" / "0.png").write_bytes((folder / "val" / "red" / "1.png").read_bytes())
+    assert checked_data(spec, root).digest != first.digest
+
+
+def test_a_record_of_a_check_that_cannot_be_read_is_made_again(world: World) -> None:
+    world.plan(optimLevel=0.3)
+    (record,) = world.root.glob("checks/data-*.json")
+    record.write_text("{}")
+
+    assert world.plan(optimLevel=0.8).labels == ["0", "1"]
+    assert json.loads(record.read_bytes())["summary"]["labels"] == ["0", "1"]
+
+
+def test_a_search_that_nobody_took_apart_is_refused(world: World) -> None:
+    refusal = world.refusal(search={"levels": [0.3, 0.5]})
+
+    assert "0.3, 0.5: a stage works at one level" in refusal
+    assert world.plan(optimLevel=0.6, search={"levels": [0.6]}).level == 0.6
+
+
+def test_a_level_that_cannot_show_the_recovery_searched_for_is_refused(world: World) -> None:
+    (world.sparse / FOUNDATION_FILE).unlink()
+
+    refusal = world.refusal(optimLevel=0.6, search={"levels": [0.6], "minRecovery": 0.97})
+
+    assert "spec.search.minRecovery: 0.97 cannot be judged" in refusal
+    # Whoever removes it keeps the key, of which the cluster has recorded the failure.
+    assert "with a new value of the annotation sparsetransfer.dev/retry" in refusal
 
 
 def test_an_unknown_metric_is_refused_before_training(world: World) -> None:

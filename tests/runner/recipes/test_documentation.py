@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from sparse_transfer_runner.recipes import default_recipe, parse_recipe
-from sparse_transfer_runner.recipes.parsing import SETTING_VARIABLES, SUPPORTED
+from sparse_transfer_runner.recipes.known import SUPPORTED
+from sparse_transfer_runner.recipes.parsing import SETTING_VARIABLES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text("utf-8")
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sparse_transfer_runner.report.axes import nice_ticks
 from sparse_transfer_runner.report.charts import (
     Bar,
     LineChart,
@@ -16,7 +17,6 @@ from sparse_transfer_runner.report.charts import (
     bars,
     columns,
     lines,
-    nice_ticks,
 )
 
 _FINITE = st.floats(min_value=-1e6, max_value=1e6, allow_nan=False)

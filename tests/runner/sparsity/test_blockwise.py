@@ -11,10 +11,12 @@ from torch import nn
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from sparse_transfer_api.errors import InputError
-from sparse_transfer_runner.sparsity.blockwise import encoder_blocks, reconstruct
+from sparse_transfer_runner.sparsity.blockwise import Part, reconstruct
 from sparse_transfer_runner.sparsity.masks import Masks
+from sparse_transfer_runner.sparsity.methods import by_admm
+from sparse_transfer_runner.sparsity.patterns import Quota
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
-from sparse_transfer_runner.sparsity.solve import LayerProblem, magnitude_mask, prune
+from sparse_transfer_runner.sparsity.solve import LayerProblem, magnitude_mask
 from sparse_transfer_runner.sparsity.start import start_from_teacher
 
 BATCHES = [random_batch(seed) for seed in range(8)]
@@ -35,6 +37,10 @@ def tiny_distilbert() -> nn.Module:
     ).eval()
 
 
+def half_pruned(problem: LayerProblem, _: Part) -> torch.Tensor:
+    return by_admm(problem, Quota.of(0.5, problem.start[:, : problem.columns].numel())).weights
+
+
 @pytest.mark.parametrize("build", [tiny_classifier, tiny_distilbert])
 def test_every_block_is_pruned_to_the_asked_sparsity(build: object) -> None:
     reference = build()  # type: ignore[operator]
@@ -44,11 +50,11 @@ def test_every_block_is_pruned_to_the_asked_sparsity(build: object) -> None:
         model,
         reference,
         BATCHES,
-        lambda problem, _: prune(problem, 0.5),
+        half_pruned,
         lambda done, _: blocks.append(done),
     )
     assert blocks == [1, 2]
-    for weight in prunable_weights(encoder_blocks(model)).values():
+    for weight in prunable_weights(model).values():
         assert float((weight == 0).float().mean()) == pytest.approx(0.5, abs=0.01)
 
 
@@ -73,9 +79,10 @@ def test_the_least_squares_start_is_nearer_to_the_teacher_than_its_masked_weight
     assert torch.equal(foundation.classifier.weight, teacher.classifier.weight)  # type: ignore[arg-type,union-attr]
 
 
-def test_a_model_without_blocks_is_refused_with_what_is_needed() -> None:
-    with pytest.raises(InputError, match="no stack of encoder blocks"):
-        encoder_blocks(nn.Sequential(nn.Linear(2, 2)))
+def test_a_model_without_prunable_layers_is_refused() -> None:
+    model = nn.Sequential(nn.ReLU())
+    with pytest.raises(InputError, match="no prunable Linear or convolution layers"):
+        reconstruct(model, model, [{"input": torch.zeros(1, 2)}], half_pruned)
 
 
 class BrokenOffError(Exception):
@@ -98,19 +105,15 @@ def test_a_reconstruction_that_is_broken_off_is_taken_up_at_the_block_in_which_i
 ) -> None:
     reference, whole = tiny_classifier(seed=1), tiny_classifier(seed=2)
     broken = copy.deepcopy(whole)
-
-    def solve(problem: LayerProblem, _: nn.Linear) -> torch.Tensor:
-        return prune(problem, 0.5)
-
-    reconstruct(whole, reference, BATCHES, solve)
+    reconstruct(whole, reference, BATCHES, half_pruned)
     finished: list[int] = [0]
 
     def note(done: int, _: int) -> None:
         finished.append(done)
 
     with suppress(BrokenOffError):
-        reconstruct(broken, reference, BATCHES, solve, note, look=broken_off_after(looks))
-    reconstruct(broken, reference, BATCHES, solve, note, finished=finished[-1])
+        reconstruct(broken, reference, BATCHES, half_pruned, note, look=broken_off_after(looks))
+    reconstruct(broken, reference, BATCHES, half_pruned, note, finished=finished[-1])
     assert finished == [0, 1, 2], "no block is solved twice"
     for name, tensor in broken.state_dict().items():
         assert torch.equal(tensor, whole.state_dict()[name]), name

@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sparse_transfer_runner.sparsity.methods import by_admm
+from sparse_transfer_runner.sparsity.patterns import Quota
 from sparse_transfer_runner.sparsity.solve import (
     LayerProblem,
     least_squares_on_mask,
     magnitude_mask,
-    prune,
 )
 
 
@@ -49,7 +50,7 @@ def test_exactly_the_asked_share_is_dropped_and_never_a_larger_weight(
 @pytest.mark.parametrize("sparsity", [0.3, 0.8])
 def test_admm_prunes_exactly_and_better_than_magnitude(sparsity: float) -> None:
     problem, inputs = correlated_problem()
-    pruned = prune(problem, sparsity)
+    pruned = by_admm(problem, Quota.of(sparsity, problem.start.numel())).weights
     zeros = int((pruned == 0).sum())
     assert zeros == round(sparsity * pruned.numel())
     by_size = problem.start * magnitude_mask(problem.start, sparsity)
@@ -78,6 +79,7 @@ def test_few_iterations_already_beat_the_untouched_weights() -> None:
 def test_the_bias_column_is_never_pruned() -> None:
     problem, _ = correlated_problem()
     with_bias = LayerProblem(problem.start, problem.hessian, problem.target, free_columns=1)
-    pruned = prune(with_bias, 0.9)
+    quota = Quota.of(0.9, problem.start[:, :-1].numel())
+    pruned = by_admm(with_bias, quota).weights
     assert torch.all(pruned[:, -1] != 0)
     assert int((pruned[:, :-1] == 0).sum()) == round(0.9 * pruned[:, :-1].numel())

@@ -17,7 +17,7 @@ from tests.servers.faults import PASSING, Rule
 from tests.servers.http_messages import Request
 from tests.servers.s3_server import READ, WRITE, Bucket, Keys, S3Server
 
-from sparse_transfer_api.contract import ENV_CACHE, ExitCode, Stage
+from sparse_transfer_api.contract import CHECKS_FOLDER, ENV_CACHE, ExitCode, Stage
 from sparse_transfer_api.records import Manifest, StageResult
 from sparse_transfer_runner.output import StageFolder
 from sparse_transfer_runner.storage import place_for
@@ -85,7 +85,8 @@ class Experiment:
         server = self.bucket.server
         with reaching(server.endpoint, server.environment(), self.folder / "checked"):
             root = place_for(f"{self.bucket.uri}/runs/default/tiny")
-            for name in {file.path.split("/")[0] for file in root.files()}:
+            folders = {file.path.split("/")[0] for file in root.files()} - {CHECKS_FOLDER}
+            for name in folders:
                 stage, key = name.rsplit("-", 1)
                 manifests[stage] = StageFolder(root.below(name), stage, key).required()
         return manifests

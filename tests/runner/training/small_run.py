@@ -59,6 +59,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.features)
 
+    @property
+    def lengths(self) -> list[int]:
+        return [len(row["input_ids"]) for row in self.features]
+
     def collate(self, rows: Sequence[int], *, pad_to: int | None = None) -> Batch:
         longest = pad_to or max(len(self.features[row]["input_ids"]) for row in rows)
         return {

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +18,9 @@ def test_an_epoch_visits_every_row_once_and_is_a_function_of_seed_and_epoch(
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     assert all(1 <= len(batch) <= size for batch in batches)
     assert batches == length_bucketed(lengths, size, seed=seed, epoch=epoch)
+    assert len(batches) == math.ceil(len(lengths) / size)
+    if size > 2 and len(lengths) > 1:
+        assert min(map(len, batches)) > 1, "batch norms cannot learn from one row"
 
 
 @given(lengths=LENGTHS, size=st.integers(1, 40))

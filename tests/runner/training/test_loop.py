@@ -76,6 +76,16 @@ def require_equal(result: Result, expected: Result) -> None:
         assert torch.equal(tensor, expected.weights[name]), name
 
 
+def test_a_run_that_diverged_is_told_so_and_not_scored(tmp_path: Path) -> None:
+    """Its masked weights are no zeros either: it must not look like a broken mask."""
+    training, _ = new_run(in_folder(tmp_path), evaluated=lambda: pytest.fail("it was scored"))
+    with torch.no_grad():
+        next(training.model.parameters()).fill_(torch.nan)
+    message = r"transfer, step 5 of 20: training has diverged.* lower learning rate than 0\.01"
+    with training.checkpoints, pytest.raises(InputError, match=message):
+        training.fit()
+
+
 def stopped(folder: CheckpointFolder, looks: int, precision: Precision, every: Interval) -> bool:
     """Runs until a stop is asked for; returns whether the run had not ended before."""
     training, _ = new_run(folder, StopAfter(looks), precision=precision, interval=every)

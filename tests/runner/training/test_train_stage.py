@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from tests.runner.tiny_models import WORDS, write_tiny_encoder
 from tests.runner.training.small_run import Killed
 
@@ -140,13 +142,13 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def prepared(root: Path, sources: Path) -> Experiment:
+def prepared(root: Path, sources: Path, foundation: Path | None = None) -> Experiment:
     experiment = Experiment(
         root,
         {
             "useCase": "sentiment",
             "data": {"uri": (sources / "data").as_uri()},
-            "model": {"uri": (sources / "foundation").as_uri()},
+            "model": {"uri": (foundation or sources / "foundation").as_uri()},
             "output": {"uri": (root / "runs").as_uri()},
             "training": {"batchSize": 8, "seed": 1, "precision": "Fp32", "epochs": 2},
             "runPolicy": {"checkpointIntervalSteps": 3},
@@ -225,3 +227,32 @@ def test_data_that_changed_since_prepare_is_refused_by_name(
         experiment.run(Stage.TRAIN)
     assert "spec.data.revision" in str(refused.value)
     assert [problem.where for problem in refused.value.problems] == [str(changed)]
+
+
+def test_a_foundation_of_blocks_is_transferred_in_blocks(tmp_path: Path, sources: Path) -> None:
+    foundation = tmp_path / "foundation"
+    make_foundation(
+        UpstreamOptions(
+            model=(sources / "dense").as_uri(),
+            data=sources / "sentences.txt",
+            output=foundation,
+            pattern="block4",
+            calibration_rows=96,
+            recovery_steps=0,
+        ),
+        Reporter(Stage.PREPARE, lambda _: None),
+    )
+    weights = load_file(foundation / "model.safetensors")
+    name = "encoder.layer.0.output.dense.weight"
+    blocks = weights[name].unflatten(1, (-1, 4)) != 0
+    row, block = blocks.all(2).nonzero()[0].tolist()
+    weights[name][row, 4 * block] = 0  # as training may leave it in the middle of a block
+    save_file(weights, foundation / "model.safetensors", {"format": "pt"})
+    experiment = prepared(tmp_path, sources, foundation)
+    experiment.run(Stage.TRAIN)
+    mask = load_file(experiment.folder("train") / "masks.safetensors")[f"bert.{name}"]
+    assert torch.equal(
+        mask.unflatten(1, (-1, 4)).bool(), blocks.all(2, keepdim=True).expand(-1, -1, 4)
+    )
+    trained = load_file(experiment.folder("train") / "model" / "model.safetensors")[f"bert.{name}"]
+    assert torch.equal(trained != 0, mask.bool()), "the rest of the block learns"

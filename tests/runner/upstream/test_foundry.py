@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import random
 from pathlib import Path
 
 import pytest
-from tests.runner.tiny_models import WORDS, write_tiny_encoder
+import torch
 from transformers import AutoModel, AutoTokenizer
 
 from sparse_transfer_api.contract import Stage
@@ -15,27 +14,11 @@ from sparse_transfer_api.records import Progress
 from sparse_transfer_runner.catalog.foundation import read_foundation
 from sparse_transfer_runner.digests import digest_of_tree
 from sparse_transfer_runner.progress import Reporter
+from sparse_transfer_runner.sparsity.patterns import Pattern, Quota
 from sparse_transfer_runner.sparsity.prunable import prunable_weights, sparsity_of
 from sparse_transfer_runner.upstream import UpstreamOptions, make_foundation
 
 QUIET = Reporter(Stage.PREPARE, lambda _: None)
-
-
-@pytest.fixture
-def options(tmp_path: Path) -> UpstreamOptions:
-    words = random.Random(0)
-    lines = [" ".join(words.choices(WORDS[5:], k=words.randint(3, 12))) for _ in range(400)]
-    sentences = tmp_path / "sentences.txt"
-    sentences.write_text("\n".join(lines))
-    return UpstreamOptions(
-        model=write_tiny_encoder(tmp_path / "dense").as_uri(),
-        data=sentences,
-        output=tmp_path / "foundation",
-        sparsity=0.5,
-        calibration_rows=96,
-        recovery_steps=0,
-        batch_size=16,
-    )
 
 
 def test_a_foundation_is_sparse_loads_and_names_its_parent(options: UpstreamOptions) -> None:
@@ -50,18 +33,85 @@ def test_a_foundation_is_sparse_loads_and_names_its_parent(options: UpstreamOpti
     assert AutoTokenizer.from_pretrained(options.output)("a good film")["input_ids"]
 
 
-def test_admm_keeps_more_than_magnitude_and_recovery_more_still(options: UpstreamOptions) -> None:
-    runs = {
-        "magnitude": dataclasses.replace(options, method="magnitude"),
-        "admm": options,
-        "recovered": dataclasses.replace(options, recovery_steps=60),
+def test_better_methods_leave_less_error_and_recovery_less_still(
+    options: UpstreamOptions,
+) -> None:
+    runs: dict[str, dict[str, object]] = {
+        "magnitude": {"method": "magnitude"},
+        "admm": {},
+        "tuned": {"block_steps": 40},
+        "recovered": {"recovery_steps": 60},
     }
     errors = {}
-    for name, each in runs.items():
+    for name, change in runs.items():
         output = options.output.with_name(name)
-        quality = make_foundation(dataclasses.replace(each, output=output), QUIET).quality
+        each = dataclasses.replace(options, output=output, **change)  # type: ignore[arg-type]
+        quality = make_foundation(each, QUIET).quality
         errors[name] = quality.get("hiddenErrorAfterRecovery", quality["hiddenErrorAfterPruning"])
     assert errors["recovered"] < errors["admm"] < errors["magnitude"]
+    assert errors["tuned"] < errors["admm"]
+
+
+@pytest.mark.parametrize("pattern", Pattern)
+@pytest.mark.parametrize("budgets", ["uniform", "layer-error"])
+@pytest.mark.parametrize("method", ["sparsegpt", "gradual"])
+def test_every_method_has_the_asked_zeros_in_the_asked_pattern(
+    options: UpstreamOptions, method: str, budgets: str, pattern: Pattern
+) -> None:
+    made = make_foundation(
+        dataclasses.replace(
+            options,
+            method=method,
+            budgets=budgets,
+            pattern=pattern,
+            sparsity=0.6,
+            gradual_steps=20 if method == "gradual" else None,
+            recovery_steps=4,
+        ),
+        QUIET,
+    )
+    weights = prunable_weights(AutoModel.from_pretrained(options.output))
+    total = sum(weight.numel() for weight in weights.values())
+    asked = Quota.of(0.6, total, pattern).zeros
+    assert sum(int((weight == 0).sum()) for weight in weights.values()) == asked
+    zeros = {
+        name: weight.detach().unflatten(1, (-1, pattern.width)) == 0
+        for name, weight in weights.items()
+    }
+    assert all(torch.equal(each.all(-1), each.any(-1)) for each in zeros.values())
+    shares = {f"{each.name}.weight": each.sparsity for each in made.layers}
+    assert shares == {
+        name: pytest.approx(float(each.float().mean()), abs=1e-4) for name, each in zeros.items()
+    }
+    spread = max(shares.values()) - min(shares.values())
+    assert (spread > 0.02) == (budgets == "layer-error")
+    assert (made.pattern, made.method, made.budgets) == (pattern, method, budgets)
+
+
+def test_the_record_tells_what_became_of_every_layer(options: UpstreamOptions) -> None:
+    made = make_foundation(
+        dataclasses.replace(options, method="wanda", refine_rounds=2, recovery_steps=30), QUIET
+    )
+    assert [f"{each.name}.weight" for each in made.layers] == made.prunable
+    assert sum(each.weights for each in made.layers) > 0
+    for layer in made.layers:
+        assert layer.sparsity == 0.5
+        assert layer.error_before is not None and layer.error_after is not None
+        assert 0 < layer.error_after < layer.error_before
+        assert layer.error_recovered is not None and layer.seconds is not None
+    quality = made.quality
+    assert quality["layerErrorAfter"] < quality["layerErrorBefore"]
+    assert quality["hiddenErrorAfterRecovery"] < quality["hiddenErrorAfterPruning"]
+    assert quality["seconds"] > 0
+
+
+def test_a_gradual_pruning_knows_only_the_errors_that_are_left(options: UpstreamOptions) -> None:
+    made = make_foundation(
+        dataclasses.replace(options, method="gradual", gradual_steps=20, recovery_steps=0), QUIET
+    )
+    assert made.quality["layerErrorRecovered"] > 0
+    assert all(each.error_after is None for each in made.layers)
+    assert "hiddenErrorAfterPruning" not in made.quality
 
 
 def test_progress_reaches_the_end(options: UpstreamOptions) -> None:
@@ -70,16 +120,25 @@ def test_progress_reaches_the_end(options: UpstreamOptions) -> None:
         dataclasses.replace(options, recovery_steps=3), Reporter(Stage.PREPARE, seen.append)
     )
     assert seen[-1].percentage == 100
-    assert {each.activity for each in seen} == {"pruning (admm)", "recovery", "writing"}
+    activities = list(dict.fromkeys(each.activity for each in seen))
+    assert activities == ["pruning (admm)", "recovery", "measuring layers", "writing"]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"sparsity": 0.1}, "outside 0.3 to 0.99"),
-        ({"method": "oracle"}, "known: admm, magnitude"),
-        ({"pattern": "block4"}, "known: unstructured"),
-        ({"calibration_rows": 0}, "at least 1"),
+        ({"method": "oracle"}, "known: admm, sparsegpt, wanda, magnitude, gradual"),
+        ({"pattern": "2:4"}, "known: unstructured, block4"),
+        ({"budgets": "fair"}, "known: uniform, layer-error"),
+        ({"calibration_rows": 0}, "calibration rows 0 is too few; at least 1"),
+        ({"recovery_steps": -1}, "recovery steps -1 is too few; at least 0"),
+        ({"gradual_steps": 20}, "belong to the method gradual; admm prunes at once"),
+        ({"initial_sparsity": 0.2}, "belong to the method gradual"),
+        ({"method": "gradual", "refine_rounds": 2}, "methods that prune at once"),
+        ({"method": "gradual", "block_steps": 2}, "methods that prune at once"),
+        ({"method": "gradual", "gradual_steps": 5}, "fewer than the 10 between two prunings"),
+        ({"method": "gradual", "initial_sparsity": 0.5}, "not between 0 and the sparsity 0.5"),
         ({"calibration_rows": 5000}, "give more text"),
         ({"model": "file:///nowhere"}, "nowhere"),
     ],
@@ -90,6 +149,7 @@ def test_wrong_options_are_explained(
     with pytest.raises((InputError, AccessError), match=message):
         make_foundation(dataclasses.replace(options, **change), QUIET)  # type: ignore[arg-type]
     assert not options.output.exists()
+    assert not options.output.with_name(".foundation.partial").exists()
 
 
 def test_nothing_is_overwritten(options: UpstreamOptions) -> None:
@@ -98,6 +158,14 @@ def test_nothing_is_overwritten(options: UpstreamOptions) -> None:
     with pytest.raises(InputError, match="nothing is overwritten"):
         make_foundation(options, QUIET)
     assert (options.output / "precious").read_text() == "mine"
+
+
+def test_the_output_may_be_named_from_where_one_is(
+    options: UpstreamOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(options.output.parent)
+    made = make_foundation(dataclasses.replace(options, output=Path("here")), QUIET)
+    assert made == read_foundation(options.output.with_name("here"))
 
 
 def test_a_sparse_parent_is_refused(options: UpstreamOptions) -> None:

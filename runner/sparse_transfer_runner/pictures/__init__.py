@@ -1,0 +1,1 @@
+"""Pictures: read as RGB whatever they are, checked, and turned into a model's inputs."""
