@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from sparse_transfer_api.contract import MANIFEST, ExitCode, Stage
 from sparse_transfer_api.keys import stage_key
+from sparse_transfer_api.message import bounded
 from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_api.records import StageResult
 from sparse_transfer_api.results import Results
@@ -32,10 +33,9 @@ from sparse_transfer_cli.display import Display
 from sparse_transfer_cli.executor import Executor, RunEnd, cause_of
 from sparse_transfer_cli.measured import measured
 from sparse_transfer_cli.stage_process import StageEnd, StopRequests
-from sparse_transfer_runner.storage import place_for
+from sparse_transfer_runner.experiment_folders import stage_folder
 from sparse_transfer_runner.storage.protocol import Missing
 
-_MAX_MESSAGE = 1024
 _AFTER_PREPARE = (Stage.TRAIN, Stage.PACKAGE)
 
 
@@ -129,11 +129,10 @@ class LevelSearch:
         return twins({level: digests[level] for level in (*trained, *digests)})
 
     def _is_trained(self, level: float, prepared: StageResult) -> bool:
-        spec, metadata = at_level(self.experiment, level).spec, self.experiment.metadata
-        key = stage_key(spec, Stage.TRAIN, prepared.key, prepared.digests)
-        root = place_for(spec.output.uri or "").below(metadata.namespace).below(metadata.name)
+        experiment = at_level(self.experiment, level)
+        key = stage_key(experiment.spec, Stage.TRAIN, prepared.key, prepared.digests)
         try:
-            root.below(f"{Stage.TRAIN}-{key}").read(MANIFEST)
+            stage_folder(experiment, Stage.TRAIN, key).place.read(MANIFEST)
         except Missing:
             return False
         return True
@@ -158,7 +157,7 @@ class LevelSearch:
         status = SearchStatus(
             selected=None if choice is None else choice.level,
             summary=f"{len(levels)} of {len(levels)}",
-            message=_bounded("; ".join([told, *incomparable(tried)])),
+            message=bounded("; ".join([told, *incomparable(tried)])),
             levels=with_figures(levels, spec.search.objective),
         )
         folders = {level: folder for level, (folder, _) in packaged.items()}
@@ -178,7 +177,7 @@ class LevelSearch:
             results=results,
             stages=tuple(map(_record, found)),
             reason=said[0],
-            message=_bounded(said[1]),
+            message=bounded(said[1]),
         )
 
 
@@ -188,7 +187,7 @@ def _record(result: StageResult) -> StageStatus:
         key=result.key,
         outcome="Succeeded",
         reason=result.reason,
-        message=_bounded(result.message),
+        message=bounded(result.message),
         digests=result.digests,
         manifest_uri=result.manifest_uri,
     )
@@ -196,11 +195,6 @@ def _record(result: StageResult) -> StageStatus:
 
 def _reason(end: StageEnd) -> str:
     return "Failed" if end.result is None else end.result.reason
-
-
-def _bounded(text: str) -> str:
-    """Returns a text as long as a status may have it: all problems of data may be many lines."""
-    return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE - 1]}…"
 
 
 def _why(end: StageEnd) -> str:

@@ -10,10 +10,10 @@ from datetime import datetime
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.message import bounded
 from sparse_transfer_api.status import Phase, SearchStatus, SparseTransferStatus, StageStatus
 
 from .plan.conditions import Situation, conditions_of
-from .plan.texts import bounded
 
 REASON = "JobRefused"
 

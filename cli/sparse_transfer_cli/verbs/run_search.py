@@ -19,7 +19,7 @@ from sparse_transfer_cli.level_search import LevelSearch, SearchEnd
 from sparse_transfer_cli.search_summary import print_search
 from sparse_transfer_cli.storage import reaching
 from sparse_transfer_cli.summary import acceptance_lines, paths, print_summary
-from sparse_transfer_runner.storage import place_for
+from sparse_transfer_runner.experiment_folders import output_root
 
 if TYPE_CHECKING:
     from .run import RunOptions
@@ -91,8 +91,7 @@ def _written(experiment: SparseTransferExperiment, end: SearchEnd) -> str:
     from sparse_transfer_runner.report import SearchReport, render_search
 
     metadata, spec = experiment.metadata, experiment.spec
-    root = place_for(spec.output.uri or "").below(metadata.namespace).below(metadata.name)
-    place = root.below(SEARCH_FOLDER)
+    place = output_root(experiment).below(SEARCH_FOLDER)
     report = SearchReport(
         name=metadata.name,
         use_case=spec.use_case,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.message import bounded
 from sparse_transfer_api.status import (
     Condition,
     ConditionStatus,
@@ -21,7 +22,7 @@ from sparse_transfer_api.status import (
 )
 
 from .standing import Standing, Step
-from .texts import bounded, reason_or
+from .texts import reason_or
 
 COMPLETED = "Completed"
 WAITING = "Waiting"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from sparse_transfer_api.message import bounded
 from sparse_transfer_api.status import Phase, SparseTransferStatus
 from sparse_transfer_operator.actions import Plan
 from sparse_transfer_operator.observed import Children, ObservedExperiment
@@ -17,7 +18,7 @@ from .judging import Failure
 from .outlook import outlook_of
 from .refusal import managed_elsewhere, refusal
 from .search import search_of
-from .texts import bounded, retry_value
+from .texts import retry_value
 from .view import View
 
 

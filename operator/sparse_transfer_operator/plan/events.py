@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sparse_transfer_api.message import bounded
 from sparse_transfer_api.status import (
     Condition,
     ConditionStatus,
@@ -16,7 +17,6 @@ from sparse_transfer_operator.actions import Event
 
 from .live import RESUMING
 from .stage import SUPERSEDING
-from .texts import bounded
 from .waiting import POD_STARTING, RUNNING, WAITING_FOR_POD
 
 _NO_TROUBLE = frozenset({WAITING_FOR_POD, POD_STARTING, RUNNING, RESUMING, SUPERSEDING})

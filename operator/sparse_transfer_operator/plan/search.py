@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.message import bounded
 from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_api.search import (
     NO_RESULTS,
@@ -35,7 +36,6 @@ from .memory import Memory, remembered
 from .outlook import Outlook, ended_at
 from .stage import WAITING_FOR_TURN
 from .standing import Standing, removals
-from .texts import bounded
 from .view import View
 
 MAX_LEVEL_BYTES = 32 * 1024

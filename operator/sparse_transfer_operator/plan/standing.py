@@ -9,12 +9,13 @@ from enum import Enum, auto
 from typing import Any, Literal
 
 from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.message import bounded
 from sparse_transfer_api.records import StageResult
 from sparse_transfer_api.status import Rerun, StageStatus
 from sparse_transfer_operator.actions import Action, DeleteJob
 from sparse_transfer_operator.observed import ObservedJob
 
-from .texts import bounded, reason_or
+from .texts import reason_or
 
 
 class Standing(Enum):

@@ -5,16 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 
-MAX_MESSAGE = 1024
-"""Below what the status's schema allows, so that what is read back equals what was written."""
 MAX_RETRY = 256
 
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,127}")
-
-
-def bounded(text: str) -> str:
-    """Returns a message of at most ``MAX_MESSAGE`` characters, its end cut."""
-    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
 
 
 def reason_or(text: str | None, instead: str) -> str:

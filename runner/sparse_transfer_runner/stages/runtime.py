@@ -10,16 +10,15 @@ from importlib import import_module
 from types import ModuleType
 
 from sparse_transfer_api.contract import MANIFEST, TEACHER_FOLDER, Stage
-from sparse_transfer_api.errors import InputError, OutputVanished, Stopped
+from sparse_transfer_api.errors import OutputVanished, Stopped
 from sparse_transfer_api.keys import stage_key
 from sparse_transfer_api.records import Manifest, StageResult
 from sparse_transfer_api.spec import SparseTransferExperiment
 from sparse_transfer_runner.disk import explained
+from sparse_transfer_runner.experiment_folders import output_root, stage_folder
 from sparse_transfer_runner.output import Attempt, StageFolder
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.provenance import stage_provenance
-from sparse_transfer_runner.storage import place_for
-from sparse_transfer_runner.storage.protocol import Place
 from sparse_transfer_runner.storage.settings import scratch_folder, settings_of, using
 
 from .context import StageContext, StageOutcome, plan_in
@@ -187,22 +186,7 @@ class StageRun:
             earlier[TEACHER_FOLDER] = teacher
 
     def _folder(self, stage: str, key: str) -> StageFolder:
-        return StageFolder(output_root(self.experiment).below(f"{stage}-{key}"), str(stage), key)
-
-
-def output_root(experiment: SparseTransferExperiment) -> Place:
-    """Returns the folder of the experiment's stages: ``OUTPUT/NAMESPACE/NAME``.
-
-    Raises:
-        InputError: The output place is missing, or of a kind that cannot be written.
-    """
-    uri = experiment.spec.output.uri
-    if uri is None:
-        raise InputError(
-            "spec.output.uri: missing; say where the results go, such as file://./runs"
-        )
-    metadata = experiment.metadata
-    return place_for(uri).below(metadata.namespace).below(metadata.name)
+        return stage_folder(self.experiment, stage, key)
 
 
 def _implementation(stage: Stage) -> Callable[[StageContext], StageOutcome]:
