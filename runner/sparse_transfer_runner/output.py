@@ -8,6 +8,7 @@ is a result that is never changed again. Whoever claims an attempt later takes o
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sparse_transfer_api.contract import MANIFEST
-from sparse_transfer_api.errors import InputError, OutputVanished, Transient
+from sparse_transfer_api.errors import AccessError, InputError, OutputVanished, Transient
 from sparse_transfer_api.records import FileEntry, Manifest
 from sparse_transfer_runner.digests import digest_of_digests, sha256_of
 from sparse_transfer_runner.disk import explained
@@ -27,6 +28,7 @@ from sparse_transfer_runner.storage.file import FilePlace
 from sparse_transfer_runner.storage.protocol import Damaged, Missing, Place
 from sparse_transfer_runner.storage.settings import settings
 
+_LOG = logging.getLogger(__name__)
 ATTEMPTS = "attempts"
 CHECKPOINTS = "checkpoints"
 _START_AFRESH = "nothing was changed; move the folder away (or delete it) to run the stage afresh"
@@ -138,6 +140,33 @@ class StageFolder:
                     f"(sha256 {entry.sha256[:12]}…); {_START_AFRESH}"
                 )
         return manifest
+
+    def tidied(self) -> Manifest | None:
+        """Returns what ``verified`` does, after removing what a finished result does not need.
+
+        An attempt that is killed after its manifest leaves its checkpoints, parts of files, and the
+        folder that it worked in.
+
+        Raises:
+            InputError: A file is missing, or differs from what was recorded.
+        """
+        manifest = self.verified()
+        if manifest is not None:
+            try:
+                self.remove_scaffolding()
+            except AccessError as error:
+                _LOG.debug("%s: unfinished work stays there (%s)", self.place.uri, error)
+        return manifest
+
+    def remove_scaffolding(self) -> None:
+        """Removes checkpoints and parts of files, which nobody needs beside a result.
+
+        Raises:
+            AccessError: A right to write is missing.
+        """
+        self.place.sweep()
+        checkpoints = self.place.below(CHECKPOINTS)
+        self.place.remove([f"{CHECKPOINTS}/{file.path}" for file in checkpoints.files()])
 
     def required(self) -> Manifest:
         """Returns the verified manifest of an earlier stage, its files within reach of ``path``.
@@ -275,8 +304,7 @@ class Attempt:
             raise Transient(f"{self.uri}: another attempt has recorded a result; run again to read")
         if place.folder is None:
             self.folder.adopted(self._kept(cache(settings()), files))
-        self.checkpoints.sweep()
-        place.remove(f"{CHECKPOINTS}/{file.path}" for file in self.checkpoints.files())
+        self.folder.remove_scaffolding()
         return finished
 
     def _publish(self, files: list[FileEntry]) -> None:

@@ -37,6 +37,17 @@ def test_a_manifest_lists_the_result_and_not_the_scaffolding(finished: StageFold
     assert left == ["1.json", "manifest.json", "weights.bin"]
 
 
+def test_what_an_attempt_left_that_was_killed_after_its_manifest_is_removed(
+    finished: StageFolder,
+) -> None:
+    left = ["checkpoints/step-1.pt", ".attempt-1/model/weights.bin", "model/.weights.bin.part"]
+    for path in left:
+        write_atomically(finished.path / path, b"unfinished")
+    assert finished.tidied() == finished.verified()
+    assert [path for path in left if (finished.path / path).exists()] == []
+    assert (finished.path / "model" / "weights.bin").exists()
+
+
 def test_a_folder_without_manifest_is_unfinished(tmp_path: Path) -> None:
     folder = StageFolder.on_disk(tmp_path / "train-abc", "train", "abc")
     assert folder.verified() is None

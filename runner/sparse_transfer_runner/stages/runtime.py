@@ -69,7 +69,7 @@ class StageRun:
                 f"of the stages before gives {key}; run them again"
             )
         folder = self._folder(self.stage, key)
-        recorded = folder.verified()
+        recorded = folder.verified() if self.recorded_only else folder.tidied()
         if recorded is not None and recorded.result is not None:
             self._restore(folder, earlier)
             return self._recorded(folder, recorded, recorded.result)

@@ -33,7 +33,7 @@ def train_baseline(task: Task, share: float) -> StageFolder:
     key = task.plan.teacher_key
     assert key is not None
     folder = StageFolder(task.context.root.below(f"{TEACHER_FOLDER}-{key}"), TEACHER_FOLDER, key)
-    recorded = folder.verified()
+    recorded = folder.tidied()
     if recorded is not None:
         with task.context.reporter.activity("baseline (recorded)", share):
             folder.bring(recorded)
