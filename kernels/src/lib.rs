@@ -1,0 +1,5 @@
+//! Sparse INT8 products as custom operators of onnxruntime.
+
+pub mod activations;
+pub mod blocks;
+pub mod products;
