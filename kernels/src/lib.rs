@@ -2,4 +2,6 @@
 
 pub mod activations;
 pub mod blocks;
+pub mod epilogue;
+pub mod linear;
 pub mod products;
