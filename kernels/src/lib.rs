@@ -4,4 +4,6 @@ pub mod activations;
 pub mod blocks;
 pub mod epilogue;
 pub mod linear;
+pub mod operator;
 pub mod products;
+pub mod runtime;
