@@ -4,9 +4,14 @@
 //! `[inputs / 4][tokens][4]`. So a product reads one weight block, and a run of bytes.
 
 use crate::blocks::BLOCK;
+use crate::products::Isa;
+use crate::transposition::{Words, transpose};
 
 /// Tokens of a full tile.
 pub const TOKENS: usize = 64;
+
+/// Tiles have a multiple of it: tokens of the widest vector.
+const LANES: usize = 16;
 
 /// How floats become bytes: `round(x / scale) + zero_point`, limited to a byte.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,11 +25,7 @@ pub struct Scale {
 impl Scale {
     /// The scale that dynamic quantization takes: from the smallest to the largest value, and 0.
     pub fn of(values: &[f32]) -> Self {
-        let (mut low, mut high) = (0.0f32, 0.0f32);
-        for value in values {
-            low = low.min(*value);
-            high = high.max(*value);
-        }
+        let (low, high) = extremes(values);
         if !(high - low).is_normal() {
             return Self { scale: 1.0, zero_point: 0 };
         }
@@ -37,9 +38,28 @@ impl Scale {
     #[inline(always)]
     pub fn byte(self, value: f32) -> u8 {
         let step = (value * (1.0 / self.scale)).round_ties_even() + f32::from(self.zero_point);
-        // Limits NaN to 0 as well: `as` saturates.
-        step as u8
+        // In this order: what is no number becomes 0.
+        step.max(0.0).min(255.0) as i32 as u8
     }
+}
+
+/// Returns the smallest and the largest of values and 0; lanes apart, so that vectors compute it.
+fn extremes(values: &[f32]) -> (f32, f32) {
+    let (mut low, mut high) = ([0.0f32; LANES], [0.0f32; LANES]);
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    let mut look = |lane: usize, value: f32| {
+        low[lane] = if value < low[lane] { value } else { low[lane] };
+        high[lane] = if value > high[lane] { value } else { high[lane] };
+    };
+    for chunk in chunks {
+        for (lane, value) in chunk.iter().enumerate() {
+            look(lane, *value);
+        }
+    }
+    for value in rest {
+        look(0, *value);
+    }
+    (low.into_iter().fold(0.0, f32::min), high.into_iter().fold(0.0, f32::max))
 }
 
 /// One tile of activations.
@@ -47,6 +67,7 @@ impl Scale {
 pub struct Tile {
     bytes: Vec<u8>,
     tokens: usize,
+    rounded: Vec<u8>,
 }
 
 impl Tile {
@@ -63,40 +84,62 @@ impl Tile {
     /// Fills the tile with rows of floats; tokens that it has beyond them hold the zero point.
     ///
     /// # Arguments
+    /// * `isa` - One that this processor has.
     /// * `rows` - `[tokens, inputs]`, at most [`TOKENS`] tokens.
     /// * `inputs` - A multiple of four.
     /// * `scale` - How floats become bytes.
-    pub fn fill(&mut self, rows: &[f32], inputs: usize, scale: Scale) {
-        self.fill_with(rows, inputs, scale.zero_point, |value| scale.byte(value));
+    pub fn fill(&mut self, isa: Isa, rows: &[f32], inputs: usize, scale: Scale) {
+        self.rounded.resize(rows.len(), 0);
+        round(isa, rows, scale, &mut self.rounded);
+        let rounded = std::mem::take(&mut self.rounded);
+        self.fill_bytes(isa, &rounded, inputs, scale.zero_point);
+        self.rounded = rounded;
     }
 
     /// Fills the tile with rows of bytes; tokens that it has beyond them hold the zero point.
-    pub fn fill_bytes(&mut self, rows: &[u8], inputs: usize, zero_point: u8) {
-        self.fill_with(rows, inputs, zero_point, |value| value);
-    }
-
-    #[inline(always)]
-    fn fill_with<T: Copy>(
-        &mut self,
-        rows: &[T],
-        inputs: usize,
-        zero_point: u8,
-        byte: impl Fn(T) -> u8,
-    ) {
+    pub fn fill_bytes(&mut self, isa: Isa, rows: &[u8], inputs: usize, zero_point: u8) {
         let count = rows.len() / inputs;
-        self.tokens = count.next_multiple_of(16);
+        self.tokens = count.next_multiple_of(LANES);
         self.bytes.resize(inputs * self.tokens, zero_point);
         if count != self.tokens {
             self.bytes.fill(zero_point);
         }
-        let stride = self.tokens * BLOCK;
-        for (token, row) in rows.chunks_exact(inputs).enumerate() {
-            for (block, four) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
-                let place = block * stride + token * BLOCK;
-                let target = &mut self.bytes[place..place + BLOCK];
-                target.copy_from_slice(&four.map(&byte));
-            }
-        }
+        let source = Words { first: rows.as_ptr().cast(), stride: inputs / BLOCK };
+        let target = Words { first: self.bytes.as_mut_ptr().cast(), stride: self.tokens };
+        // SAFETY: the rows have `count` times `inputs` bytes, the tile at least as many.
+        unsafe { transpose(isa, source, target, count, inputs / BLOCK) };
+    }
+}
+
+/// Turns floats into bytes.
+fn round(isa: Isa, values: &[f32], scale: Scale, bytes: &mut [u8]) {
+    match isa {
+        // SAFETY: the processor has the instructions.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => unsafe { round_avx512(values, scale, bytes) },
+        // SAFETY: the processor has the instructions.
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni | Isa::Avx2 => unsafe { round_avx2(values, scale, bytes) },
+        _ => round_plain(values, scale, bytes),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn round_avx512(values: &[f32], scale: Scale, bytes: &mut [u8]) {
+    round_plain(values, scale, bytes);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn round_avx2(values: &[f32], scale: Scale, bytes: &mut [u8]) {
+    round_plain(values, scale, bytes);
+}
+
+#[inline(always)]
+fn round_plain(values: &[f32], scale: Scale, bytes: &mut [u8]) {
+    for (byte, value) in bytes.iter_mut().zip(values) {
+        *byte = scale.byte(*value);
     }
 }
 
@@ -123,11 +166,21 @@ mod tests {
     #[test]
     fn a_tile_keeps_four_inputs_of_a_token_together() {
         let rows: Vec<f32> = (0..24).map(|each| each as f32).collect();
-        let mut tile = Tile::default();
-        tile.fill(&rows, 8, Scale { scale: 1.0, zero_point: 3 });
-        assert_eq!(tile.tokens(), 16);
-        assert_eq!(tile.bytes()[..12], [3, 4, 5, 6, 11, 12, 13, 14, 19, 20, 21, 22]);
-        assert_eq!(tile.bytes()[64..68], [7, 8, 9, 10]);
-        assert!(tile.bytes()[12..64].iter().all(|byte| *byte == 3));
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
+            let mut tile = Tile::default();
+            tile.fill(isa, &rows, 8, Scale { scale: 1.0, zero_point: 3 });
+            assert_eq!(tile.tokens(), 16);
+            assert_eq!(tile.bytes()[..12], [3, 4, 5, 6, 11, 12, 13, 14, 19, 20, 21, 22]);
+            assert_eq!(tile.bytes()[64..68], [7, 8, 9, 10]);
+            assert!(tile.bytes()[12..64].iter().all(|byte| *byte == 3));
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_becomes_the_smallest_byte() {
+        let scale = Scale { scale: 0.5, zero_point: 7 };
+        for (value, byte) in [(f32::NAN, 0), (f32::INFINITY, 255), (f32::NEG_INFINITY, 0)] {
+            assert_eq!(scale.byte(value), byte);
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::f32::consts::FRAC_1_SQRT_2;
 
 use crate::blocks::Malformed;
 use crate::products::Isa;
+use crate::transposition::{Words, transpose};
 
 /// Outputs that are finished together.
 pub const GROUP: usize = 16;
@@ -69,7 +70,7 @@ pub unsafe fn finish(
         #[cfg(target_arch = "x86_64")]
         Isa::AvxVnni | Isa::Avx2 => unsafe { finish_avx2(sums, affine, activation, rows) },
         // SAFETY: the caller's promise.
-        _ => unsafe { finish_plain(sums, affine, activation, rows) },
+        _ => unsafe { finish_plain(isa, sums, affine, activation, rows) },
     }
 }
 
@@ -88,19 +89,25 @@ pub struct Rows {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 unsafe fn finish_avx512(sums: &[i32], affine: &[Affine], activation: Activation, rows: Rows) {
     // SAFETY: the caller's promise.
-    unsafe { finish_plain(sums, affine, activation, rows) }
+    unsafe { finish_plain(Isa::Avx512Vnni, sums, affine, activation, rows) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn finish_avx2(sums: &[i32], affine: &[Affine], activation: Activation, rows: Rows) {
     // SAFETY: the caller's promise.
-    unsafe { finish_plain(sums, affine, activation, rows) }
+    unsafe { finish_plain(Isa::Avx2, sums, affine, activation, rows) }
 }
 
 /// Written so that the compiler makes vectors of it, for whatever instruction set it is inlined in.
 #[inline(always)]
-unsafe fn finish_plain(sums: &[i32], affine: &[Affine], activation: Activation, rows: Rows) {
+unsafe fn finish_plain(
+    isa: Isa,
+    sums: &[i32],
+    affine: &[Affine],
+    activation: Activation,
+    rows: Rows,
+) {
     const LANES: usize = 16;
     let outputs = affine.len();
     let tokens = sums.len() / outputs.max(1);
@@ -117,16 +124,12 @@ unsafe fn finish_plain(sums: &[i32], affine: &[Affine], activation: Activation, 
                 Activation::Gelu => target.iter_mut().for_each(|x| *x = gelu(*x)),
             }
         }
-        let there = LANES.min(rows.count - first);
-        for token in 0..there {
-            // SAFETY: the caller's promise.
-            let row = unsafe {
-                let place = rows.first.add((first + token) * rows.stride);
-                std::slice::from_raw_parts_mut(place, outputs)
-            };
-            for (result, own) in row.iter_mut().zip(&block) {
-                *result = own[token];
-            }
+        let source = Words { first: block.as_ptr().cast(), stride: LANES };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let place = rows.first.add(first * rows.stride).cast();
+            let target = Words { first: place, stride: rows.stride };
+            transpose(isa, source, target, outputs, LANES.min(rows.count - first));
         }
     }
 }

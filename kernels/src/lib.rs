@@ -7,3 +7,4 @@ pub mod linear;
 pub mod operator;
 pub mod products;
 pub mod runtime;
+pub mod transposition;

@@ -158,7 +158,7 @@ impl Linear {
         let places: Vec<Mutex<&mut Tile>> = tiles.iter_mut().map(Mutex::new).collect();
         pool.for_each(parts.len(), &|part| {
             let mut tile = places[part].lock().expect("each is locked once");
-            tile.fill(parts[part], inputs, scale);
+            tile.fill(self.isa, parts[part], inputs, scale);
         });
         drop(places);
         tiles

@@ -124,7 +124,7 @@ mod tests {
 
     fn check(columns: &[u16], values: &[[i8; BLOCK]], rows: &[u8], inputs: usize) {
         let mut tile = Tile::default();
-        tile.fill_bytes(rows, inputs, 0);
+        tile.fill_bytes(Isa::fastest(), rows, inputs, 0);
         let wanted = reference(columns, values, rows, inputs);
         for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
             let mut sums = vec![-1; tile.tokens()];
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn floats_are_rounded_before_they_are_multiplied() {
         let mut tile = Tile::default();
-        tile.fill(&[0.4, 0.6, 2.5, 900.0], 4, Scale { scale: 1.0, zero_point: 0 });
+        tile.fill(Isa::fastest(), &[0.4, 0.6, 2.5, 900.0], 4, Scale { scale: 1.0, zero_point: 0 });
         let mut sums = vec![0; 16];
         product(Isa::fastest(), &[0], &[[1, 1, 1, 1]], &tile, &mut sums);
         assert_eq!(sums[0], 1 + 2 + 255);
