@@ -34,7 +34,8 @@ class Deployment:
 
     Args:
         name: The experiment's.
-        family: Of the use case; each has its own program.
+        family: Of the use case.
+        kind: Which program it gets; the use case's ``program``.
         plan: What prepare decided.
         results: The outcome.
         engines: Whose model files lie in the folder; the headline's first.
@@ -45,6 +46,7 @@ class Deployment:
 
     name: str
     family: str
+    kind: str
     plan: Plan
     results: Results
     engines: Sequence[Engine]
@@ -70,7 +72,7 @@ class Deployment:
         for module in _MODULES[self.family]:
             shutil.copyfile(module, folder / module.name)
         environment = _environment()
-        program = environment.get_template(f"predict_{self.family}.py.j2")
+        program = environment.get_template(f"{self.kind}.py.j2")
         for engine in self.engines:
             name = self.program(engine)
             _write(folder / name, program.render(engine=engine, plan=self.plan, program=name))

@@ -18,7 +18,9 @@ from sparse_transfer_runner.data.text_check import check_text
 from sparse_transfer_runner.data.text_rows import TextRows, read_text_rows
 
 from . import metrics, text_model
-from .protocol import Batch, DataSummary, Preprocessor
+from .classification_scores import Metrics, constant_metric, same_answers, scored
+from .protocol import Batch, DataSummary, EncodedSplit, Preprocessor
+from .scores import Scored
 from .text_inputs import (
     ATTENTION_MASK,
     INPUT_IDS,
@@ -54,6 +56,7 @@ class TextClassification:
     family = "text"
     default_batch_size = 32
     solves_start = True
+    program = "classify_texts"
 
     def __init__(self, name: str) -> None:
         self.name = str(name)
@@ -172,9 +175,20 @@ class TextClassification:
         """Returns the default primary metric."""
         return metrics.NAMES[plan.problem_type][0]
 
-    def metrics(self, logits: NDArray[Any], targets: NDArray[Any], plan: Plan) -> dict[str, float]:
-        """Returns every metric by name."""
-        return metrics.score(plan.problem_type, logits, targets)
+    def score(self, outputs: NDArray[Any], rows: EncodedSplit, plan: Plan) -> Scored:
+        """Scores logits ``[rows, labels]``."""
+        return scored(outputs, rows.targets, _metrics(plan))
+
+    def constant_metric(self, metric: str, rows: EncodedSplit, plan: Plan) -> float:
+        """Returns a metric of the best answer that ignores its input."""
+        kind = plan.problem_type
+        return constant_metric(rows.targets, len(plan.labels), kind, _metrics(plan), metric)
+
+    def same_answers(
+        self, outputs: NDArray[Any], reference: NDArray[Any], rows: EncodedSplit, plan: Plan
+    ) -> float:
+        """Returns the share of rows with the same answer."""
+        return same_answers(outputs, reference, plan.problem_type)
 
     def example_inputs(self, plan: Plan, batch: int, sequence: int | None) -> Batch:
         """Returns full rows of arbitrary tokens, the same at every call."""
@@ -192,6 +206,10 @@ def _tokenizer(preprocessor: Preprocessor) -> TextPreprocessor:
     if not isinstance(preprocessor, TextPreprocessor):
         raise TypeError(f"a text use case needs a TextPreprocessor, not {type(preprocessor)}")
     return preprocessor
+
+
+def _metrics(plan: Plan) -> Metrics:
+    return lambda logits, targets: metrics.score(plan.problem_type, logits, targets)
 
 
 def _targets(rows: TextRows, plan: Plan) -> NDArray[Any]:
