@@ -23,12 +23,15 @@ TAGS = ("B-bad", "B-good", "I-bad", "I-good", "O")
 FILLERS = ("a", "film", "it", "the", "this", "was")
 
 
-def write_tagged(folder: Path, rows: int = 120, others: int = 40) -> Path:
-    """Writes sentences in which one or two telling words make up an entity of their kind."""
+def write_tagged(folder: Path, rows: int = 120, others: int = 40, *, prefixes: bool = True) -> Path:
+    """Writes sentences in which one or two telling words make up an entity of their kind.
+
+    Without prefixes every word has a tag of its own, as parts of speech have.
+    """
     folder.mkdir()
     words = random.Random(0)
     for split, count in (("train", rows), ("val", others), ("test", others)):
-        lines = (json.dumps(_sentence(words)) for _ in range(count))
+        lines = (json.dumps(_sentence(words, prefixes)) for _ in range(count))
         (folder / f"{split}.jsonl").write_text("".join(f"{line}\n" for line in lines))
     return folder
 
@@ -62,7 +65,7 @@ def write_tiny_tagger(folder: Path, data: Path, steps: int = 400) -> Path:
     return folder
 
 
-def _sentence(words: random.Random) -> dict[str, list[str]]:
+def _sentence(words: random.Random, prefixes: bool) -> dict[str, list[str]]:
     tokens = words.choices(FILLERS, k=words.randint(3, 8))
     tags = ["O"] * len(tokens)
     kind = words.choice(("good", "bad"))
@@ -70,4 +73,6 @@ def _sentence(words: random.Random) -> dict[str, list[str]]:
     place = words.randrange(len(tokens))
     tokens[place:place] = telling
     tags[place:place] = [f"B-{kind}", f"I-{kind}"][: len(telling)]
+    if not prefixes:
+        tags = ["other" if tag == "O" else tag[2:] for tag in tags]
     return {"tokens": tokens, "ner_tags": tags}

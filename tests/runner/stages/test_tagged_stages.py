@@ -87,6 +87,20 @@ def manifest(output: Path) -> Manifest:
     return Manifest.model_validate_json((folder(output, "package") / "manifest.json").read_bytes())
 
 
+def printed(output: Path, program: str, *texts: str) -> list[list[dict[str, Any]]]:
+    """Returns what a deployed program prints, in a process that does not know the runner."""
+    done = subprocess.run(
+        [sys.executable, str(folder(output, "package") / "deployment" / program), *texts],
+        env=dict(os.environ) | {"PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def test_words_get_a_sparse_int8_tagger_as_good_as_its_dense_self(finished: Path) -> None:
     results = manifest(finished).results
 
@@ -131,20 +145,10 @@ def test_outputs_beyond_a_sentence_are_left_out_of_what_is_compared(finished: Pa
 
 @pytest.mark.parametrize("program", ["predict.py", "predict_openvino.py"])
 def test_the_deployed_programs_print_the_entities_of_a_text(finished: Path, program: str) -> None:
-    deployment = folder(finished, "package") / "deployment"
     text = "  The film was fine good. It is bad"
 
-    done = subprocess.run(
-        [sys.executable, str(deployment / program), text, ""],
-        env=dict(os.environ) | {"PYTHONPATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    found, nothing = printed(finished, program, text, "")
 
-    assert done.returncode == 0, done.stderr
-    found, nothing = map(json.loads, done.stdout.splitlines())
     assert nothing == []
     assert [(each["label"], each["text"]) for each in found] == [
         ("good", "fine good"),
@@ -153,6 +157,29 @@ def test_the_deployed_programs_print_the_entities_of_a_text(finished: Path, prog
     for each in found:
         assert text[each["start"] : each["end"]] == each["text"]
         assert 0.3 < each["score"] <= 1
+
+
+def test_without_prefixes_the_program_tags_every_word(sources: Path, tmp_path: Path) -> None:
+    data = write_tagged(tmp_path / "data", rows=40, prefixes=False)
+    more = {"training": {"epochs": 1}, "export": {"targets": ["onnxruntime"]}}
+    for stage in (Stage.PREPARE, Stage.TRAIN, Stage.PACKAGE):
+        run(
+            stage,
+            sources,
+            tmp_path,
+            useCase="token-classification",
+            data={"uri": data.as_uri()},
+            model={"uri": (sources / "dense").as_uri()},
+            optimLevel=0,
+            **more,
+        )
+
+    text = "It was good."
+    (found,) = printed(tmp_path, "predict.py", text)
+
+    assert [each["text"] for each in found] == ["It", "was", "good", "."]
+    assert {each["label"] for each in found} <= {"bad", "good", "other"}
+    assert all(text[each["start"] : each["end"]] == each["text"] for each in found)
 
 
 def test_words_of_different_number_than_tags_end_prepare(sources: Path, tmp_path: Path) -> None:
