@@ -1,9 +1,10 @@
 """Questions on contexts, in the SQuAD format, a question at a time in constant memory.
 
 Nested: ``{"data": [{"paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}``, as
-SQuAD 1.1 and 2.0 are published. Flat: an array of objects, one object a line, or ``{"data": [rows]}``,
-each with ``id``, ``question``, ``context`` and ``answers``. Answers are a list of objects with ``text``
-and ``answer_start``, or one object with a list of each. Limits: a paragraph fits in memory.
+SQuAD 1.1 and 2.0 are published. Flat: an array of objects, one object a line, or ``{"data":
+[rows]}``, each with ``id``, ``question``, ``context`` and ``answers``. Answers are a list of
+objects with ``text`` and ``answer_start``, or one object with a list of each. Limits: a paragraph
+fits in memory.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Checking questions in the SQuAD format: one pass over every split, all problems at once.
 
-Memory does not grow with the texts; of each question's id eight bytes are kept, so that a second one
-is found.
+Memory does not grow with the texts; of each question's id eight bytes are kept, so that a second
+one is found.
 """
 
 from __future__ import annotations
@@ -217,7 +217,8 @@ class _SplitCheck:
             self._add(
                 "contradiction",
                 entry,
-                f"{_IMPOSSIBLE} is true, but there is the answer {shown(answers[0][0])}; remove one",
+                f"{_IMPOSSIBLE} is true, but there is the answer {shown(answers[0][0])}; remove "
+                "one of them",
             )
         elif impossible is False and not answers:
             message = f"{_IMPOSSIBLE} is false, but there is no answer; expected one"
@@ -264,7 +265,8 @@ def _problem_of(text: Any, start: Any, context: str) -> tuple[str, str] | None:
         )
     return (
         "wrong start",
-        f"answer {shown(text)} is said to start at {start}, but {shown(stands)} stands there; {hint}",
+        f"answer {shown(text)} is said to start at {start}, but {shown(stands)} stands there; "
+        f"{hint}",
     )
 
 
