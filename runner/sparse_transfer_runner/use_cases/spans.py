@@ -1,7 +1,7 @@
 """The best answer to each question, searched over all spans of all its windows at once.
 
-The search is exact: every span in a context of up to the rule's length is looked at, as a vector
-over all windows for each length, so that no list of the n best is needed.
+The search is exact: for each end the best start that is near enough is known, for all windows at
+once, so that no list of the n best is needed.
 """
 
 from __future__ import annotations
@@ -55,18 +55,25 @@ def best_spans(outputs: NDArray[np.float32], contexts: NDArray[np.int64], max_to
 
 def _best(outputs: NDArray[np.float32], contexts: NDArray[np.int64], max_tokens: int) -> Spans:
     windows, tokens = outputs.shape[:2]
-    places = np.arange(tokens)
+    rows, places = np.arange(windows), np.arange(tokens)
     inside = (places >= contexts[:, :1]) & (places < contexts[:, 1:])
     starts = np.where(inside, outputs[..., 0], -np.inf).astype(np.float32)
     ends = np.where(inside, outputs[..., 1], -np.inf).astype(np.float32)
-    best, widths = starts + ends, np.zeros((windows, tokens), dtype=np.int16)
-    for width in range(1, min(max_tokens, tokens)):
-        scores = starts[:, :-width] + ends[:, width:]
-        better = scores > best[:, :-width]
-        best[:, :-width][better] = scores[better]
-        widths[:, :-width][better] = width
-    rows, firsts = np.arange(windows), best.argmax(axis=1)
-    return Spans(best[rows, firsts], firsts, firsts + widths[rows, firsts])
+    scores = _highest_before(starts, min(max_tokens, tokens)) + ends
+    lasts = scores.argmax(axis=1)
+    near = (places <= lasts[:, None]) & (places > lasts[:, None] - max_tokens)
+    firsts = np.where(near, starts, -np.inf).argmax(axis=1)
+    return Spans(scores[rows, lasts], firsts, lasts)
+
+
+def _highest_before(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Returns the highest of so many values up to each place of a row, itself counted."""
+    highest, covered = values.copy(), 1
+    while covered < width:
+        step = min(covered, width - covered)
+        highest[:, step:] = np.maximum(highest[:, step:], highest[:, :-step])
+        covered += step
+    return highest
 
 
 def answers(outputs: NDArray[np.float32], rows: EncodedQuestions, rule: AnswerRule) -> list[str]:

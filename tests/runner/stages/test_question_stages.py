@@ -154,7 +154,8 @@ def test_questions_become_a_sparse_int8_model(finished: Path) -> None:
     assert results.metric.interval.low <= results.recovery <= results.metric.interval.high
     assert results.sparsity == pytest.approx(0.5, abs=0.01)
     assert {engine.name for engine in results.engines} == {"onnxruntime", "openvino"}
-    assert "f1" in (package / "report.html").read_text()
+    assert "on 60 questions of test" in (package / "report.html").read_text()
+    assert "on 60 questions of test" in (package / "deployment" / "README.md").read_text()
 
 
 def test_every_file_gives_the_answers_of_its_model(finished: Path) -> None:
