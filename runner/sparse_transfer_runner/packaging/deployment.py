@@ -14,8 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import Plan
 from sparse_transfer_api.results import Results
+from sparse_transfer_runner.data.tags import entity_tags, tagging_of
 from sparse_transfer_runner.engines.protocol import Engine
 from sparse_transfer_runner.pictures import preprocessing
+from sparse_transfer_runner.use_cases import tagging
 from sparse_transfer_runner.use_cases.protocol import Preprocessor
 
 LABELS = "labels.json"
@@ -24,8 +26,11 @@ _README = "README.md"
 _REQUIREMENTS = "requirements.txt"
 _LIBRARIES = {"image": ("numpy", "pillow"), "text": ("numpy", "tokenizers")}
 """What the program needs beside its engine, by family of use cases."""
-_MODULES = {"image": (Path(preprocessing.__file__),), "text": ()}
-"""What is shipped beside the program, as it stands here, so that both do the same."""
+_MODULES = {
+    "classify_images": (Path(preprocessing.__file__),),
+    "tag_words": (Path(tagging.__file__),),
+}
+"""What is shipped beside a program, as it stands here, so that both do the same."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Deployment:
         shutil.copyfile(self.model / _CONFIG, folder / _CONFIG)
         _write(folder / LABELS, json.dumps(self.plan.labels, ensure_ascii=False) + "\n")
         _write(folder / _REQUIREMENTS, "".join(f"{line}\n" for line in self.requirements()))
-        for module in _MODULES[self.family]:
+        for module in _MODULES.get(self.kind, ()):
             shutil.copyfile(module, folder / module.name)
         environment = _environment()
         program = environment.get_template(f"{self.kind}.py.j2")
@@ -89,13 +94,15 @@ class Deployment:
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("sparse_transfer_runner.packaging"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters |= {"entity_tags": entity_tags, "tagging": tagging_of}
+    return environment
 
 
 def _write(path: Path, text: str) -> None:

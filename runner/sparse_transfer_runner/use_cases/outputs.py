@@ -27,16 +27,19 @@ class Outputs:
         if self._gathered is None:
             shape = outputs.shape[1:]
             if len(shape) > 1:
+                # Padding has outputs as well, which differ with what a row is padded to.
                 longest = int(np.max(self._rows.lengths))
                 shape = (max(longest, shape[0]), *shape[1:])
             self._gathered = np.zeros((len(self._rows), *shape), dtype=np.float32)
         if outputs.ndim > 2:
-            self._gathered[places, : outputs.shape[1]] = outputs
+            width = outputs.shape[1]
+            within = np.arange(width) < np.asarray(self._rows.lengths)[places, None]
+            self._gathered[places, :width] = outputs * within[:, :, None]
         else:
             self._gathered[places] = outputs
 
     @property
     def all(self) -> NDArray[np.float32]:
-        """Of every row, in the split's order; positions that a batch did not have are zero."""
+        """Of every row, in the split's order; positions beyond its length are zero."""
         assert self._gathered is not None, "a checked split has rows"
         return self._gathered

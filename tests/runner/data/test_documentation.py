@@ -9,6 +9,7 @@ import pytest
 
 from sparse_transfer_api.spec import Data
 from sparse_transfer_runner.data.squad_check import check_questions
+from sparse_transfer_runner.data.tagged_check import check_tagged
 from sparse_transfer_runner.data.text_check import check_text
 
 PAGE = (Path(__file__).parents[3] / "docs" / "data.md").read_text("utf-8")
@@ -21,6 +22,10 @@ def test_data_in_the_documents_is_valid(tmp_path: Path, form: str, content: str)
         (tmp_path / f"{split}.{form}").write_text(content, encoding="utf-8")
 
     asked = Data(uri=tmp_path.as_uri())
-    check = check_questions if '"question"' in content else check_text
+    check = check_text
+    if '"question"' in content:
+        check = check_questions
+    elif '"tokens"' in content:
+        check = check_tagged
 
     assert check(tmp_path, asked).splits["train"].rows == 2

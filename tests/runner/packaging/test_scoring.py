@@ -57,3 +57,15 @@ def test_outputs_at_positions_are_as_long_as_the_longest_row() -> None:
     assert outputs.shape == (3, 5, 1)
     for row, length in enumerate(lengths):
         np.testing.assert_array_equal(outputs[row, :length, 0], row + 1)
+
+
+def test_outputs_of_padding_are_not_kept() -> None:
+    class Counting:
+        def run(self, batch: Batch) -> NDArray[np.float32]:
+            width = int(batch["width"][0])
+            return np.ones((len(batch["width"]), width, 1), dtype=np.float32)
+
+    lengths = [3, 1, 2]
+    rows = _Rows([{"ids": [n] * length} for n, length in enumerate(lengths)], np.zeros(3))
+
+    assert outputs_of(Counting(), rows).sum(axis=(1, 2)).tolist() == lengths
