@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.recipes import matches
-from sparse_transfer_runner.use_cases.protocol import IGNORED
+from sparse_transfer_runner.use_cases.protocol import IGNORED, PADDING_LOGIT
 
 PROBLEM_SINGLE = "single_label_classification"
 PROBLEM_MULTI = "multi_label_classification"
@@ -57,7 +57,7 @@ def logit_loss(
     softened distributions, times the squared temperature so that gradients keep their size. For
     several labels the same with one Bernoulli a label; for regression the squared difference; for
     labels of positions the mean over those that have one by ``targets``, or over all of them; for
-    spans over both ends.
+    spans over both ends, padding left out.
     """
     if problem_type == PROBLEM_REGRESSION:
         return F.mse_loss(student, teacher)
@@ -74,7 +74,10 @@ def logit_loss(
             labelled = (targets[:, :positions] != IGNORED).flatten()
             student, teacher = student[labelled], teacher[labelled]
     elif problem_type == PROBLEM_SPAN:
-        teacher = teacher[:, : student.shape[1]].transpose(1, 2).flatten(0, 1)
+        teacher = teacher[:, : student.shape[1]]
+        # The teacher may not have seen the rows beside others that were as long.
+        teacher = torch.where(student > PADDING_LOGIT / 2, teacher, PADDING_LOGIT)
+        teacher = teacher.transpose(1, 2).flatten(0, 1)
         student = student.transpose(1, 2).flatten(0, 1)
     divergence = F.kl_div(
         F.log_softmax(student / temperature, dim=-1),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
-from sparse_transfer_api.records import Plan, SplitInfo
+from sparse_transfer_api.records import AnswerRule, Plan, SplitInfo
 
 from .scores import Scored
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """Target of a position that has no label."""
+
+PADDING_LOGIT = -1e4
+"""In training, the logits of padding where an answer is a span: next to nothing in a softmax."""
 
 Batch = dict[str, NDArray[Any]]
 """Model inputs by name, batch first; the same names go to torch and to every engine."""
@@ -40,6 +43,7 @@ class DataSummary:
         splits: The splits, each with its file, rows and digest.
         digest: SHA-256 over all splits.
         warnings: What a user should know, though nothing is wrong.
+        answers: Of question answering, what an answer may be.
     """
 
     problem_type: str
@@ -48,6 +52,7 @@ class DataSummary:
     splits: Sequence[SplitInfo]
     digest: str
     warnings: Sequence[str] = ()
+    answers: AnswerRule | None = None
 
 
 class Preprocessor(Protocol):

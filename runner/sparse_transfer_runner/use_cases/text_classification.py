@@ -28,6 +28,7 @@ from .text_inputs import (
     EncodedText,
     TextPreprocessor,
     encoded_text,
+    placeholder_inputs,
     sequence_length,
 )
 
@@ -41,9 +42,6 @@ _LENGTH_ROWS = 50_000
 
 _DEFAULT_LENGTH = 128
 """Tokens, where nothing says how long sequences are."""
-
-_PLACEHOLDERS = (5, 20)
-"""Example inputs use these tokens: every vocabulary has them, and none of them is special."""
 
 
 class TextClassification:
@@ -193,13 +191,7 @@ class TextClassification:
     def example_inputs(self, plan: Plan, batch: int, sequence: int | None) -> Batch:
         """Returns full rows of arbitrary tokens, the same at every call."""
         width = sequence or plan.max_sequence_length or _DEFAULT_LENGTH
-        random = np.random.default_rng(0)
-        inputs = {
-            INPUT_IDS: random.integers(*_PLACEHOLDERS, (batch, width), dtype=np.int64),
-            ATTENTION_MASK: np.ones((batch, width), dtype=np.int64),
-            TOKEN_TYPE_IDS: np.zeros((batch, width), dtype=np.int64),
-        }
-        return {name: inputs[name] for name in plan.inputs}
+        return placeholder_inputs(plan.inputs, batch, width)
 
 
 def _tokenizer(preprocessor: Preprocessor) -> TextPreprocessor:
