@@ -7,22 +7,22 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from tests.runner.training.killed_attempt import (
+    BATCH,
+    WAITING_SECONDS,
+    stage,
+    work_until_killed,
+)
 from tests.runner.training.small_run import wait_for
 
 from sparse_transfer_api.contract import ExitCode
 from sparse_transfer_api.errors import OutOfMemory, Stopped
 from sparse_transfer_runner.memory_use import MemoryUse
-from sparse_transfer_runner.output import Attempt, StageFolder
+from sparse_transfer_runner.output import Attempt
 from sparse_transfer_runner.training.backoff import Backoff
 from sparse_transfer_runner.training.memory_notes import MemoryNote, learning_from_kills
 
-BATCH = 8
-STARTING_SECONDS = 120
 FULL, EMPTY = MemoryUse(95, 100), MemoryUse(50, 100)
-
-
-def stage(folder: Path) -> StageFolder:
-    return StageFolder.on_disk(folder, "train", "key")
 
 
 def working(work: Attempt, use: MemoryUse = EMPTY) -> AbstractContextManager[Backoff]:
@@ -38,24 +38,18 @@ def noted_halvings(folder: Path, attempt: int) -> int | None:
     return MemoryNote.model_validate_json(path.read_bytes()).halvings if path.is_file() else None
 
 
-def _work(folder: str, use: MemoryUse, halvings: int, ready: object) -> None:
-    with stage(Path(folder)).attempt() as work, working(work, use) as backoff:
-        backoff.resume(halvings)
-        ready.set()  # type: ignore[attr-defined]
-        multiprocessing.Event().wait(STARTING_SECONDS)
-
-
 def killed(folder: Path, use: MemoryUse, halvings: int = 0) -> None:
     """Has a process work on the next attempt, and kills it."""
     spawn = multiprocessing.get_context("spawn")
     ready = spawn.Event()
-    process = spawn.Process(target=_work, args=(str(folder), use, halvings, ready))
+    given = (str(folder), use, halvings, ready)
+    process = spawn.Process(target=work_until_killed, args=given)
     process.start()
     try:
-        assert ready.wait(STARTING_SECONDS)
+        assert ready.wait(WAITING_SECONDS)
         attempt = stage(folder).newest_attempt()
         if use is FULL:
-            wait_for(lambda: (noted_halvings(folder, attempt) or 0) >= halvings)
+            wait_for(lambda: noted_halvings(folder, attempt) == halvings)
     finally:
         process.kill()
         process.join()
