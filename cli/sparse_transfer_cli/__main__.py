@@ -48,11 +48,11 @@ def _explain(error: Exception, message: str, *, debug: bool) -> None:
         import traceback
 
         sys.stderr.write("".join(traceback.format_exception(error)))
-    from sparse_transfer_cli.console import stderr
+    from sparse_transfer_cli.console import print_plain, stderr
 
     console = stderr()
     console.print("error:", style="bold red", end=" ")
-    console.print(message, markup=False, highlight=False, soft_wrap=True)
+    print_plain(console, message)
 
 
 if __name__ == "__main__":

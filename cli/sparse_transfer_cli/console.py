@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 _ANY_WIDTH = 10_000
 WIDTH_WITHOUT_TERMINAL = 120
@@ -19,6 +20,13 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Returns the console on standard error."""
     return _console(on_stderr=True)
+
+
+def print_plain(
+    console: Console, text: str | Text, *, style: str | None = None, end: str = "\n"
+) -> None:
+    """Prints text as it is: brackets are no markup, figures get no colour, lines are not folded."""
+    console.print(text, style=style, end=end, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_whole(console: Console, table: Table) -> None:

@@ -18,6 +18,7 @@ from rich.table import Column
 from sparse_transfer_api.base import Record
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.records import Progress, StageResult
+from sparse_transfer_cli.console import print_plain
 
 ProgressStyle = Literal["auto", "bar", "json"]
 Sink = Callable[[Progress], None]
@@ -122,7 +123,7 @@ class TerminalDisplay:
 
     def note(self, message: str) -> None:
         """Prints a line above the bars."""
-        self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        print_plain(self._bars.console, message)
 
     def _bar(self, stage: Stage) -> TaskID:
         """Returns a stage's bar: a new one where it began before the level was told."""

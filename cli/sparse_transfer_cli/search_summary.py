@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sparse_transfer_api.status import LevelStatus, SearchStatus
+from sparse_transfer_cli.console import print_plain
 from sparse_transfer_cli.summary import UNKNOWN, megabytes, number, percent, times
 
 _COLUMNS = ("recovery", "metric", "latency", "size", "compressed", "sparsity", "speed-up")
@@ -18,9 +19,7 @@ def print_search(console: Console, search: SearchStatus) -> None:
     """Prints every level, and the sentence that says which is kept."""
     console.print(levels_table(search))
     if search.message:
-        console.print(
-            f"search       {search.message}", markup=False, highlight=False, soft_wrap=True
-        )
+        print_plain(console, f"search       {search.message}")
 
 
 def levels_table(search: SearchStatus) -> Table:

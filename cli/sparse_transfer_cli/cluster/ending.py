@@ -13,7 +13,7 @@ from sparse_transfer_api.acceptance import judge
 from sparse_transfer_api.contract import MANIFEST, Stage
 from sparse_transfer_api.search import criteria
 from sparse_transfer_api.status import PastResult
-from sparse_transfer_cli.console import stderr, stdout
+from sparse_transfer_cli.console import print_plain, stderr, stdout
 from sparse_transfer_cli.display import JsonLinesDisplay
 from sparse_transfer_cli.search_summary import print_search
 from sparse_transfer_cli.summary import (
@@ -70,7 +70,7 @@ def explain_failure(experiment: Observed, outcome: Outcome) -> None:
         f"{f': {outcome.message}' if outcome.message else ''}",
         *(f"next: {step}" for step in next_steps(experiment)),
     ]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    print_plain(console, "\n".join(lines))
 
 
 def missed_criteria(experiment: Observed) -> list[str]:
@@ -102,7 +102,7 @@ def print_results(console: Console, experiment: Observed) -> None:
             lines.append(f"every measured point is in {package_folder(experiment)}/{MANIFEST}")
     lines += _artifact_lines(experiment)
     if lines:
-        console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+        print_plain(console, "\n".join(lines))
 
 
 def _artifact_lines(experiment: Observed) -> Iterator[str]:
@@ -126,7 +126,7 @@ def print_history(console: Console, experiment: Observed) -> None:
     console.print(table)
     lines = [f"earlier      {past.manifest_uri}" for past in history if past.manifest_uri]
     if lines:
-        console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+        print_plain(console, "\n".join(lines))
 
 
 def history_row(past: PastResult) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sparse_transfer_cli.console import stderr
+from sparse_transfer_cli.console import print_plain, stderr
 
 
 def until_interrupted(look: Callable[[], int], *, told: str, code: int) -> int:
@@ -19,5 +19,5 @@ def until_interrupted(look: Callable[[], int], *, told: str, code: int) -> int:
         return look()
     except KeyboardInterrupt:
         # The terminal has written ^C into the line.
-        stderr().print(f"\n{told}", markup=False, highlight=False, soft_wrap=True)
+        print_plain(stderr(), f"\n{told}")
         return code

@@ -13,6 +13,7 @@ from sparse_transfer_api.contract import ANNOTATION_RETRY, Stage
 from sparse_transfer_api.errors import AcceptanceMissed
 from sparse_transfer_api.results import Results
 from sparse_transfer_api.status import ConditionStatus, ConditionType, Phase, StageStatus
+from sparse_transfer_cli.console import print_plain
 from sparse_transfer_cli.display import describe, duration
 from sparse_transfer_cli.search_summary import levels_table
 from sparse_transfer_cli.summary import UNKNOWN, number, percent, times
@@ -33,7 +34,7 @@ def print_story(console: Console, experiment: Observed, now: datetime) -> None:
     for part in story(experiment, now):
         if isinstance(part, str):
             # Unfolded and as it is: addresses can be copied, brackets are no markup.
-            console.print(part, markup=False, highlight=False, soft_wrap=True)
+            print_plain(console, part)
         else:
             console.print(part)
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sparse_transfer_cli.console import stdout
+from sparse_transfer_cli.console import print_plain, stdout
 from sparse_transfer_cli.display import JsonLinesDisplay, ProgressStyle, shows_bars
 from sparse_transfer_cli.finished import Finished, find_finished
 from sparse_transfer_cli.requirements import require
@@ -59,4 +59,4 @@ def _measure(finished: Finished, arguments: BenchmarkArguments, style: ProgressS
         *note_lines(found.engines),
         *recommended_lines(found.recommended, str(finished.package)),
     ]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    print_plain(console, "\n".join(lines))

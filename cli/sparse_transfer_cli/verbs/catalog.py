@@ -14,7 +14,7 @@ from rich.table import Table
 from sparse_transfer_api.errors import SparseTransferError
 from sparse_transfer_api.optim_level import Band, Size, band_ranges
 from sparse_transfer_api.use_cases import resolve_use_case
-from sparse_transfer_cli.console import stdout
+from sparse_transfer_cli.console import print_plain, stdout
 from sparse_transfer_cli.summary import UNKNOWN, percent
 from sparse_transfer_runner.catalog.choice import chosen_entry, entry_named, must_be_made
 from sparse_transfer_runner.catalog.families import FAMILY_OF
@@ -122,12 +122,12 @@ def show_model(name: str, catalog: str | None, *, as_json: bool) -> None:
         return
     console = stdout()
     text = yaml.safe_dump(entry.to_json_dict(), sort_keys=False, allow_unicode=True)
-    console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+    print_plain(console, text, end="")
     lines = [f"# {side}: {words}" for side, words in reached.items()]
     if entry.must_be_made:
         lines.append(f"# sparse: {must_be_made(entry)}")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_plain(console, line)
 
 
 def _entry(name: str, catalog: Catalog) -> CatalogEntry:
@@ -166,4 +166,4 @@ def add_model(folder: Path, catalog: Path, size: Size, console: Console) -> None
     entry = entry_of(folder, size)
     add_entry(catalog, entry)
     line = f"{catalog}: {entry.name} is now the first choice for {entry.family}, {size.lower()}"
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_plain(console, line)

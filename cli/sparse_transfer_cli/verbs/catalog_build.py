@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sparse_transfer_api.contract import ExitCode
 from sparse_transfer_api.errors import UsageError
-from sparse_transfer_cli.console import stderr
+from sparse_transfer_cli.console import print_plain, stderr
 from sparse_transfer_cli.display import ProgressStyle
 from sparse_transfer_cli.requirements import require_runner
 
@@ -69,11 +69,11 @@ def build(arguments: BuildArguments, style: ProgressStyle) -> int:
         _require_data(each.entry.name, each.job.data, each.job.data_kind, arguments.data)
     for each in builds:
         if each.is_made:
-            _say(f"{each.entry.name}: was there")
+            print_plain(stderr(), f"{each.entry.name}: was there")
         else:
             data = _data(each.job.data, arguments)
             words = each.arguments(catalog, data)
-            _say(f"$ sparse-transfer upstream {shlex.join(words)}")
+            print_plain(stderr(), f"$ sparse-transfer upstream {shlex.join(words)}")
             if arguments.dry_run:
                 continue
             each.take_off_layers(catalog)
@@ -84,7 +84,9 @@ def build(arguments: BuildArguments, style: ProgressStyle) -> int:
             add_entry(arguments.output / _CATALOG, each.made_entry())
     if not arguments.dry_run:
         made = ", ".join(f"catalog:{each.entry.name}" for each in builds)
-        _say(f"made: {made}; use them with --catalog {arguments.output / _CATALOG}")
+        print_plain(
+            stderr(), f"made: {made}; use them with --catalog {arguments.output / _CATALOG}"
+        )
     return ExitCode.DONE
 
 
@@ -119,7 +121,3 @@ def _upstream(words: Iterable[str]) -> int:
     from sparse_transfer_cli.__main__ import invoke
 
     return invoke(["upstream", *words])
-
-
-def _say(line: str) -> None:
-    stderr().print(line, markup=False, highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from rich.table import Table
 from sparse_transfer_api.contract import ENV_CATALOG, ExitCode, Stage
 from sparse_transfer_api.errors import InputError, SparseTransferError, Transient, UsageError
 from sparse_transfer_api.spec import Storage
-from sparse_transfer_cli.console import stderr, stdout
+from sparse_transfer_cli.console import print_plain, stderr, stdout
 from sparse_transfer_cli.display import (
     JsonLinesDisplay,
     ProgressStyle,
@@ -165,7 +165,7 @@ def _summary(console: Console, outcomes: Sequence[Outcome], closing: Sequence[st
         *(f"failed: {each.part.path}: {each.error}" for each in outcomes if each.error),
         *closing,
     ]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    print_plain(console, "\n".join(lines))
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:

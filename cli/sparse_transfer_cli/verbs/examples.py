@@ -7,11 +7,11 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sparse_transfer_api.errors import AccessError, UsageError
 from sparse_transfer_api.suggest import did_you_mean
-from sparse_transfer_cli import example_pictures
+from sparse_transfer_cli import example_pictures, example_questions, example_tweets
 from sparse_transfer_cli.console import stdout
 from sparse_transfer_cli.example_data import (
     LICENCE,
@@ -24,12 +24,14 @@ from sparse_transfer_cli.example_data import (
 from sparse_transfer_cli.requirements import require
 
 FileFormat = Literal["csv", "json", "jsonl"]
-Row = Mapping[str, str]
+Row = Mapping[str, Any]
 
 SETS = {
     "film-reviews": "Rotten Tomatoes sentences with a sentiment: train, val and test",
     "film-sentences": "IMDB sentences without labels, for 'sparse-transfer upstream'",
+    "tweets-entities": "tweets with the persons, places, … in them: train, val and test",
     "digits": "handwritten digits of MNIST as pictures, in an image folder: train, val and test",
+    "county-questions": "questions on an invented county, in the SQuAD format: train, val and test",
 }
 
 
@@ -47,12 +49,15 @@ def extract(
     Args:
         name: One of ``SETS``.
         output: The folder; created when missing, files of the same name are replaced.
-        file_format: Default: csv for labelled data, jsonl for sentences. Pictures are PNG.
-        rows: At most so many rows of each file, or pictures of each split; all when None.
+        file_format: Default: csv for labelled texts, jsonl for sentences and tagged words. Pictures
+            are PNG, questions nested JSON.
+        rows: At most so many rows of each file, or pictures or contexts of each split; all when
+            None.
         seed: Of the choice and the order of rows.
 
     Raises:
-        UsageError: No such set, or the package that holds it is not installed.
+        UsageError: No such set, a format that cannot hold it, or the package that holds it is not
+            installed.
         AccessError: The folder cannot be written to.
     """
     if name not in SETS:
@@ -61,6 +66,12 @@ def extract(
         )
     if name == "digits":
         _write_digits(output, rows, seed)
+        return
+    if name == "tweets-entities":
+        _write_tweets(output, file_format or "jsonl", rows, seed)
+        return
+    if name == "county-questions":
+        _write_questions(output, rows, seed)
         return
     require((PACKAGE,), "examples")
     reviews = list(packaged_reviews())
@@ -78,6 +89,19 @@ def extract(
     stdout().print(f"licence: {LICENCE}", highlight=False, soft_wrap=True)
 
 
+def _write_tweets(output: Path, file_format: FileFormat, rows: int | None, seed: int) -> None:
+    if file_format == "csv":
+        raise UsageError("csv cannot hold lists of words; choose json or jsonl")
+    require((example_tweets.PACKAGE,), "examples-entities")
+    splits = example_tweets.tweet_splits(example_tweets.packaged_tweets(), seed)
+    _write_all(
+        {split: list(example_tweets.as_rows(chosen[:rows])) for split, chosen in splits.items()},
+        output,
+        file_format,
+    )
+    stdout().print(f"licence: {example_tweets.LICENCE}", highlight=False, soft_wrap=True)
+
+
 def _write_digits(output: Path, rows: int | None, seed: int) -> None:
     require((example_pictures.PACKAGE, "PIL"), "examples-pictures")
     splits = example_pictures.digit_splits(seed, rows)
@@ -92,16 +116,34 @@ def _write_digits(output: Path, rows: int | None, seed: int) -> None:
     stdout().print(f"licence: {example_pictures.LICENCE}", highlight=False, soft_wrap=True)
 
 
+def _write_questions(output: Path, rows: int | None, seed: int) -> None:
+    for split, content in example_questions.question_splits(seed, rows).items():
+        path = output / f"{split}.json"
+        _write(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+        paragraphs = content["data"][0]["paragraphs"]
+        questions = sum(len(paragraph["qas"]) for paragraph in paragraphs)
+        stdout().print(
+            f"{path}: {len(paragraphs)} contexts, {questions} questions",
+            highlight=False,
+            soft_wrap=True,
+        )
+    stdout().print(f"licence: {example_questions.LICENCE}", highlight=False, soft_wrap=True)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise AccessError(
+            f"{path}: cannot be written ({error.strerror}); choose another --output"
+        ) from error
+
+
 def _write_all(splits: Mapping[str, list[Row]], output: Path, file_format: FileFormat) -> None:
     for split, rows in splits.items():
         path = output / f"{split}.{file_format}"
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-            path.write_text(_encoded(rows, file_format), encoding="utf-8", newline="")
-        except OSError as error:
-            raise AccessError(
-                f"{path}: cannot be written ({error.strerror}); choose another --output"
-            ) from error
+        _write(path, _encoded(rows, file_format))
         stdout().print(f"{path}: {len(rows)} rows", highlight=False, soft_wrap=True)
 
 

@@ -17,7 +17,7 @@ from sparse_transfer_cli.cluster.observed import Observed, observed
 from sparse_transfer_cli.cluster.outcome import outcome_of
 from sparse_transfer_cli.cluster.patience import Lost
 from sparse_transfer_cli.cluster.pods import Pods, RunnerPod
-from sparse_transfer_cli.console import stderr
+from sparse_transfer_cli.console import print_plain, stderr
 
 
 @dataclass(frozen=True)
@@ -137,4 +137,4 @@ def _write(text: str, *, raw: bool) -> None:
 
 
 def _note(text: str) -> None:
-    stderr().print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+    print_plain(stderr(), text, style="dim")

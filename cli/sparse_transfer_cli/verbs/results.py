@@ -16,7 +16,7 @@ from rich.table import Table
 from sparse_transfer_api.contract import MANIFEST, ExitCode
 from sparse_transfer_api.errors import AccessError, UsageError
 from sparse_transfer_api.spec import SparseTransferExperiment, Storage
-from sparse_transfer_cli.console import stderr, stdout
+from sparse_transfer_cli.console import print_plain, stderr, stdout
 from sparse_transfer_cli.experiment_file import file_uri, read_experiment
 from sparse_transfer_cli.requirements import require
 from sparse_transfer_cli.storage import reaching
@@ -140,7 +140,7 @@ def _show(found: Audit) -> None:
         table.add_row(*_row(folder, found.uri))
     console.print(table)
     lines = [*_findings(found), *_closing(found)]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    print_plain(console, "\n".join(lines))
 
 
 def _row(folder: AuditedFolder, root: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from sparse_transfer_cli.cluster.listing import phase_of
 from sparse_transfer_cli.cluster.observed import Observed, observed
 from sparse_transfer_cli.cluster.outcome import outcome_of
 from sparse_transfer_cli.cluster.progress import progress_of
-from sparse_transfer_cli.console import stderr, stdout
+from sparse_transfer_cli.console import print_plain, stderr, stdout
 from sparse_transfer_cli.requirements import require
 
 
@@ -117,4 +117,4 @@ def _say_unfinished(experiment: Observed) -> None:
         f"{experiment.name} has not ended ({stands}{share}), so there are no results of it yet: "
         f"sparse-transfer status {experiment.name} --namespace {experiment.namespace} --watch"
     )
-    stderr().print(line, markup=False, highlight=False, soft_wrap=True)
+    print_plain(stderr(), line)

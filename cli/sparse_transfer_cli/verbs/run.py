@@ -13,7 +13,7 @@ import yaml
 from sparse_transfer_api.acceptance import judge
 from sparse_transfer_api.contract import ENV_CATALOG, ExitCode, Stage
 from sparse_transfer_api.spec import SparseTransferExperiment
-from sparse_transfer_cli.console import stderr, stdout
+from sparse_transfer_cli.console import print_plain, stderr, stdout
 from sparse_transfer_cli.display import (
     JsonLinesDisplay,
     ProgressStyle,
@@ -121,10 +121,10 @@ def say_unfinished(end: RunEnd, again: str) -> int:
     """Says why a run did not come to its end; returns the exit code."""
     console = stderr()
     if end.stopped:
-        console.print(f"stopped; to go on: {again}", markup=False, highlight=False, soft_wrap=True)
+        print_plain(console, f"stopped; to go on: {again}")
     elif end.failure is not None:
         console.print("error:", style="bold red", end=" ")
-        console.print(explain_failure(end.failure), markup=False, highlight=False, soft_wrap=True)
+        print_plain(console, explain_failure(end.failure))
         if end.exit_code == ExitCode.TRANSIENT:
-            console.print(f"to try again: {again}", markup=False, highlight=False, soft_wrap=True)
+            print_plain(console, f"to try again: {again}")
     return end.exit_code

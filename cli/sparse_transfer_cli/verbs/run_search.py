@@ -12,7 +12,7 @@ from sparse_transfer_api.contract import SEARCH, SEARCH_FOLDER, ExitCode
 from sparse_transfer_api.search import criteria
 from sparse_transfer_api.spec import SparseTransferExperiment
 from sparse_transfer_api.status import SearchRecord
-from sparse_transfer_cli.console import stderr, stdout
+from sparse_transfer_cli.console import print_plain, stderr, stdout
 from sparse_transfer_cli.display import JsonLinesDisplay, shows_bars, terminal_display
 from sparse_transfer_cli.executor import RunEnd, cause_of, explain_failure
 from sparse_transfer_cli.level_search import LevelSearch, SearchEnd
@@ -48,7 +48,7 @@ def run_search(experiment: SparseTransferExperiment, options: RunOptions, again:
         environment = {**caching, **options.environment()}
         end = LevelSearch(experiment, display, options.command, environment).run()
         if end is None:
-            _say(f"stopped; to go on: {again}")
+            print_plain(stderr(), f"stopped; to go on: {again}")
             return ExitCode.STOPPED
         page = _written(experiment, end)
     missed = _missed(experiment, end)
@@ -60,7 +60,7 @@ def run_search(experiment: SparseTransferExperiment, options: RunOptions, again:
     print_search(shown, end.status)
     if end.choice is not None and end.results is not None:
         print_summary(shown, end.results, end.folders[end.choice.level])
-    shown.print(f"search       {page}", markup=False, highlight=False, soft_wrap=True)
+    print_plain(shown, f"search       {page}")
     _explain(end, again)
     if end.choice is None:
         return RunEnd({}, next(iter(end.failures.values()), None)).exit_code
@@ -126,10 +126,6 @@ def _explain(end: SearchEnd, again: str) -> None:
     for levels in reasons.values():
         named = ", ".join(f"{level:g}" for level in levels)
         stderr().print("error:", style="bold red", end=" ")
-        _say(f"level {named}: {explain_failure(end.failures[levels[0]])}")
+        print_plain(stderr(), f"level {named}: {explain_failure(end.failures[levels[0]])}")
     if end.failures:
-        _say(f"to try again what failed: {again}")
-
-
-def _say(text: str) -> None:
-    stderr().print(text, markup=False, highlight=False, soft_wrap=True)
+        print_plain(stderr(), f"to try again what failed: {again}")

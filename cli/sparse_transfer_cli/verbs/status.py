@@ -24,7 +24,7 @@ from sparse_transfer_cli.cluster.listing import listing
 from sparse_transfer_cli.cluster.observed import Observed, observed
 from sparse_transfer_cli.cluster.patience import Lost
 from sparse_transfer_cli.cluster.story import print_story
-from sparse_transfer_cli.console import print_whole, stderr, stdout
+from sparse_transfer_cli.console import print_plain, print_whole, stderr, stdout
 from sparse_transfer_cli.display import JsonLinesDisplay, ProgressStyle, shows_bars
 
 
@@ -115,7 +115,7 @@ def _watch_all(experiments: Experiments, style: ProgressStyle, *, everywhere: bo
                 if live is None:
                     lines.note(text)
                 else:
-                    live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+                    print_plain(live.console, text)
     return ExitCode.DONE
 
 

@@ -17,7 +17,7 @@ from sparse_transfer_cli.cluster.outcome import outcome_of
 from sparse_transfer_cli.cluster.patience import Timing
 from sparse_transfer_cli.cluster.story import next_steps
 from sparse_transfer_cli.cluster.submission import namespaced, submission
-from sparse_transfer_cli.console import stderr, stdout
+from sparse_transfer_cli.console import print_plain, stderr, stdout
 from sparse_transfer_cli.display import JsonLinesDisplay, ProgressStyle, shows_bars
 from sparse_transfer_cli.experiment_file import read_document
 
@@ -106,7 +106,7 @@ def _say(applied: Applied, options: SubmitOptions) -> None:
             change=applied.change,
         )
         console = stderr()
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    print_plain(console, "\n".join(lines))
 
 
 def _next(applied: Applied, experiment: Observed) -> Iterator[str]:

@@ -13,7 +13,7 @@ from types import FrameType
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.optim_level import Size
-from sparse_transfer_cli.console import stderr, stdout
+from sparse_transfer_cli.console import print_plain, stderr, stdout
 from sparse_transfer_cli.display import (
     JsonLinesDisplay,
     ProgressStyle,
@@ -89,7 +89,7 @@ def make(
         f"written to {arguments.output}",
     ]
     report = console if bar else stderr()
-    report.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    print_plain(report, "\n".join(lines))
     if catalog is not None:
         from sparse_transfer_cli.verbs.catalog import add_model
 

@@ -10,7 +10,7 @@ from sparse_transfer_api.errors import SparseTransferError
 from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_api.search import at_level
 from sparse_transfer_api.spec import SparseTransferSpec
-from sparse_transfer_cli.console import stderr, stdout
+from sparse_transfer_cli.console import print_plain, stderr, stdout
 from sparse_transfer_cli.experiment_file import read_experiment
 from sparse_transfer_cli.requirements import require, require_runner
 from sparse_transfer_cli.storage import reaching
@@ -34,9 +34,11 @@ def validate_file(path: Path, *, data: bool, model: bool, catalog: str | None) -
     """
     experiment = read_experiment(path)
     spec = experiment.spec
-    _say(f"{path}: valid; {experiment.metadata.name}, {spec.use_case}, {_levels(spec)}")
+    print_plain(
+        stdout(), f"{path}: valid; {experiment.metadata.name}, {spec.use_case}, {_levels(spec)}"
+    )
     if spec.output.uri is not None:
-        _say(f"results go to {spec.output.uri}")
+        print_plain(stdout(), f"results go to {spec.output.uri}")
     checks: list[Callable[[], None]] = []
     if data:
         checks.append(lambda: _check_data(spec))
@@ -46,7 +48,7 @@ def validate_file(path: Path, *, data: bool, model: bool, catalog: str | None) -
     with reaching(spec.storage):
         errors = [error for check in checks if (error := _attempt(check)) is not None]
     for error in errors[1:]:
-        stderr().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        print_plain(stderr(), f"error: {error}")
     if errors:
         raise errors[0]
 
@@ -65,13 +67,13 @@ def _check_data(spec: SparseTransferSpec) -> None:
 
     found = check_data(spec)
     labels = f"{len(found.labels)} labels: " if len(found.labels) > 1 else ""
-    _say(f"data: {found.problem_type}, {labels}{', '.join(found.labels)}")
+    print_plain(stdout(), f"data: {found.problem_type}, {labels}{', '.join(found.labels)}")
     for role, columns in found.columns.items():
-        _say(f"  {role} in {', '.join(columns)}")
+        print_plain(stdout(), f"  {role} in {', '.join(columns)}")
     for split in found.splits:
-        _say(f"  {split.name}: {split.samples} rows ({split.file})")
+        print_plain(stdout(), f"  {split.name}: {split.samples} rows ({split.file})")
     for warning in found.warnings:
-        _say(f"  note: {warning}")
+        print_plain(stdout(), f"  note: {warning}")
 
 
 def _check_model(spec: SparseTransferSpec, catalog: str | None) -> None:
@@ -82,14 +84,15 @@ def _check_model(spec: SparseTransferSpec, catalog: str | None) -> None:
     found = check_model(spec, load_catalog(catalog))
     source = found.source
     level = f" at level {spec.optim_level:g}" if spec.search.levels else ""
-    _say(
+    print_plain(
+        stdout(),
         f"model{level}: {source.uri}, {source.architecture}, {source.parameters} parameters, "
-        f"{percent(source.sparsity)} sparse"
+        f"{percent(source.sparsity)} sparse",
     )
     if found.dense is not None:
-        _say(f"  dense counterpart: {found.dense.uri}")
+        print_plain(stdout(), f"  dense counterpart: {found.dense.uri}")
     for warning in found.warnings:
-        _say(f"  note: {warning}")
+        print_plain(stdout(), f"  note: {warning}")
 
 
 def _attempt(check: Callable[[], None]) -> SparseTransferError | None:
@@ -98,7 +101,3 @@ def _attempt(check: Callable[[], None]) -> SparseTransferError | None:
     except SparseTransferError as error:
         return error
     return None
-
-
-def _say(line: str) -> None:
-    stdout().print(line, markup=False, highlight=False, soft_wrap=True)

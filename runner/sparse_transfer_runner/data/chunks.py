@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
+from sparse_transfer_runner.data.findings import Findings, shown
 from sparse_transfer_runner.data.source import SourceFile
 
 
@@ -65,3 +67,29 @@ def read_chunks(source: SourceFile) -> Iterator[Chunk]:
         from sparse_transfer_runner.data.json_lines import line_chunks
 
         yield from line_chunks(source)
+
+
+def whole_rows(chunk: Chunk, path: Path, names: Sequence[str], findings: Findings) -> Chunk:
+    """Returns a chunk's rows that are objects with all the columns.
+
+    Args:
+        chunk: Any rows.
+        path: Their file.
+        names: The columns that each row needs.
+        findings: Receives the rows that are left out.
+    """
+    rows, lines = [], []
+    for line, row in zip(chunk.lines, chunk.rows, strict=True):
+        if not isinstance(row, dict):
+            message = f"{shown(row)} is no object; expected one with {', '.join(names)}"
+            findings.add("no object", path, message, line)
+            continue
+        missing = [name for name in names if name not in row]
+        for name in missing:
+            found = ", ".join(map(shown, list(row)[:8]))
+            message = f"no {shown(name)} in this row; it has {found or 'nothing'}"
+            findings.add("missing value", path, message, line)
+        if not missing:
+            rows.append(row)
+            lines.append(line)
+    return Chunk(rows, lines, chunk.header)

@@ -42,9 +42,12 @@ class SourceFile:
 
     def first_byte(self) -> bytes:
         """Returns the first byte that is neither white space nor a byte order mark."""
+        return self.beginning().lstrip()[:1]
+
+    def beginning(self) -> bytes:
+        """Returns the first block of the file without its byte order mark."""
         with self._opened() as file:
-            start = file.read(BLOCK_BYTES)
-        return start.removeprefix(_UTF8_MARK).lstrip()[:1]
+            return file.read(BLOCK_BYTES).removeprefix(_UTF8_MARK)
 
     def blocks(self) -> Iterator[bytes]:
         """Yields the file without its byte order mark, in blocks of about ``BLOCK_BYTES``.

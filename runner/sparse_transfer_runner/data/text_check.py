@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sparse_transfer_api.spec import Data
-from sparse_transfer_runner.data.chunks import Chunk, read_chunks
+from sparse_transfer_runner.data.chunks import Chunk, read_chunks, whole_rows
 from sparse_transfer_runner.data.columns import TextColumns, choose_columns, unknown_column
 from sparse_transfer_runner.data.findings import Findings, shown
 from sparse_transfer_runner.data.label_check import LabelCheck
@@ -156,29 +156,12 @@ class _Check:
         labels = chunk.column(columns.label)
         texts = [chunk.column(name) for name in columns.text]
         if labels is None or any(values is None for values in texts):
-            chunk = self._whole_rows(chunk, path, (*columns.text, columns.label))
+            chunk = whole_rows(chunk, path, (*columns.text, columns.label), self._findings)
             labels = chunk.column(columns.label) or []
             texts = [chunk.column(name) for name in columns.text]
         for name, values in zip(columns.text, texts, strict=True):
             self._check_texts(name, values or [], chunk.lines, path)
         return chunk.lines, label_values(labels, path)
-
-    def _whole_rows(self, chunk: Chunk, path: Path, names: Sequence[str]) -> Chunk:
-        rows, lines = [], []
-        for line, row in zip(chunk.lines, chunk.rows, strict=True):
-            if not isinstance(row, dict):
-                message = f"{shown(row)} is no object; expected one with {', '.join(names)}"
-                self._findings.add("no object", path, message, line)
-                continue
-            missing = [name for name in names if name not in row]
-            for name in missing:
-                found = ", ".join(map(shown, list(row)[:8]))
-                message = f"no {shown(name)} in this row; it has {found or 'nothing'}"
-                self._findings.add("missing value", path, message, line)
-            if not missing:
-                rows.append(row)
-                lines.append(line)
-        return Chunk(rows, lines, chunk.header)
 
     def _check_texts(
         self, name: str, values: Sequence[Any], lines: Sequence[int], path: Path

@@ -14,8 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import Plan
 from sparse_transfer_api.results import Results
+from sparse_transfer_runner.data.tags import entity_tags, tagging_of
 from sparse_transfer_runner.engines.protocol import Engine
 from sparse_transfer_runner.pictures import preprocessing
+from sparse_transfer_runner.use_cases import tagging
 from sparse_transfer_runner.use_cases.protocol import Preprocessor
 
 LABELS = "labels.json"
@@ -24,8 +26,11 @@ _README = "README.md"
 _REQUIREMENTS = "requirements.txt"
 _LIBRARIES = {"image": ("numpy", "pillow"), "text": ("numpy", "tokenizers")}
 """What the program needs beside its engine, by family of use cases."""
-_MODULES = {"image": (Path(preprocessing.__file__),), "text": ()}
-"""What is shipped beside the program, as it stands here, so that both do the same."""
+_MODULES = {
+    "classify_images": (Path(preprocessing.__file__),),
+    "tag_words": (Path(tagging.__file__),),
+}
+"""What is shipped beside a program, as it stands here, so that both do the same."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class Deployment:
 
     Args:
         name: The experiment's.
-        family: Of the use case; each has its own program.
+        family: Of the use case.
+        kind: Which program it gets; the use case's ``program``.
         plan: What prepare decided.
         results: The outcome.
         engines: Whose model files lie in the folder; the headline's first.
@@ -45,6 +51,7 @@ class Deployment:
 
     name: str
     family: str
+    kind: str
     plan: Plan
     results: Results
     engines: Sequence[Engine]
@@ -67,10 +74,10 @@ class Deployment:
         shutil.copyfile(self.model / _CONFIG, folder / _CONFIG)
         _write(folder / LABELS, json.dumps(self.plan.labels, ensure_ascii=False) + "\n")
         _write(folder / _REQUIREMENTS, "".join(f"{line}\n" for line in self.requirements()))
-        for module in _MODULES[self.family]:
+        for module in _MODULES.get(self.kind, ()):
             shutil.copyfile(module, folder / module.name)
         environment = _environment()
-        program = environment.get_template(f"predict_{self.family}.py.j2")
+        program = environment.get_template(f"{self.kind}.py.j2")
         for engine in self.engines:
             name = self.program(engine)
             _write(folder / name, program.render(engine=engine, plan=self.plan, program=name))
@@ -87,13 +94,15 @@ class Deployment:
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("sparse_transfer_runner.packaging"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters |= {"entity_tags": entity_tags, "tagging": tagging_of}
+    return environment
 
 
 def _write(path: Path, text: str) -> None:

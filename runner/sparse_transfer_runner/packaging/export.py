@@ -66,6 +66,8 @@ def export_onnx(
     _use_plain_attention(model)
     names = list(inputs)
     axes: dict[str, dict[int, str]] = {OUTPUT: {0: "batch"}}
+    if dynamic_sequence and _has_positions(model, inputs):
+        axes[OUTPUT][1] = "sequence"
     for name, values in inputs.items():
         sequence = {1: "sequence"} if dynamic_sequence and _is_tokens(values) else {}
         axes[name] = {0: "batch", **sequence}
@@ -145,6 +147,13 @@ def _use_plain_attention(model: nn.Module) -> None:
     choose = getattr(model, "set_attn_implementation", None)
     if choose is not None:
         choose("eager")
+
+
+def _has_positions(model: nn.Module, inputs: Batch) -> bool:
+    """Whether the logits are ``[batch, positions, labels]``."""
+    with torch.inference_mode():
+        logits = model(**{name: torch.as_tensor(values) for name, values in inputs.items()}).logits
+    return bool(logits.dim() > 2)
 
 
 def _is_tokens(values: NDArray[Any]) -> bool:

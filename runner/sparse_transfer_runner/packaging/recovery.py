@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from sparse_transfer_api.results import MetricResult
 
-from .baseline import constant_metric
 from .bootstrap import recovery_interval
 from .results import Score
 from .task import PackageTask, TrainedModel
@@ -30,14 +29,15 @@ def score_of(
         product: The trained model that the file was made from.
         baseline: Its trained dense counterpart, where there is one.
     """
-    value = task.metric(logits, task.evaluation.targets)
+    scored = task.score(logits, task.evaluation)
+    value = scored.metrics[task.metric_name]
     dense = _dense_value(task, product, baseline)
-    useful = dense if dense is not None and dense > _constant(task, logits.shape[1]) else None
+    useful = dense if dense is not None and dense > _constant(task) else None
     result = MetricResult(
         name=task.metric_name,
         baseline=dense,
         value=value,
-        samples=len(task.evaluation),
+        samples=scored.samples,
         split=task.plan.evaluation_split,
     )
     if task.plan.level == 0:
@@ -45,10 +45,9 @@ def score_of(
     if useful is None:
         return Score(result, None, product.metric)
     interval = recovery_interval(
-        logits,
-        baseline.logits if baseline else None,
-        task.evaluation.targets,
-        task.metric,
+        scored,
+        baseline.score if baseline else None,
+        task.metric_name,
         given=None if baseline else useful,
         seed=task.plan.training.seed,
     )
@@ -63,5 +62,5 @@ def _dense_value(
     return baseline.metric if baseline else task.context.spec.baseline.value
 
 
-def _constant(task: PackageTask, labels: int) -> float:
-    return constant_metric(task.evaluation.targets, task.metric, task.plan.problem_type, labels)
+def _constant(task: PackageTask) -> float:
+    return task.use_case.constant_metric(task.metric_name, task.evaluation, task.plan)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +36,7 @@ from sparse_transfer_runner.training.outputs import (
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.metrics import resolve_metric
 from sparse_transfer_runner.use_cases.protocol import Batch, EncodedSplit, Preprocessor, UseCase
+from sparse_transfer_runner.use_cases.scores import Scored
 
 from .bootstrap import recovery_interval
 from .calibration import BATCH, ROWS, calibrate, most_sensitive
@@ -44,7 +44,7 @@ from .choice import ChoiceScore
 from .export import export_onnx
 from .mask_check import Masks, load_masks
 from .points import Point, shaped
-from .scoring import score
+from .scoring import outputs_of
 
 _TRACED = Point(2, 16)
 """Shape of the traced example; the exported file takes others."""
@@ -100,9 +100,13 @@ class PackageTask:
             calibration=_in_batches(use.load(data, _with_few_rows(plan), "train", preprocessor)),
         )
 
-    def metric(self, logits: NDArray[np.float32], targets: NDArray[Any]) -> float:
-        """Returns the primary metric of logits for targets."""
-        return self.use_case.metrics(logits, targets, self.plan)[self.metric_name]
+    def score(self, outputs: NDArray[np.float32], rows: EncodedSplit) -> Scored:
+        """Scores a model's outputs for all rows of a split."""
+        return self.use_case.score(outputs, rows, self.plan)
+
+    def metric(self, outputs: NDArray[np.float32], rows: EncodedSplit) -> float:
+        """Returns the primary metric of a model's outputs for all rows of a split."""
+        return self.score(outputs, rows).metrics[self.metric_name]
 
     def example(self, point: Point) -> Batch:
         """Returns inputs of a point's shape."""
@@ -125,7 +129,7 @@ class TorchSession:
     module: nn.Module
 
     def run(self, batch: Batch) -> NDArray[np.float32]:
-        """Returns the logits ``[batch, labels]``."""
+        """Returns the logits, batch first."""
         with torch.inference_mode():
             inputs = {name: torch.as_tensor(values) for name, values in batch.items()}
             logits: NDArray[np.float32] = self.module(**inputs).logits.float().numpy()
@@ -174,27 +178,33 @@ class TrainedModel:
         return logits
 
     @cached_property
+    def score(self) -> Scored:
+        """The trained model's own score on the evaluation rows."""
+        return self.task.score(self.logits, self.task.evaluation)
+
+    @property
     def metric(self) -> float:
         """The trained model's primary metric on the evaluation rows."""
-        return self.task.metric(self.logits, self.task.evaluation.targets)
+        return self.score.metrics[self.task.metric_name]
 
     @cached_property
-    def choice_logits(self) -> NDArray[np.float32]:
-        """The trained model's outputs on the choice rows, computed in fp32."""
-        return score(TorchSession(self.module), self.task.choice)
+    def choice_scored(self) -> Scored:
+        """The trained model's score on the choice rows, computed in fp32."""
+        rows = self.task.choice
+        return self.task.score(outputs_of(TorchSession(self.module), rows), rows)
 
-    @cached_property
+    @property
     def choice_metric(self) -> float:
         """The trained model's primary metric on the choice rows."""
-        return self.task.metric(self.choice_logits, self.task.choice.targets)
+        return self.choice_scored.metrics[self.task.metric_name]
 
     def choice_score(self, session: Session) -> ChoiceScore:
         """Scores a file that was made from this model on the choice rows."""
-        targets = self.task.choice.targets
-        logits = score(session, self.task.choice)
-        spread = recovery_interval(logits, self.choice_logits, targets, self.task.metric)
+        name, rows = self.task.metric_name, self.task.choice
+        found = self.task.score(outputs_of(session, rows), rows)
+        spread = recovery_interval(found, self.choice_scored, name)
         deviations = 0.0 if spread is None else (spread.high - spread.low) / _INTERVAL_DEVIATIONS
-        return ChoiceScore(self.task.metric(logits, targets), deviations * self.choice_metric)
+        return ChoiceScore(found.metrics[name], deviations * self.choice_metric)
 
     @cached_property
     def module(self) -> nn.Module:

@@ -14,7 +14,7 @@ from sparse_transfer_runner.sparsity.masks import MaskBroken
 from .evaluation import FileEvaluation, LayerSparsity
 from .files import KeptFile
 from .mask_check import count_masked, masked_modules
-from .scoring import agreement, score
+from .scoring import outputs_of
 from .sizes import FileSize, sizes_of
 from .task import PackageTask
 
@@ -71,18 +71,18 @@ def verify(
             f"{path}: {count.revived} masked weights are not zero, "
             f"{len(count.missing)} masked layers were not found {list(count.missing[:3])}"
         )
-    logits = score(file.engine.load(path, threads=threads), task.evaluation, on_batch)
-    against = agreement(logits, file.model.logits, task.plan.problem_type)
+    rows, reference = task.evaluation, file.model.logits
+    logits = outputs_of(file.engine.load(path, threads=threads), rows, on_batch)
     record = FileEvaluation(
         path=file.path,
         engine=file.engine.name,
         role=file.role,
         form=file.form,
-        metric=task.metric(logits, task.evaluation.targets),
+        metric=task.metric(logits, rows),
         choice_metric=file.choice_metric,
         keeps_accuracy=file.keeps_accuracy,
-        largest_difference=against.largest_difference,
-        label_agreement=against.labels,
+        largest_difference=float(np.abs(logits - reference).max()),
+        label_agreement=task.use_case.same_answers(logits, reference, rows, task.plan),
         sparsity=count.sparsity,
         zero_share=weights.zeros / weights.total,
         size_bytes=size.raw,

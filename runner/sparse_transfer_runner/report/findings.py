@@ -58,6 +58,11 @@ def cards(results: Results) -> list[Card]:
     ]
 
 
+def counted(plan: Plan) -> str:
+    """Returns what the figures are of."""
+    return "questions" if plan.problem_type == "question_answering" else "rows"
+
+
 def summary(plan: Plan, results: Results) -> str:
     """Returns the outcome in a few sentences."""
     metric, headline = results.metric, results.headline
@@ -68,7 +73,7 @@ def summary(plan: Plan, results: Results) -> str:
     )
     text = (
         f"The {shipped_name(plan, results)} model reaches {metric.name} {ratio(metric.value)} on "
-        f"{metric.samples} rows of {metric.split}{against}."
+        f"{metric.samples} {counted(plan)} of {metric.split}{against}."
     )
     if headline.speedup is not None:
         text += f" On {headline.engine} it is {_faster(headline.speedup, 'the dense model')}"

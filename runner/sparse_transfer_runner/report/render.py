@@ -47,6 +47,7 @@ def render_report(
         shipped=findings.shipped_name(plan, results),
         cards=findings.cards(results),
         summary=findings.summary(plan, results),
+        counted=findings.counted(plan),
         concerns=findings.concerns(plan, results, evaluation),
         accuracy=drawings.accuracy_figures(results, evaluation),
         sizes=drawings.size_drawing(results),

@@ -16,6 +16,7 @@ from sparse_transfer_api.contract import CHECKS_FOLDER
 from sparse_transfer_api.keys import data_key
 from sparse_transfer_api.spec import SparseTransferSpec
 from sparse_transfer_runner.data.recorded import digest_of
+from sparse_transfer_runner.digests import sha256_of
 from sparse_transfer_runner.storage import fetch
 from sparse_transfer_runner.storage.addresses import data_address
 from sparse_transfer_runner.storage.protocol import Missing, Place
@@ -62,7 +63,8 @@ class _Check:
 
     Args:
         summary: What was found.
-        listing: SHA-256 over the names and sizes of all files: another one may be a split.
+        listing: SHA-256 over the names and sizes of all files, since another one may be a split,
+            and over the contents of small ones beside the splits, which may name the classes.
     """
 
     summary: DataSummary
@@ -82,9 +84,17 @@ class _Check:
 _CHECK = TypeAdapter(_Check)
 
 
+_SMALL_BYTES = 1 << 20
+"""Lists of names are smaller."""
+_BESIDE = (".txt", ".json", ".yaml", ".yml")
+"""Endings of files that name what the splits hold."""
+
+
 def _listing(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    listed = (f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\n" for path in files)
+    listed = [f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\n" for path in files]
+    beside = [path for path in files if path.parent == folder and path.suffix in _BESIDE]
+    listed += [sha256_of(path) for path in beside if path.stat().st_size <= _SMALL_BYTES]
     return hashlib.sha256("".join(listed).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -251,6 +251,7 @@ class _Packaging:
             Deployment(
                 name=context.experiment.metadata.name,
                 family=task.use_case.family,
+                kind=task.use_case.program,
                 plan=task.plan,
                 results=results,
                 engines=self.engines,

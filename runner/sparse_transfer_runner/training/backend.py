@@ -83,7 +83,7 @@ class Teacher:
     Args:
         model: In evaluation mode; its forward is never differentiated.
         precision: Returns the context in which it runs.
-        logits: Its logits for every training row, ``[rows, labels]``, where they were computed
+        logits: Its logits for every training row, rows first, where they were computed
             before: without dropout they never change, and one pass over the data is cheaper than
             one in every epoch.
     """
@@ -202,14 +202,14 @@ class NativeBackend:
         wanted = self._teacher.outputs(inputs) if hidden else None
         if self._recipe.distils_at(self._epoch):
             logits = wanted.logits if wanted else self._teacher.logits(inputs, rows)
-            loss = self._mixed(loss, outputs.logits.float(), logits.float())
+            loss = self._mixed(loss, outputs.logits.float(), logits.float(), targets)
         loss = share.labels * loss
         return loss + self._hidden_loss(inputs, share) if hidden else loss
 
-    def _mixed(self, loss: Tensor, logits: Tensor, wanted: Tensor) -> Tensor:
+    def _mixed(self, loss: Tensor, logits: Tensor, wanted: Tensor, targets: Tensor) -> Tensor:
         soft = self._recipe.distillation
         assert soft is not None
-        followed = logit_loss(logits, wanted, soft.temperature, self._problem_type)
+        followed = logit_loss(logits, wanted, soft.temperature, self._problem_type, targets)
         return (1 - soft.hardness) * loss + soft.hardness * followed
 
     def _hidden_loss(self, inputs: Inputs, share: Share) -> Tensor:

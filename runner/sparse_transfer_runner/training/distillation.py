@@ -10,34 +10,54 @@ from torch import Tensor, nn
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.recipes import matches
+from sparse_transfer_runner.use_cases.protocol import IGNORED, PADDING_LOGIT
 
 PROBLEM_SINGLE = "single_label_classification"
 PROBLEM_MULTI = "multi_label_classification"
 PROBLEM_REGRESSION = "regression"
+PROBLEM_POSITIONS = "token_classification"
+"""Each position has a label."""
+PROBLEM_SPAN = "question_answering"
+"""An answer is a first and a last position."""
 
 
 def task_loss(logits: Tensor, targets: Tensor, problem_type: str) -> Tensor:
-    """Returns the loss against the labels, a scalar.
+    """Returns the loss against the labels, a scalar: a mean over rows, or labelled positions.
 
     Args:
-        logits: ``[rows, labels]``.
-        targets: int64 ``[rows]`` (single-label), float ``[rows, labels]`` (multi-label), float
-            ``[rows]`` (regression).
+        logits: ``[rows, labels]``, or ``[rows, positions, labels]``.
+        targets: As ``EncodedSplit`` describes them. Positions beyond those of the logits are cut.
         problem_type: The plan's.
     """
     if problem_type == PROBLEM_SINGLE:
         return F.cross_entropy(logits, targets)
     if problem_type == PROBLEM_MULTI:
         return F.binary_cross_entropy_with_logits(logits, targets)
+    if problem_type == PROBLEM_POSITIONS:
+        wanted = targets[:, : logits.shape[1]].long()
+        total = F.cross_entropy(
+            logits.transpose(1, 2), wanted, ignore_index=IGNORED, reduction="sum"
+        )
+        return total / (wanted != IGNORED).sum().clamp(min=1)
+    if problem_type == PROBLEM_SPAN:
+        return F.cross_entropy(logits, targets)
     return F.mse_loss(logits.squeeze(-1), targets)
 
 
-def logit_loss(student: Tensor, teacher: Tensor, temperature: float, problem_type: str) -> Tensor:
-    """Returns the loss against the teacher's logits, both ``[rows, labels]``.
+def logit_loss(
+    student: Tensor,
+    teacher: Tensor,
+    temperature: float,
+    problem_type: str,
+    targets: Tensor | None = None,
+) -> Tensor:
+    """Returns the loss against the teacher's logits, of the shape of the student's.
 
     Hinton et al., "Distilling the Knowledge in a Neural Network" (2015): KL divergence of the
     softened distributions, times the squared temperature so that gradients keep their size. For
-    several labels the same with one Bernoulli a label; for regression the squared difference.
+    several labels the same with one Bernoulli a label; for regression the squared difference; for
+    labels of positions the mean over those that have one by ``targets``, or over all of them; for
+    spans over both ends, padding left out.
     """
     if problem_type == PROBLEM_REGRESSION:
         return F.mse_loss(student, teacher)
@@ -47,12 +67,25 @@ def logit_loss(student: Tensor, teacher: Tensor, temperature: float, problem_typ
         cross = F.binary_cross_entropy_with_logits(student / temperature, soft)
         entropy = F.binary_cross_entropy(soft, soft)
         return scale * (cross - entropy)
-    return scale * F.kl_div(
+    if problem_type == PROBLEM_POSITIONS:
+        positions = student.shape[1]
+        student, teacher = student.flatten(0, 1), teacher[:, :positions].flatten(0, 1)
+        if targets is not None:
+            labelled = (targets[:, :positions] != IGNORED).flatten()
+            student, teacher = student[labelled], teacher[labelled]
+    elif problem_type == PROBLEM_SPAN:
+        teacher = teacher[:, : student.shape[1]]
+        # The teacher may not have seen the rows beside others that were as long.
+        teacher = torch.where(student > PADDING_LOGIT / 2, teacher, PADDING_LOGIT)
+        teacher = teacher.transpose(1, 2).flatten(0, 1)
+        student = student.transpose(1, 2).flatten(0, 1)
+    divergence = F.kl_div(
         F.log_softmax(student / temperature, dim=-1),
         F.log_softmax(teacher / temperature, dim=-1),
-        reduction="batchmean",
+        reduction="sum",
         log_target=True,
     )
+    return scale * divergence / max(1, len(student))
 
 
 def hidden_state_errors(

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from sparse_transfer_runner.use_cases.outputs import Outputs
 from sparse_transfer_runner.use_cases.protocol import EncodedSplit
 
 from .batches import sorted_by_length
@@ -25,7 +26,7 @@ def logits_of(
     precision: str = "fp32",
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.float32]:
-    """Returns the logits of every row, ``[rows, labels]``, in the split's order.
+    """Returns the logits of every row, in the split's order; see ``Outputs``.
 
     Args:
         model: Put into evaluation mode.
@@ -34,14 +35,11 @@ def logits_of(
         on_batch: Called with the number of finished batches.
     """
     model.eval()
-    outputs: NDArray[np.float32] | None = None
+    outputs = Outputs(data)
     batches = sorted_by_length(lengths_of(data), BATCH)
     with torch.inference_mode(), precision_context(precision):
         for done, rows in enumerate(batches, start=1):
-            logits = model(**to_tensors(data.collate(rows))).logits.float().cpu().numpy()
-            if outputs is None:
-                outputs = np.zeros((len(data), logits.shape[-1]), dtype=np.float32)
-            outputs[rows] = logits
+            logits = model(**to_tensors(data.collate(rows))).logits
+            outputs.put(rows, logits.float().cpu().numpy())
             on_batch(done)
-    assert outputs is not None, "a checked split has rows"
-    return outputs
+    return outputs.all

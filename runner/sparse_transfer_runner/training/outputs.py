@@ -37,7 +37,7 @@ def write_evaluation(
     split, rows = task.plan.evaluation_split, task.evaluation
     work.path.mkdir(parents=True, exist_ok=True)
     logits = logits_of(model, rows, on_batch=task.stop_check())
-    metrics = task.use_case.metrics(logits, rows.targets, task.plan)
+    metrics = dict(task.use_case.score(logits, rows, task.plan).metrics)
     np.savez(work.path / predictions_file(split), logits=logits, targets=rows.targets)
     write_json(work.path / METRICS, {"schemaVersion": 1, "split": split, "metrics": metrics})
     points = [point.model_dump(mode="json", by_alias=True, exclude_none=True) for point in history]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-IGNORED = -100
-"""The target of a token that has none, which PyTorch's losses leave out of their means."""
+from sparse_transfer_runner.use_cases.protocol import IGNORED
+
 _PER_TOKEN_DIMENSIONS = 2
 
 

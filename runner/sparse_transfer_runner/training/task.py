@@ -116,7 +116,7 @@ class Task:
     def metrics_on_choice(self, model: nn.Module, look: Callable[[], None]) -> dict[str, float]:
         """Returns every metric on the choice rows; looks between two batches."""
         logits = logits_of(model, self.choice, on_batch=lambda _: look())
-        return self.use_case.metrics(logits, self.choice.targets, self.plan)
+        return dict(self.use_case.score(logits, self.choice, self.plan).metrics)
 
     def stop_check(self) -> Callable[[int], None]:
         """Returns a callback that counts steps and ends the stage when it was asked to stop."""

@@ -14,6 +14,9 @@ _USE_CASES = {
     UseCaseName.CV_CLASSIFICATION: ("image_classification", "ImageClassification"),
     UseCaseName.NLP_TEXT_CLASSIFICATION: ("text_classification", "TextClassification"),
     UseCaseName.NLP_SENTIMENT_ANALYSIS: ("text_classification", "TextClassification"),
+    UseCaseName.NLP_TOKEN_CLASSIFICATION: ("token_classification", "TokenClassification"),
+    UseCaseName.NLP_NAMED_ENTITY_RECOGNITION: ("token_classification", "TokenClassification"),
+    UseCaseName.NLP_QUESTION_ANSWERING: ("question_answering", "QuestionAnswering"),
 }
 """Canonical name to module and class; the class is called with the name."""
 

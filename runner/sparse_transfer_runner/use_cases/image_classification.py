@@ -24,8 +24,10 @@ from sparse_transfer_runner.pictures.folders import read_split
 from sparse_transfer_runner.pictures.preprocessing import INPUT
 
 from . import image_model, metrics
+from .classification_scores import constant_metric, same_answers, scored
 from .image_inputs import EncodedPictures, ImagePreprocessor
-from .protocol import Batch, DataSummary, Preprocessor
+from .protocol import Batch, DataSummary, EncodedSplit, Preprocessor
+from .scores import Scored
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,6 +45,7 @@ class ImageClassification:
     family = "image"
     default_batch_size = 64
     solves_start = False
+    program = "classify_images"
 
     def __init__(self, name: str) -> None:
         self.name = str(name)
@@ -149,9 +152,20 @@ class ImageClassification:
         """Returns the default primary metric: top-1 accuracy."""
         return metrics.names_for_classes(len(plan.labels))[0]
 
-    def metrics(self, logits: NDArray[Any], targets: NDArray[Any], plan: Plan) -> dict[str, float]:
-        """Returns every metric by name; top-5 accuracy where there are more than five classes."""
-        return metrics.score_classes(logits, targets)
+    def score(self, outputs: NDArray[Any], rows: EncodedSplit, plan: Plan) -> Scored:
+        """Scores logits ``[rows, classes]``; top-5 accuracy too where that says something."""
+        return scored(outputs, rows.targets, metrics.score_classes)
+
+    def constant_metric(self, metric: str, rows: EncodedSplit, plan: Plan) -> float:
+        """Returns a metric of the most frequent class."""
+        kind, classes = plan.problem_type, len(plan.labels)
+        return constant_metric(rows.targets, classes, kind, metrics.score_classes, metric)
+
+    def same_answers(
+        self, outputs: NDArray[Any], reference: NDArray[Any], rows: EncodedSplit, plan: Plan
+    ) -> float:
+        """Returns the share of pictures with the same class."""
+        return same_answers(outputs, reference, plan.problem_type)
 
     def example_inputs(self, plan: Plan, batch: int, sequence: int | None) -> Batch:
         """Returns arbitrary pictures, the same at every call."""

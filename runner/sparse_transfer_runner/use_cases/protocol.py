@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
-from sparse_transfer_api.records import Plan, SplitInfo
+from sparse_transfer_api.records import AnswerRule, Plan, SplitInfo
+
+from .scores import Scored
 
 if TYPE_CHECKING:
     from torch import nn
 
     from sparse_transfer_api.spec import SparseTransferSpec
     from sparse_transfer_runner.catalog.checked import CheckedModel
+
+IGNORED = -100
+"""Target of a position that has no label."""
+
+PADDING_LOGIT = -1e4
+"""In training, the logits of padding where an answer is a span: next to nothing in a softmax."""
 
 Batch = dict[str, NDArray[Any]]
 """Model inputs by name, batch first; the same names go to torch and to every engine."""
@@ -35,6 +43,7 @@ class DataSummary:
         splits: The splits, each with its file, rows and digest.
         digest: SHA-256 over all splits.
         warnings: What a user should know, though nothing is wrong.
+        answers: Of question answering, what an answer may be.
     """
 
     problem_type: str
@@ -43,6 +52,7 @@ class DataSummary:
     splits: Sequence[SplitInfo]
     digest: str
     warnings: Sequence[str] = ()
+    answers: AnswerRule | None = None
 
 
 class Preprocessor(Protocol):
@@ -55,8 +65,10 @@ class Preprocessor(Protocol):
 class EncodedSplit(Protocol):
     """A split ready for training: random access to inputs, and their targets.
 
-    ``targets`` is int64 ``[rows]`` for single-label, float32 ``[rows, labels]`` for multi-label,
-    float32 ``[rows]`` for regression.
+    ``targets`` is what ``training.distillation`` has a loss for: int64 ``[rows]`` for single-label,
+    float32 ``[rows, labels]`` for multi-label, float32 ``[rows]`` for regression; integers
+    ``[rows, positions]`` where each position has a label, ``IGNORED`` for those that have none;
+    int64 ``[rows, 2]``, first and last position, where an answer is a span.
     """
 
     targets: NDArray[Any]
@@ -89,6 +101,8 @@ class UseCase(Protocol):
     """Canonical name, such as ``nlp-sentiment_analysis``."""
     family: str
     """``text`` or ``image``: which catalogue entries and default recipes fit."""
+    program: str
+    """Which program is deployed with its models: ``classify_texts``, ``classify_images``."""
     default_batch_size: int
     """Rows of an optimizer step where the experiment states none."""
     solves_start: bool
@@ -157,7 +171,9 @@ class UseCase(Protocol):
 
         The head keeps the folder's weights when its labels are the plan's, else it is new. The
         module's forward takes the names of a ``Batch`` as keywords and returns an object with
-        ``logits`` ``[batch, labels]``.
+        ``logits``: ``[batch, labels]``, ``[batch, positions, labels]`` where each position has a
+        label, or ``[batch, positions, 2]``, for the first and the last one, where an answer is a
+        span.
         """
 
     def has_head(self, model: Path, labels: Sequence[str], problem_type: str) -> bool:
@@ -178,8 +194,20 @@ class UseCase(Protocol):
     def primary_metric(self, plan: Plan) -> str:
         """Returns the name of the default primary metric."""
 
-    def metrics(self, logits: NDArray[Any], targets: NDArray[Any], plan: Plan) -> dict[str, float]:
-        """Returns every metric by name for float32 logits ``[rows, labels]``."""
+    def score(self, outputs: NDArray[Any], rows: EncodedSplit, plan: Plan) -> Scored:
+        """Scores a model's float32 outputs for all rows of a split, as ``Outputs`` gathers them."""
+
+    def constant_metric(self, metric: str, rows: EncodedSplit, plan: Plan) -> float:
+        """Returns a metric of the best answer that ignores its input."""
+
+    def same_answers(
+        self,
+        outputs: NDArray[Any],
+        reference: NDArray[Any],
+        rows: EncodedSplit,
+        plan: Plan,
+    ) -> float:
+        """Returns the share of answers, 0 to 1, that two models' outputs have in common."""
 
     def example_inputs(self, plan: Plan, batch: int, sequence: int | None) -> Batch:
         """Returns inputs of the given shape for tracing and for latency measurements."""

@@ -19,7 +19,9 @@ from sparse_transfer_runner.data.text_check import check_text
 from sparse_transfer_runner.data.text_rows import TextRows, read_text_rows
 
 from . import metrics, text_model
-from .protocol import Batch, DataSummary, Preprocessor
+from .classification_scores import Metrics, constant_metric, same_answers, scored
+from .protocol import Batch, DataSummary, EncodedSplit, Preprocessor
+from .scores import Scored
 from .text_inputs import (
     ATTENTION_MASK,
     INPUT_IDS,
@@ -27,6 +29,7 @@ from .text_inputs import (
     EncodedText,
     TextPreprocessor,
     mapped_text,
+    placeholder_inputs,
     sequence_length,
 )
 
@@ -41,9 +44,6 @@ _LENGTH_ROWS = 50_000
 _DEFAULT_LENGTH = 128
 """Tokens, where nothing says how long sequences are."""
 
-_PLACEHOLDERS = (5, 20)
-"""Example inputs use these tokens: every vocabulary has them, and none of them is special."""
-
 
 class TextClassification:
     """The use case behind ``nlp-text_classification`` and ``nlp-sentiment_analysis``.
@@ -55,6 +55,7 @@ class TextClassification:
     family = "text"
     default_batch_size = 32
     solves_start = True
+    program = "classify_texts"
 
     def __init__(self, name: str) -> None:
         self.name = str(name)
@@ -179,26 +180,35 @@ class TextClassification:
         """Returns the default primary metric."""
         return metrics.NAMES[plan.problem_type][0]
 
-    def metrics(self, logits: NDArray[Any], targets: NDArray[Any], plan: Plan) -> dict[str, float]:
-        """Returns every metric by name."""
-        return metrics.score(plan.problem_type, logits, targets)
+    def score(self, outputs: NDArray[Any], rows: EncodedSplit, plan: Plan) -> Scored:
+        """Scores logits ``[rows, labels]``."""
+        return scored(outputs, rows.targets, _metrics(plan))
+
+    def constant_metric(self, metric: str, rows: EncodedSplit, plan: Plan) -> float:
+        """Returns a metric of the best answer that ignores its input."""
+        kind = plan.problem_type
+        return constant_metric(rows.targets, len(plan.labels), kind, _metrics(plan), metric)
+
+    def same_answers(
+        self, outputs: NDArray[Any], reference: NDArray[Any], rows: EncodedSplit, plan: Plan
+    ) -> float:
+        """Returns the share of rows with the same answer."""
+        return same_answers(outputs, reference, plan.problem_type)
 
     def example_inputs(self, plan: Plan, batch: int, sequence: int | None) -> Batch:
         """Returns full rows of arbitrary tokens, the same at every call."""
         width = sequence or plan.max_sequence_length or _DEFAULT_LENGTH
-        random = np.random.default_rng(0)
-        inputs = {
-            INPUT_IDS: random.integers(*_PLACEHOLDERS, (batch, width), dtype=np.int64),
-            ATTENTION_MASK: np.ones((batch, width), dtype=np.int64),
-            TOKEN_TYPE_IDS: np.zeros((batch, width), dtype=np.int64),
-        }
-        return {name: inputs[name] for name in plan.inputs}
+        return placeholder_inputs(plan.inputs, batch, width)
 
 
 def _tokenizer(preprocessor: Preprocessor) -> TextPreprocessor:
     if not isinstance(preprocessor, TextPreprocessor):
         raise TypeError(f"a text use case needs a TextPreprocessor, not {type(preprocessor)}")
     return preprocessor
+
+
+def _metrics(plan: Plan) -> Metrics:
+    return lambda logits, targets: metrics.score(plan.problem_type, logits, targets)
 
 
 def _targets(rows: TextRows, plan: Plan) -> NDArray[Any]:

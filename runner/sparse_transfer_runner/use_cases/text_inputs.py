@@ -158,6 +158,27 @@ def sequence_length(lengths: NDArray[Any], max_length: int, asked: int | None) -
     return length, float((lengths > length).mean())
 
 
+_PLACEHOLDERS = (5, 20)
+"""Example inputs use these tokens: every vocabulary has them, and none of them is special."""
+
+
+def placeholder_inputs(names: Sequence[str], batch: int, tokens: int) -> Batch:
+    """Returns full rows of arbitrary tokens, the same at every call.
+
+    Args:
+        names: Of the inputs.
+        batch: Rows.
+        tokens: Of each row.
+    """
+    random = np.random.default_rng(0)
+    inputs = {
+        INPUT_IDS: random.integers(*_PLACEHOLDERS, (batch, tokens), dtype=np.int64),
+        ATTENTION_MASK: np.ones((batch, tokens), dtype=np.int64),
+        TOKEN_TYPE_IDS: np.zeros((batch, tokens), dtype=np.int64),
+    }
+    return {name: inputs[name] for name in names}
+
+
 @dataclass(frozen=True)
 class EncodedText:
     """A split as tokens: all rows in one array, which may lie on the disk.

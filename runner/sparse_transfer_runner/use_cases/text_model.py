@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +45,6 @@ def build_classifier(
     Raises:
         InputError: Weights of the encoder are missing or have other shapes.
     """
-    import torch
-
     old = read_config(folder)
     config = read_config(
         folder,
@@ -56,11 +54,42 @@ def build_classifier(
         problem_type=problem_type,
     )
     kind = classifier_class(config, folder)
-    # Whether the origin is trusted was decided when the folder was checked; none of the globals
-    # that trust allows can do harm.
-    weights = dict(find_checkpoint(folder, trusted=True).tensors())
+    weights = checkpoint_weights(folder)
     if not _same_task(old, labels, problem_type):
         weights = {name: tensor for name, tensor in weights.items() if not is_head(name)}
+    return assembled(kind, config, weights, is_head, seed, folder)
+
+
+def checkpoint_weights(folder: Path) -> dict[str, Tensor]:
+    """Returns the weights of a model folder that was checked."""
+    # Whether the origin is trusted was decided when the folder was checked; none of the globals
+    # that trust allows can do harm.
+    return dict(find_checkpoint(folder, trusted=True).tensors())
+
+
+def assembled(
+    kind: Any,
+    config: Any,
+    weights: dict[str, Tensor],
+    may_be_new: Callable[[str], bool],
+    seed: int,
+    folder: Path,
+) -> nn.Module:
+    """Returns a model in fp32 of the given weights, a head and a pooler that they lack being new.
+
+    Args:
+        kind: transformers' class.
+        config: Its configuration.
+        weights: By name.
+        may_be_new: Whether a parameter belongs to the head, which the weights need not have.
+        seed: Of new weights, which depend on nothing else.
+        folder: Where the weights are from.
+
+    Raises:
+        InputError: Weights of the encoder are missing or have other shapes.
+    """
+    import torch
+
     quiet_transformers()
     # transformers draws new weights as well; ours replace them, and nobody else's draws change.
     with torch.random.fork_rng(devices=[]):
@@ -74,15 +103,15 @@ def build_classifier(
             output_loading_info=True,
         )
     new = {*report["missing_keys"], *(found[0] for found in report["mismatched_keys"])}
-    foreign = sorted(name for name in new if not is_head(name) and "pooler" not in name)
+    foreign = sorted(name for name in new if not may_be_new(name) and "pooler" not in name)
     if foreign:
         raise InputError(
             f"{folder}: {len(foreign)} weights that config.json describes are missing or have "
             f"another shape, such as {foreign[0]}; fetch the model again"
         )
     _initialize(model, new, seed)
-    classifier: nn.Module = model.eval()
-    return classifier
+    whole: nn.Module = model.eval()
+    return whole
 
 
 def save_classifier(model: Any, folder: Path) -> None:

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sparse_transfer_runner.packaging.baseline import constant_metric
-from sparse_transfer_runner.packaging.bootstrap import Metric, recovery_interval, row_sums
+from sparse_transfer_runner.packaging.bootstrap import recovery_interval
 from sparse_transfer_runner.use_cases import metrics
+from sparse_transfer_runner.use_cases.classification_scores import scored
+from sparse_transfer_runner.use_cases.scores import Scored, Sums
 
 _ROWS = 600
 
 
-def _metric(problem_type: str, name: str) -> Metric:
-    return lambda logits, targets: metrics.score(problem_type, logits, targets)[name]
+def _scored(problem_type: str, logits: NDArray[Any], targets: NDArray[Any]) -> Scored:
+    return scored(logits, targets, lambda *given: metrics.score(problem_type, *given))
 
 
 def _data(problem_type: str, noise: float, seed: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -41,14 +42,14 @@ _PRIMARY = [
 @pytest.mark.parametrize(("problem_type", "name"), _PRIMARY)
 def test_each_primary_metric_is_a_function_of_sums_over_rows(problem_type: str, name: str) -> None:
     logits, targets = _data(problem_type, noise=0.7)
-    metric = _metric(problem_type, name)
-    sums = row_sums(logits, targets, metric)
-    assert sums is not None
+    sums = _scored(problem_type, logits, targets).resampling(name)
+    assert isinstance(sums, Sums)
     random = np.random.default_rng(1)
     for _ in range(5):
         rows = random.integers(0, _ROWS, _ROWS)
-        resampled = sums.combine(sums.terms[rows].sum(axis=0, keepdims=True))[0]
-        assert resampled == pytest.approx(metric(logits[rows], targets[rows]), abs=1e-6)
+        counts = np.bincount(rows, minlength=_ROWS)
+        wanted = metrics.score(problem_type, logits[rows], targets[rows])[name]
+        assert sums.values(counts[None])[0] == pytest.approx(wanted, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -57,85 +58,50 @@ def test_each_primary_metric_is_a_function_of_sums_over_rows(problem_type: str, 
 def test_the_interval_holds_the_recovery(problem_type: str, name: str) -> None:
     dense, targets = _data(problem_type, noise=0.5, seed=1)
     product, _ = _data(problem_type, noise=0.7, seed=2)
-    metric = _metric(problem_type, name)
-    interval = recovery_interval(product, dense, targets, metric)
+    sparse, baseline = (_scored(problem_type, each, targets) for each in (product, dense))
+    interval = recovery_interval(sparse, baseline, name)
     assert interval is not None
-    recovery = metric(product, targets) / metric(dense, targets)
+    recovery = sparse.metrics[name] / baseline.metrics[name]
     assert interval.low < recovery < interval.high
     assert interval.high - interval.low < 0.2
 
 
 def test_a_product_that_is_its_baseline_recovers_exactly_one() -> None:
     logits, targets = _data(metrics.SINGLE_LABEL, noise=0.5)
-    interval = recovery_interval(logits, logits, targets, _metric(metrics.SINGLE_LABEL, "accuracy"))
+    own = _scored(metrics.SINGLE_LABEL, logits, targets)
+    interval = recovery_interval(own, own, "accuracy")
     assert interval is not None
     assert (interval.low, interval.high) == (1.0, 1.0)
 
 
 def test_pairing_makes_the_interval_narrower_than_a_given_baseline() -> None:
-    metric = _metric(metrics.SINGLE_LABEL, "accuracy")
     dense, targets = _data(metrics.SINGLE_LABEL, noise=0.5, seed=1)
     product = dense.copy()
     product[:10] = -product[:10]
-    paired = recovery_interval(product, dense, targets, metric)
-    given = recovery_interval(product, None, targets, metric, given=metric(dense, targets))
+    sparse, baseline = (_scored(metrics.SINGLE_LABEL, each, targets) for each in (product, dense))
+    paired = recovery_interval(sparse, baseline, "accuracy")
+    given = recovery_interval(sparse, None, "accuracy", given=baseline.metrics["accuracy"])
     assert paired is not None
     assert given is not None
     assert paired.high - paired.low < given.high - given.low
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
-    metric = _metric(metrics.SINGLE_LABEL, "accuracy")
     dense, targets = _data(metrics.SINGLE_LABEL, noise=0.5, seed=1)
     product, _ = _data(metrics.SINGLE_LABEL, noise=0.7, seed=2)
-    first, second = (recovery_interval(product, dense, targets, metric, seed=5) for _ in range(2))
+    both = [_scored(metrics.SINGLE_LABEL, each, targets) for each in (product, dense)]
+    first, second = (recovery_interval(*both, "accuracy", seed=5) for _ in range(2))
     assert first == second
 
 
 def test_there_is_no_interval_where_the_baseline_reaches_zero() -> None:
     targets = np.zeros(20, dtype=np.int64)
     wrong = np.tile(np.array([0.0, 1.0], dtype=np.float32), (20, 1))
-    metric = _metric(metrics.SINGLE_LABEL, "accuracy")
-    assert recovery_interval(-wrong, wrong, targets, metric) is None
+    right, baseline = (_scored(metrics.SINGLE_LABEL, each, targets) for each in (-wrong, wrong))
+    assert recovery_interval(right, baseline, "accuracy") is None
 
 
 def test_a_baseline_is_needed_in_one_form() -> None:
     logits, targets = _data(metrics.SINGLE_LABEL, noise=0.5)
     with pytest.raises(ValueError, match="one of baseline and given"):
-        recovery_interval(logits, None, targets, _metric(metrics.SINGLE_LABEL, "accuracy"))
-
-
-@pytest.mark.parametrize(
-    ("problem_type", "name", "targets", "labels", "constant"),
-    [
-        pytest.param(
-            metrics.SINGLE_LABEL,
-            "accuracy",
-            np.array([0, 1, 1, 1, 2]),
-            3,
-            0.6,
-            id="the most frequent class",
-        ),
-        pytest.param(
-            metrics.MULTI_LABEL,
-            "micro_f1",
-            np.array([[1, 0], [1, 1], [1, 0], [0, 0]], dtype=np.float32),
-            2,
-            0.75,
-            id="the best fixed set of labels",
-        ),
-        pytest.param(
-            metrics.REGRESSION,
-            "pearson",
-            np.array([0.1, 0.5], dtype=np.float32),
-            1,
-            0.0,
-            id="a constant correlates with nothing",
-        ),
-    ],
-)
-def test_the_best_constant_answer(
-    problem_type: str, name: str, targets: NDArray[Any], labels: int, constant: float
-) -> None:
-    metric = _metric(problem_type, name)
-    assert constant_metric(targets, metric, problem_type, labels) == pytest.approx(constant)
+        recovery_interval(_scored(metrics.SINGLE_LABEL, logits, targets), None, "accuracy")

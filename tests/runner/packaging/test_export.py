@@ -39,6 +39,30 @@ def test_a_full_example_does_not_freeze_the_mask(tmp_path: Path, exported: Expor
     np.testing.assert_allclose(answered, exact_logits(exported, batch), atol=1e-5)
 
 
+class _LabelledTokens(nn.Module):
+    """An encoder whose tokens have two labels each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embeddings = nn.Embedding(20, 8)
+        self.classifier = nn.Linear(8, 2)
+
+    def forward(self, input_ids: Tensor) -> SequenceClassifierOutput:
+        return SequenceClassifierOutput(logits=self.classifier(self.embeddings(input_ids)))
+
+
+def test_labels_of_tokens_come_out_at_any_length(tmp_path: Path) -> None:
+    model, path = _LabelledTokens(), tmp_path / "tokens.onnx"
+    ids = np.arange(12, dtype=np.int64).reshape(2, 6)
+    export_onnx(model, {"input_ids": ids}, path, dynamic_sequence=True)
+    answered = engine("onnxruntime").load(path, threads=1).run({"input_ids": ids[:1, :4]})
+    with torch.inference_mode():
+        wanted = model(torch.as_tensor(ids[:1, :4])).logits.numpy()
+    np.testing.assert_allclose(answered, wanted, atol=1e-6)
+    shape = onnx.load(path).graph.output[0].type.tensor_type.shape
+    assert [each.dim_param for each in shape.dim][:2] == ["batch", "sequence"]
+
+
 def test_a_fixed_sequence_length_is_kept(tmp_path: Path, exported: ExportedModel) -> None:
     path = tmp_path / "fixed.onnx"
     names = export_onnx(

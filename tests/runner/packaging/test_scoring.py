@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
-from sparse_transfer_runner.packaging.scoring import agreement, score
+from sparse_transfer_runner.packaging.scoring import outputs_of
 from sparse_transfer_runner.use_cases.protocol import Batch
 
 
@@ -27,7 +26,9 @@ class _Rows:
         return [len(row["ids"]) for row in self.features]
 
     def collate(self, rows: Sequence[int], *, pad_to: int | None = None) -> Batch:
-        return {"first": np.array([self.features[row]["ids"][0] for row in rows])}
+        width = max(self.lengths[row] for row in rows)
+        first = np.array([self.features[row]["ids"][0] for row in rows])
+        return {"first": first, "width": np.full(len(rows), width)}
 
 
 class _Echo:
@@ -39,31 +40,32 @@ def test_outputs_come_back_in_the_order_of_the_rows() -> None:
     lengths = np.random.default_rng(0).integers(1, 40, 100)
     rows = _Rows([{"ids": [n] * length} for n, length in enumerate(lengths)], np.zeros(100))
     batches = []
-    logits = score(_Echo(), rows, lambda: batches.append(1))
+    logits = outputs_of(_Echo(), rows, lambda: batches.append(1))
     np.testing.assert_array_equal(logits[:, 0], np.arange(100))
     assert len(batches) == 4
 
 
-@pytest.mark.parametrize(
-    ("problem_type", "logits", "labels"),
-    [
-        ("single_label_classification", [[1.0, 2.0], [0.0, 3.0], [2.0, 1.0], [1.0, 0.0]], 0.75),
-        ("multi_label_classification", [[1.0, 2.0], [1.0, 3.0], [2.0, 1.0], [1.0, 1.0]], 0.5),
-    ],
-)
-def test_agreement_counts_equal_answers(
-    problem_type: str, logits: list[list[float]], labels: float
-) -> None:
-    reference = np.array([[0.5, 2.5], [-1.0, 3.0], [2.0, 1.0], [-1.0, 1.0]], dtype=np.float32)
-    found = agreement(np.array(logits, dtype=np.float32), reference, problem_type)
-    assert found.labels == labels
-    assert found.largest_difference > 0
+class _EchoAtEachPosition:
+    def run(self, batch: Batch) -> NDArray[np.float32]:
+        return np.repeat(batch["first"][:, None, None], batch["width"][0], 1).astype(np.float32)
 
 
-def test_values_of_a_regression_agree_within_a_twentieth_of_their_spread() -> None:
-    reference = np.array([[0.0], [10.0], [5.0]], dtype=np.float32)
-    found = agreement(
-        reference + np.array([[0.4], [0.6], [0.0]], np.float32), reference, "regression"
-    )
-    assert found.labels == pytest.approx(2 / 3)
-    assert found.largest_difference == pytest.approx(0.6, abs=1e-6)
+def test_outputs_at_positions_are_as_long_as_the_longest_row() -> None:
+    lengths = [3, 5, 1]
+    rows = _Rows([{"ids": [n + 1] * length} for n, length in enumerate(lengths)], np.zeros(3))
+    outputs = outputs_of(_EchoAtEachPosition(), rows)
+    assert outputs.shape == (3, 5, 1)
+    for row, length in enumerate(lengths):
+        np.testing.assert_array_equal(outputs[row, :length, 0], row + 1)
+
+
+def test_outputs_of_padding_are_not_kept() -> None:
+    class Counting:
+        def run(self, batch: Batch) -> NDArray[np.float32]:
+            width = int(batch["width"][0])
+            return np.ones((len(batch["width"]), width, 1), dtype=np.float32)
+
+    lengths = [3, 1, 2]
+    rows = _Rows([{"ids": [n] * length} for n, length in enumerate(lengths)], np.zeros(3))
+
+    assert outputs_of(Counting(), rows).sum(axis=(1, 2)).tolist() == lengths

@@ -592,6 +592,23 @@ def test_levels_share_the_check_of_their_pictures(tmp_path: Path) -> None:
     assert checked_data(spec, root).digest != first.digest
 
 
+def test_other_names_of_the_same_length_are_noticed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for split in ("train", "val"):
+        row = {"tokens": ["a", "b", split], "tags": [0, 1, 0]}
+        (data / f"{split}.jsonl").write_text(json.dumps(row) + "\n")
+    (data / "labels.txt").write_text("O\nB-person\n")
+    document = {"useCase": "ner", "data": {"uri": data.as_uri()}}
+    spec, root = SparseTransferSpec.model_validate(document), FilePlace(tmp_path / "runs")
+    first = checked_data(spec, root)
+    (data / "labels.txt").write_text("O\nB-animal\n")
+
+    assert list(first.labels) == ["O", "B-person"]
+    assert list(checked_data(spec, root).labels) == ["O", "B-animal"]
+    assert checked_data(spec, root).digest != first.digest
+
+
 def test_a_record_of_a_check_that_cannot_be_read_is_made_again(world: World) -> None:
     world.plan(optimLevel=0.3)
     (record,) = world.root.glob("checks/data-*.json")

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.runner.tiny_models import random_batch, tiny_classifier
+from tests.runner.tiny_models import random_batch, tiny_classifier, tiny_config
 from tests.runner.training.small_run import (
     BATCH,
     STEPS,
@@ -21,6 +21,7 @@ from tests.runner.training.small_run import (
     new_run,
 )
 from torch import Tensor, nn
+from transformers import BertForTokenClassification
 
 from sparse_transfer_api.contract import MAX_BATCH_HALVINGS, ExitCode
 from sparse_transfer_api.errors import OutOfMemory, Stopped
@@ -30,7 +31,8 @@ from sparse_transfer_runner.training.accumulation import Accumulation
 from sparse_transfer_runner.training.backend import NativeBackend, Teacher
 from sparse_transfer_runner.training.backoff import Backoff
 from sparse_transfer_runner.training.loop import TrainingRun
-from sparse_transfer_runner.training.shares import IGNORED, Share, counted_labels, shares
+from sparse_transfer_runner.training.shares import Share, counted_labels, shares
+from sparse_transfer_runner.use_cases.protocol import IGNORED
 
 ROWS = 8
 IMPOSSIBLE_BYTES = 1 << 60
@@ -93,10 +95,27 @@ def test_means_over_tokens_add_up_to_the_mean_of_the_batch() -> None:
     assert float(summed) == pytest.approx(float(loss(slice(0, 6))))
 
 
+def tagged() -> NDArray[np.int64]:
+    """Returns a tag for some of each row's tokens."""
+    inputs = random_batch(0, ROWS)
+    tags = np.random.default_rng(0).integers(0, 2, inputs["input_ids"].shape)
+    skipped = np.random.default_rng(1).random(tags.shape) < 0.4
+    return np.where(skipped | (inputs["attention_mask"].numpy() == 0), IGNORED, tags)
+
+
+def classifier(problem: str, seed: int = 0) -> nn.Module:
+    """Returns a model with the outputs that a problem has."""
+    if problem == "token_classification":
+        torch.manual_seed(seed)
+        return BertForTokenClassification(tiny_config()).eval()
+    return tiny_classifier(seed, labels=1 if problem == "regression" else 2)
+
+
 PROBLEMS: dict[str, NDArray[Any]] = {
     "single_label_classification": np.array([0, 1, 1, 0, 1, 0, 0, 1]),
     "multi_label_classification": np.eye(2, dtype=np.float32)[[0, 1, 1, 0, 1, 0, 0, 1]],
     "regression": np.linspace(-1, 1, ROWS).astype(np.float32),
+    "token_classification": tagged(),
 }
 
 
@@ -106,8 +125,7 @@ def gradients_of(
     recipe: str = FOLLOWING,
 ) -> tuple[float, dict[str, Tensor]]:
     """Returns the loss and the gradients of one batch, in so many halvings."""
-    labels = 1 if problem == "regression" else 2
-    student, teacher = tiny_classifier(labels=labels), tiny_classifier(seed=3, labels=labels)
+    student, teacher = classifier(problem), classifier(problem, seed=3)
     student.train()
     inputs, targets = random_batch(0, ROWS), PROBLEMS[problem]
     backend = NativeBackend(

@@ -7,13 +7,16 @@ from tests.runner.tiny_models import random_batch, tiny_classifier
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.training.distillation import (
     PROBLEM_MULTI,
+    PROBLEM_POSITIONS,
     PROBLEM_REGRESSION,
     PROBLEM_SINGLE,
+    PROBLEM_SPAN,
     LayerOutputs,
     hidden_state_errors,
     logit_loss,
     task_loss,
 )
+from sparse_transfer_runner.use_cases.protocol import IGNORED
 
 PROBLEMS = [PROBLEM_SINGLE, PROBLEM_MULTI, PROBLEM_REGRESSION]
 
@@ -41,6 +44,38 @@ def test_right_logits_cost_less_than_wrong_ones(problem: str, targets: torch.Ten
 def test_regression_loss_takes_one_output_a_row() -> None:
     loss = task_loss(torch.tensor([[1.0], [2.0]]), torch.tensor([1.0, 4.0]), PROBLEM_REGRESSION)
     assert float(loss) == pytest.approx(2.0)
+
+
+def test_only_labelled_positions_cost_something() -> None:
+    logits = torch.randn(2, 3, 5)
+    targets = torch.tensor([[1, IGNORED, 2, 0], [IGNORED, 4, IGNORED, IGNORED]])
+    labelled = torch.stack([logits[0, 0], logits[0, 2], logits[1, 1]])
+    wanted = task_loss(labelled, torch.tensor([1, 2, 4]), PROBLEM_SINGLE)
+    torch.testing.assert_close(task_loss(logits, targets, PROBLEM_POSITIONS), wanted)
+    teacher = torch.randn(2, 4, 5)
+    followed = torch.stack([teacher[0, 0], teacher[0, 2], teacher[1, 1]])
+    torch.testing.assert_close(
+        logit_loss(logits, teacher, 2.0, PROBLEM_POSITIONS, targets),
+        logit_loss(labelled, followed, 2.0, PROBLEM_SINGLE),
+    )
+
+
+def test_a_batch_without_any_label_costs_nothing() -> None:
+    logits, targets = torch.randn(1, 3, 5), torch.full((1, 3), IGNORED)
+    assert float(task_loss(logits, targets, PROBLEM_POSITIONS)) == 0
+    assert float(logit_loss(logits, logits + 1, 2.0, PROBLEM_POSITIONS, targets)) == 0
+
+
+def test_both_ends_of_a_span_count_alike() -> None:
+    logits, targets = torch.randn(2, 6, 2), torch.tensor([[1, 3], [0, 0]])
+    ends = [task_loss(logits[:, :, place], targets[:, place], PROBLEM_SINGLE) for place in (0, 1)]
+    torch.testing.assert_close(task_loss(logits, targets, PROBLEM_SPAN), sum(ends) / 2)
+    teacher = torch.randn(2, 8, 2)
+    followed = [
+        logit_loss(logits[:, :, place], teacher[:, :6, place], 2.0, PROBLEM_SINGLE)
+        for place in (0, 1)
+    ]
+    torch.testing.assert_close(logit_loss(logits, teacher, 2.0, PROBLEM_SPAN), sum(followed) / 2)
 
 
 def test_the_gradient_keeps_its_size_over_temperatures() -> None:

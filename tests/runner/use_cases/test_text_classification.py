@@ -74,7 +74,7 @@ def test_every_problem_type_goes_from_file_to_metric(
     model = use.build(Path(plan.model.uri.removeprefix("file://")), plan)
     with torch.inference_mode():
         logits = model(**{name: torch.as_tensor(v) for name, v in batch.items()}).logits.numpy()
-    metrics = use.metrics(logits, split.targets, plan)
+    metrics = use.score(logits, split, plan).metrics
 
     assert plan.problem_type == problem_type
     assert list(batch) == plan.inputs == list(use.example_inputs(plan, 2, 8))

@@ -1,0 +1,120 @@
+"""Names of integer tags, from a file beside the splits.
+
+Read are, the first that has names for the column: ``labels.txt``, ``label_names.txt`` and
+``classes.txt`` (one name a line); ``labels.json`` and ``label_names.json`` (a list, or an object by
+number); ``features.json``, ``dataset_info.json`` and ``dataset_infos.json``, as the library
+``datasets`` writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sparse_transfer_runner.data.findings import Findings, shown
+
+LISTS = ("labels.txt", "label_names.txt", "classes.txt")
+OBJECTS = (
+    *("labels.json", "label_names.json"),
+    *("features.json", "dataset_info.json", "dataset_infos.json"),
+)
+_MAX_BYTES = 16 << 20
+_NAMES = "names"
+
+
+def names_beside(root: Path, column: str, findings: Findings) -> tuple[str, ...] | None:
+    """Returns the names of a column's tags in order, or None where no file has any.
+
+    Args:
+        root: The data's folder.
+        column: The tags' column.
+        findings: Receives what is wrong with a file that has names.
+    """
+    for file in (*LISTS, *OBJECTS):
+        path = root / file
+        if not path.is_file():
+            continue
+        names = _names_in(path, column, findings)
+        if names is not None:
+            return tuple(names) if _usable(names, path, findings) else None
+    return None
+
+
+def _names_in(path: Path, column: str, findings: Findings) -> list[str] | None:
+    if path.stat().st_size > _MAX_BYTES:
+        findings.add("names of tags", path, f"larger than {_MAX_BYTES >> 20} MiB; expected names")
+        return None
+    raw = path.read_bytes()
+    try:
+        if path.name in LISTS:
+            return [line.strip() for line in raw.decode("utf-8-sig").strip().splitlines()]
+        document = orjson.loads(raw)
+    except ValueError as error:
+        findings.add("names of tags", path, f"cannot be read ({error}); expected names in UTF-8")
+        return None
+    own = path.name in OBJECTS[:2]
+    return (_as_names(document) if own else None) or _named(document, column)
+
+
+def _as_names(value: Any) -> list[str] | None:
+    """Returns a list of names, or those of an object by number, in their order."""
+    if isinstance(value, dict) and value and all(key.isdecimal() for key in value):
+        numbers = sorted(value, key=int)
+        if list(map(int, numbers)) != list(range(len(numbers))):
+            return None
+        value = [value[number] for number in numbers]
+    if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
+        return value
+    return None
+
+
+def _named(document: Any, column: str) -> list[str] | None:
+    """Returns the names that a document has for a column, wherever it describes it."""
+    for feature in _described(document, column):
+        for value in (feature, *_under(feature, _NAMES)):
+            names = _as_names(value)
+            if names:
+                return names
+    return None
+
+
+def _described(document: Any, column: str) -> Iterator[Any]:
+    yield from _under(document, column)
+    for each in _objects(document):
+        if each.get("name") == column:
+            yield each
+
+
+def _under(document: Any, key: str) -> Iterator[Any]:
+    for each in _objects(document):
+        if key in each:
+            yield each[key]
+
+
+def _objects(document: Any) -> Iterator[dict[str, Any]]:
+    """Yields every object of a JSON document; none is nested deeper than the parser allows."""
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield value
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+
+
+def _usable(names: Sequence[str], path: Path, findings: Findings) -> bool:
+    problem = None
+    doubled = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if not all(name.strip() for name in names):
+        problem = "an empty name; expected one for every number from 0 on"
+    elif doubled:
+        problem = f"{shown(doubled[0])} names {names.count(doubled[0])} numbers; expected one each"
+    elif all(name.isdecimal() for name in names):
+        problem = f"the names are numbers, such as {shown(names[0])}; expected names"
+    if problem:
+        findings.add("names of tags", path, problem)
+    return problem is None

@@ -1,0 +1,95 @@
+"""What tags mean: which words make up an entity, read as seqeval reads it.
+
+Three ways of tagging are told apart by the names of the tags alone:
+
+- ``entities``: every tag is ``O`` or a prefix and a type, such as ``B-person``. IOB1, IOB2 (BIO),
+  BIOES and BILOU are read alike: leniently, as ``conlleval`` did, so that an entity which begins
+  with ``I-`` counts too. No choice of one scheme is needed, and none can be wrong.
+- ``runs``: there is an ``O`` and no prefixes: neighbouring words of one tag are one entity.
+- ``words``: neither, as parts of speech are tagged: every word counts by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+
+OUTSIDE = "O"
+"""The tag of words that belong to nothing."""
+
+_PREFIXED = re.compile(r"([BIESLU])(-.+)")
+_AS_BIOES = {"L": "E", "U": "S"}
+"""BILOU says last and unit where BIOES, which seqeval knows, says end and single."""
+
+
+class Tagging(StrEnum):
+    """How tags make up entities."""
+
+    ENTITIES = "entities"
+    RUNS = "runs"
+    WORDS = "words"
+
+
+def tagging_of(names: Sequence[str]) -> Tagging:
+    """Returns how tags with these names are read."""
+    inside = [name for name in names if name != OUTSIDE]
+    if inside and all(map(_PREFIXED.fullmatch, inside)):
+        return Tagging.ENTITIES
+    return Tagging.RUNS if OUTSIDE in names else Tagging.WORDS
+
+
+def entity_tags(names: Sequence[str]) -> list[str]:
+    """Returns for each tag the BIOES tag by which its entities are counted.
+
+    Args:
+        names: All tags, in the order of the model's outputs.
+    """
+    tagging = tagging_of(names)
+    if tagging == Tagging.ENTITIES:
+        return [OUTSIDE if name == OUTSIDE else _as_bioes(name) for name in names]
+    prefix = "I" if tagging == Tagging.RUNS else "S"
+    return [OUTSIDE if name == OUTSIDE else f"{prefix}-{name}" for name in names]
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """Returns prefix and type of a tag; no prefix where it has none."""
+    found = _PREFIXED.fullmatch(tag)
+    return (found[1], found[2][1:]) if found else ("", tag)
+
+
+def _as_bioes(name: str) -> str:
+    prefix, kind = split_tag(name)
+    return f"{_AS_BIOES.get(prefix, prefix)}-{kind}"
+
+
+class Beginnings:
+    """Whether entities that begin with ``I-`` are a habit (IOB1) or slips (in IOB2); give it all.
+
+    IOB1 has ``B-`` only between neighbours of one type, IOB2 at every beginning. Where data has
+    both, some of it was tagged in a way that its authors did not mean.
+    """
+
+    def __init__(self) -> None:
+        self.first: tuple[int, str] | None = None
+        """Line and tag of the first ``I-`` that begins an entity."""
+        self.inside = 0
+        """Entities that begin with ``I-``."""
+        self._needless = 0
+
+    def add(self, tags: Sequence[str], line: int) -> None:
+        """Looks at one row's tags."""
+        before = ("", "")
+        for tag in tags:
+            prefix, kind = split_tag(tag)
+            follows = before[0] in ("B", "I") and before[1] == kind
+            if prefix == "I" and not follows:
+                self.inside += 1
+                self.first = self.first or (line, tag)
+            self._needless += prefix == "B" and not follows
+            before = prefix, kind
+
+    @property
+    def mixed(self) -> bool:
+        """Whether both habits occur, so that those with ``I-`` are slips."""
+        return self.inside > 0 and self._needless > 0

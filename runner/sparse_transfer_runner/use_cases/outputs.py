@@ -1,0 +1,45 @@
+"""A model's outputs for a whole split, gathered batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .protocol import EncodedSplit
+
+
+class Outputs:
+    """Takes batches in any order; knows the outputs of all rows in the end.
+
+    Args:
+        rows: The split.
+    """
+
+    def __init__(self, rows: EncodedSplit) -> None:
+        self._rows = rows
+        self._gathered: NDArray[np.float32] | None = None
+
+    def put(self, places: Sequence[int], outputs: NDArray[Any]) -> None:
+        """Notes a batch's outputs, ``[batch, labels]`` or ``[batch, positions, labels]``."""
+        if self._gathered is None:
+            shape = outputs.shape[1:]
+            if len(shape) > 1:
+                # Padding has outputs as well, which differ with what a row is padded to.
+                longest = int(np.max(self._rows.lengths))
+                shape = (max(longest, shape[0]), *shape[1:])
+            self._gathered = np.zeros((len(self._rows), *shape), dtype=np.float32)
+        if outputs.ndim > 2:
+            width = outputs.shape[1]
+            within = np.arange(width) < np.asarray(self._rows.lengths)[places, None]
+            self._gathered[places, :width] = outputs * within[:, :, None]
+        else:
+            self._gathered[places] = outputs
+
+    @property
+    def all(self) -> NDArray[np.float32]:
+        """Of every row, in the split's order; positions beyond its length are zero."""
+        assert self._gathered is not None, "a checked split has rows"
+        return self._gathered

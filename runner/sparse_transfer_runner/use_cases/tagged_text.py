@@ -1,0 +1,180 @@
+"""From tagged words to a model's inputs: pieces of words, and which piece answers for a word.
+
+A word's first piece carries its tag; its other pieces and the tokenizer's own tokens carry none. A
+word beyond the longest sequence, or one of which the tokenizer leaves nothing (zero-width
+characters), has no piece: no model answers for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparse_transfer_api.errors import InputError
+
+from .protocol import IGNORED, Batch
+from .text_inputs import INPUT_IDS, EncodedText, TextPreprocessor, encoded_text
+
+UNSEEN = -1
+"""The position of a word that has no piece."""
+
+
+def load_word_tokenizer(model: Path) -> TextPreprocessor:
+    """Loads the tokenizer of a model folder so that it takes words.
+
+    Raises:
+        InputError: There is none, it cannot be read, or it cannot tell which word a piece is of.
+    """
+    loaded = TextPreprocessor.load(model)
+    if not loaded.tokenizer.is_fast:
+        raise InputError(
+            f"{model}: its tokenizer cannot tell the words apart; expected one with tokenizer.json"
+        )
+    if getattr(loaded.tokenizer, "add_prefix_space", None) is False:
+        # Of such tokenizers a word has other pieces at the beginning of a text than within it.
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(
+            model, local_files_only=True, trust_remote_code=False, add_prefix_space=True
+        )
+        return replace(loaded, tokenizer=tokenizer)
+    return loaded
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Rows of words as a tokenizer sees them.
+
+    Args:
+        tokens: Of each row.
+        words: Of each row the word that each token is a piece of, None for the tokenizer's own.
+    """
+
+    tokens: Sequence[Sequence[int]]
+    words: Sequence[Sequence[int | None]]
+
+
+def pieces_of(
+    tokenizer: TextPreprocessor, rows: Sequence[Sequence[str]], max_length: int | None
+) -> Pieces:
+    """Cuts words into pieces.
+
+    Args:
+        tokenizer: One that takes words.
+        rows: Words of each row.
+        max_length: Tokens to cut rows at; None cuts nothing.
+    """
+    encoded = tokenizer.tokenizer(
+        list(map(list, rows)),
+        is_split_into_words=True,
+        truncation=max_length is not None,
+        max_length=max_length,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )
+    return Pieces(encoded[INPUT_IDS], [encoded.word_ids(row) for row in range(len(rows))])
+
+
+@dataclass(frozen=True)
+class EncodedTags:
+    """A split as tokens with tags.
+
+    Args:
+        text: The tokens.
+        targets: Integers ``[rows, longest row]``: a tag's place, or ``IGNORED``.
+        gold: int32 ``[words]``, row after row: each word's tag, those of unseen words too.
+        positions: int32 ``[words]``: the token in the row that answers for a word, or ``UNSEEN``.
+        offsets: int64 ``[rows + 1]``, where each row's words begin.
+    """
+
+    text: EncodedText
+    targets: NDArray[Any]
+    gold: NDArray[np.int32]
+    positions: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each row."""
+        return self.text.lengths
+
+    def collate(self, rows: Sequence[int], *, pad_to: int | None = None) -> Batch:
+        """Returns rows as one padded batch; see ``EncodedText``."""
+        return self.text.collate(rows, pad_to=pad_to)
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """Which words a model answers for, ``[words]``."""
+        return self.positions != UNSEEN
+
+    def by_row(self, values: NDArray[Any]) -> list[NDArray[Any]]:
+        """Returns values ``[words]`` as one array a row."""
+        return np.split(values, self.offsets[1:-1])
+
+    def answers(self, outputs: NDArray[Any], unseen: int) -> NDArray[np.int64]:
+        """Returns the tag that a model gives each word, ``[words]``.
+
+        Args:
+            outputs: Logits ``[rows, positions, tags]``.
+            unseen: What unseen words get.
+        """
+        rows = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        found = np.full(len(self.gold), unseen, dtype=np.int64)
+        seen = self.seen
+        found[seen] = outputs[rows[seen], self.positions[seen]].argmax(axis=-1)
+        return found
+
+
+def encoded_tags(
+    chunks: Iterable[tuple[Pieces, Sequence[Sequence[int]]]], padding: int
+) -> EncodedTags:
+    """Puts chunks of rows together.
+
+    Args:
+        chunks: Of each chunk the pieces, and each word's tag by its place.
+        padding: The padding token.
+    """
+    gold: list[Sequence[int]] = []
+    positions: list[NDArray[np.int32]] = []
+
+    def encoded() -> Iterable[tuple[dict[str, Any], NDArray[Any]]]:
+        for pieces, tags in chunks:
+            gold.extend(tags)
+            positions.extend(
+                _first_pieces(words, len(their))
+                for words, their in zip(pieces.words, tags, strict=True)
+            )
+            yield {INPUT_IDS: pieces.tokens}, np.zeros(len(tags), dtype=np.int8)
+
+    text = encoded_text(iter(encoded()), padding, pairs=False)
+    targets = np.full((len(text), int(text.lengths.max())), IGNORED, dtype=np.int16)
+    for row, (places, their) in enumerate(zip(positions, gold, strict=True)):
+        seen = places != UNSEEN
+        targets[row, places[seen]] = np.asarray(their)[seen]
+    return EncodedTags(
+        text,
+        targets,
+        np.concatenate([np.asarray(row, dtype=np.int32) for row in gold]),
+        np.concatenate(positions),
+        np.concatenate([[0], np.cumsum([len(row) for row in gold])]),
+    )
+
+
+def _first_pieces(words: Sequence[int | None], count: int) -> NDArray[np.int32]:
+    """Returns the position of each word's first piece, or ``UNSEEN``."""
+    found = np.full(count, UNSEEN, dtype=np.int32)
+    # From the end on, so that the first piece has the last word.
+    for position in range(len(words) - 1, -1, -1):
+        word = words[position]
+        if word is not None:
+            found[word] = position
+    return found

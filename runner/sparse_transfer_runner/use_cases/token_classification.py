@@ -1,0 +1,253 @@
+"""Token classification and named entity recognition: every word of a text has a tag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparse_transfer_api.records import Plan, SplitInfo
+from sparse_transfer_runner.catalog.checked import CheckedModel
+from sparse_transfer_runner.catalog.hugging_face import check_text_model
+from sparse_transfer_runner.data.selection import selected_rows
+from sparse_transfer_runner.data.tagged_check import check_tagged
+from sparse_transfer_runner.data.tags import OUTSIDE, entity_tags
+from sparse_transfer_runner.data.text_rows import TextRows, read_text_rows
+
+from . import tag_metrics, text_model, token_model
+from .protocol import Batch, DataSummary, EncodedSplit, Preprocessor
+from .scores import Resampling, Scored, Sums
+from .tagged_text import EncodedTags, Pieces, encoded_tags, load_word_tokenizer, pieces_of
+from .text_inputs import ATTENTION_MASK, INPUT_IDS, TextPreprocessor, sequence_length
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sparse_transfer_api.spec import SparseTransferSpec
+
+PROBLEM_TYPE = "token_classification"
+
+_LENGTH_ROWS = 50_000
+"""Rows from which the sequence length is taken, evenly spaced; more would hardly change it."""
+
+_DEFAULT_LENGTH = 128
+"""Tokens, where nothing says how long sequences are."""
+
+_PLACEHOLDERS = (5, 20)
+"""Example inputs use these tokens: every vocabulary has them, and none of them is special."""
+
+
+class TokenClassification:
+    """The use case behind ``nlp-token_classification`` and ``nlp-named_entity_recognition``.
+
+    Args:
+        name: Canonical name.
+    """
+
+    family = "text"
+    default_batch_size = 32
+    solves_start = True
+    program = "tag_words"
+
+    def __init__(self, name: str) -> None:
+        self.name = str(name)
+
+    def inspect(self, data: Path, spec: SparseTransferSpec) -> DataSummary:
+        """Checks all of the data in constant memory; see ``data.tagged_check``."""
+        checked = check_tagged(data, spec.data)
+        return DataSummary(
+            problem_type=PROBLEM_TYPE,
+            columns={"text": (checked.columns.tokens,), "label": (checked.columns.tags,)},
+            labels=checked.names,
+            splits=[
+                SplitInfo(
+                    name=cast(Any, name),
+                    file=split.path.relative_to(data).as_posix(),
+                    samples=split.rows,
+                    digest=split.digest,
+                )
+                for name, split in checked.splits.items()
+            ],
+            digest=checked.digest,
+            warnings=checked.warnings,
+        )
+
+    def check(self, model: Path, *, trusted: bool) -> CheckedModel:
+        """Checks a model folder; see ``catalog.hugging_face``."""
+        return check_text_model(model, trusted=trusted)
+
+    def preprocessor(self, model: Path, plan: Plan | None = None) -> TextPreprocessor:
+        """Loads the tokenizer of a model folder, so that it takes words."""
+        return load_word_tokenizer(model)
+
+    def same_inputs(self, first: Preprocessor, second: Preprocessor) -> bool:
+        """Whether both tokenizers turn every text into the same tokens."""
+        return _tokenizer(first).same_as(_tokenizer(second))
+
+    def input_names(self, summary: DataSummary, preprocessor: Preprocessor) -> list[str]:
+        """Returns the model's inputs."""
+        return [INPUT_IDS, ATTENTION_MASK]
+
+    def natural_length(
+        self,
+        data: Path,
+        summary: DataSummary,
+        preprocessor: Preprocessor,
+        asked: int | None = None,
+    ) -> tuple[int, float]:
+        """Returns the sequence length by the design's rule, and the share of rows it truncates."""
+        tokenizer = _tokenizer(preprocessor)
+        train = next(split for split in summary.splits if split.name == "train")
+        step = max(1, train.samples // _LENGTH_ROWS)
+        chunks = read_text_rows(
+            data / train.file,
+            summary.columns["text"],
+            summary.columns["label"][0],
+            np.arange(0, train.samples, step),
+        )
+        lengths = [
+            len(row) for rows in chunks for row in pieces_of(tokenizer, _words(rows), None).tokens
+        ]
+        return sequence_length(np.asarray(lengths), tokenizer.max_length, asked)
+
+    def preprocessing(self, model: Path, spec: SparseTransferSpec) -> None:
+        """Returns None: tokenizers travel with their models."""
+
+    def load(self, data: Path, plan: Plan, split: str, preprocessor: Preprocessor) -> EncodedTags:
+        """Reads and encodes a split: ``train``, ``val``, ``test`` or ``choice``."""
+        tokenizer = _tokenizer(preprocessor)
+        info, rows = selected_rows(plan, split)
+        length = plan.max_sequence_length or tokenizer.max_length
+        places = _places(plan.labels)
+        chunks = read_text_rows(
+            data / info.file,
+            plan.columns["text"],
+            plan.columns["label"][0],
+            rows,
+            digest=info.digest,
+        )
+
+        def encoded() -> Iterator[tuple[Pieces, list[list[int]]]]:
+            for chunk in chunks:
+                tags = [[places[tag] for tag in row] for row in chunk.labels]
+                yield pieces_of(tokenizer, _words(chunk), length), tags
+
+        return encoded_tags(encoded(), tokenizer.tokenizer.pad_token_id or 0)
+
+    def build(self, model: Path, plan: Plan) -> nn.Module:
+        """Loads a model with a head for the plan's tags."""
+        return token_model.build_tagger(model, plan.labels, plan.training.seed)
+
+    def has_head(self, model: Path, labels: Sequence[str], problem_type: str) -> bool:
+        """Whether a model folder already gives these tags."""
+        return token_model.has_head(model, labels)
+
+    def activation_bytes(self, model: Path, plan: Plan) -> int:
+        """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
+        length = plan.max_sequence_length or _DEFAULT_LENGTH
+        return text_model.activation_bytes(model, plan.training.batch_size, length)
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Writes a model so that ``build`` reads it back."""
+        text_model.save_classifier(model, folder)
+
+    def is_head(self, parameter: str) -> bool:
+        """Whether a parameter belongs to the head."""
+        return text_model.is_head(parameter)
+
+    def metric_names(self, problem_type: str, labels: Sequence[str]) -> Sequence[str]:
+        """Returns the metrics that can be the primary one: F1 of entities first."""
+        return tag_metrics.NAMES
+
+    def primary_metric(self, plan: Plan) -> str:
+        """Returns the default primary metric."""
+        return tag_metrics.NAMES[0]
+
+    def score(self, outputs: NDArray[Any], rows: EncodedSplit, plan: Plan) -> Scored:
+        """Scores logits ``[rows, positions, tags]``; ``unseen_words`` is the share without answer.
+
+        A word that no model sees counts as one with the tag ``O``, which is what the deployed
+        program makes of it; where there is no such tag, as wrong.
+        """
+        split = _encoded(rows)
+        found = _scored(split.answers(outputs, _unseen(plan)), split, plan)
+        unseen = float(1 - split.seen.mean())
+        return Scored(
+            {**found.metrics, tag_metrics.UNSEEN_WORDS: unseen}, found.samples, found.resampling
+        )
+
+    def constant_metric(self, metric: str, rows: EncodedSplit, plan: Plan) -> float:
+        """Returns a metric of one tag for every word: ``O``, or the most frequent one."""
+        split = _encoded(rows)
+        tags = {int(np.bincount(split.gold).argmax())}
+        if OUTSIDE in plan.labels:
+            tags.add(plan.labels.index(OUTSIDE))
+        return max(
+            _scored(np.full(len(split.gold), tag), split, plan).metrics[metric] for tag in tags
+        )
+
+    def same_answers(
+        self, outputs: NDArray[Any], reference: NDArray[Any], rows: EncodedSplit, plan: Plan
+    ) -> float:
+        """Returns the share of words with the same tag."""
+        split = _encoded(rows)
+        answers = (split.answers(each, _unseen(plan)) for each in (outputs, reference))
+        return float(np.equal(*answers).mean())
+
+    def example_inputs(self, plan: Plan, batch: int, sequence: int | None) -> Batch:
+        """Returns full rows of arbitrary tokens, the same at every call."""
+        width = sequence or plan.max_sequence_length or _DEFAULT_LENGTH
+        random = np.random.default_rng(0)
+        return {
+            INPUT_IDS: random.integers(*_PLACEHOLDERS, (batch, width), dtype=np.int64),
+            ATTENTION_MASK: np.ones((batch, width), dtype=np.int64),
+        }
+
+
+def _tokenizer(preprocessor: Preprocessor) -> TextPreprocessor:
+    if not isinstance(preprocessor, TextPreprocessor):
+        raise TypeError(f"a text use case needs a TextPreprocessor, not {type(preprocessor)}")
+    return preprocessor
+
+
+def _encoded(rows: EncodedSplit) -> EncodedTags:
+    if not isinstance(rows, EncodedTags):
+        raise TypeError(f"tags are scored on EncodedTags, not {type(rows)}")
+    return rows
+
+
+def _words(rows: TextRows) -> Sequence[Sequence[str]]:
+    """Returns the words of rows whose text column holds lists."""
+    (column,) = rows.texts
+    return cast(Any, column)
+
+
+def _places(names: Sequence[str]) -> Mapping[str | int, int]:
+    """Returns the output that stands for a tag, by its name and by the number it has in the data.
+
+    Tags without names are called by their numbers, of which some may be missing.
+    """
+    named: dict[str | int, int] = {name: place for place, name in enumerate(names)}
+    numbers = map(int, names) if all(map(str.isdecimal, names)) else range(len(names))
+    return {**named, **{number: place for place, number in enumerate(numbers)}}
+
+
+def _unseen(plan: Plan) -> int:
+    """Returns the place of the tag that words without an answer get."""
+    return plan.labels.index(OUTSIDE) if OUTSIDE in plan.labels else tag_metrics.NOTHING
+
+
+def _scored(answers: NDArray[Any], split: EncodedTags, plan: Plan) -> Scored:
+    terms = tag_metrics.sentence_terms(
+        split.by_row(answers), split.by_row(split.gold), entity_tags(plan.labels)
+    )
+    total = tag_metrics.scores(terms.sum(axis=0, keepdims=True))
+    metrics = {name: float(values[0]) for name, values in total.items()}
+
+    def resampling(name: str) -> Resampling:
+        return Sums(terms, lambda sums: tag_metrics.scores(sums)[name])
+
+    return Scored(metrics, len(split), resampling)
