@@ -5,6 +5,7 @@ Passed over are files whose names begin with a dot, and the two that Windows lea
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class SplitFolder:
 def read_split(path: Path) -> SplitFolder:
     """Lists a split that was checked before."""
     classes = {
-        folder.name: tuple(entry.name for entry in _entries(folder) if entry.is_file())
+        folder.name: tuple(entry.name for entry in _listed(folder) if entry.is_file())
         for folder in _entries(path)
         if folder.is_dir()
     }
@@ -155,16 +156,17 @@ def list_split(root: Path, split: str, path: Path, findings: Findings) -> SplitF
 
 def _pictures(folder: Path, inside: _Inside, findings: Findings) -> tuple[str, ...]:
     names = []
-    for entry in _entries(folder):
-        if not inside.holds(entry):
+    for entry in _listed(folder):
+        # What the folder's own listing tells costs nothing; of a picture it is all.
+        if entry.is_symlink() and not inside.holds(folder / entry.name):
             continue
         if entry.is_dir():
             findings.add(
                 "nested folder",
-                entry,
+                folder / entry.name,
                 "a folder inside a class; expected pictures: move them up, or make it a class",
             )
-        elif _named(entry):
+        elif _named(entry.name):
             names.append(entry.name)
         else:
             findings.add("unreadable name", folder, f"{entry.name!r} is no UTF-8 name; rename it")
@@ -199,17 +201,22 @@ class _Inside:
         return False
 
 
-def _named(entry: Path) -> bool:
+def _named(name: str) -> bool:
     try:
-        entry.name.encode()
+        name.encode()
     except UnicodeEncodeError:
         return False
     return True
 
 
 def _entries(folder: Path) -> list[Path]:
+    return [folder / entry.name for entry in _listed(folder)]
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
     except PermissionError as error:
         raise AccessError(f"{folder}: may not be read by this user") from error
     return [
