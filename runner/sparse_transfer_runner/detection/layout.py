@@ -101,11 +101,8 @@ def find_layout(root: Path, findings: Findings, *, polygons: bool = False) -> La
             findings.add("missing split", root, _missing(root, split, described))
     labels, named_by = class_names(root, described, findings)
     folder = _Labels(root, findings, polygons)
-    splits = {
-        name: split
-        for name, places in sources.items()
-        if (split := _split(root, name, places, folder, findings)) is not None
-    }
+    found = {name: _split(root, name, places, folder, findings) for name, places in sources.items()}
+    splits = {name: each for name, each in found.items() if each is not None}
     return Layout(root, splits, labels, named_by, described.warnings if described else ())
 
 
