@@ -81,12 +81,20 @@ def read_checkpoint(path: Path, *, trusted: bool) -> YoloCheckpoint:
     if not isinstance(told, Mapping):
         raise InputError(f"{path}: the model in it does not say what it is built of (no yaml)")
     architecture = checked_architecture(told, str(path))
-    weights = {name: tensor.float() for name, tensor in _tensors(model)}
+    weights = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in _tensors(model)
+    }
     if any(_FIRST_YOLOV5.fullmatch(name) for name in names):
         head = f"model.{head_place(architecture)}."
         kept = {name: value for name, value in weights.items() if not name.startswith(head)}
         return YoloCheckpoint(architecture, kept, YOLOV5, None)
     return YoloCheckpoint(architecture, weights, ULTRALYTICS, _labels(model))
+
+
+def names_modules(path: Path) -> bool:
+    """Whether a file is a pickle that names modules of Ultralytics or of the first YOLOv5."""
+    return any(not name.startswith("torch.") for name in _globals_in(path))
 
 
 def _globals_in(path: Path) -> list[str]:

@@ -22,7 +22,7 @@ from sparse_transfer_runner.catalog.checkpoint import safetensors_in
 from sparse_transfer_runner.digests import digest_of_tree
 
 from .architecture import checked_architecture, head_place, name_of
-from .checkpoint import read_checkpoint
+from .checkpoint import names_modules, read_checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 OWN = "yolo-safetensors"
+PREFIX = "network."
+"""Begins the names of parameters in our own form, which are those of masks and scales too."""
 _COUNTER = "num_batches_tracked"
 _MAX_PROBLEMS = 20
 
@@ -73,6 +75,20 @@ def read_yolo(path: Path, *, trusted: bool) -> YoloModel:
     file = path if path.is_file() else _pickle_in(path)
     found = read_checkpoint(file, trusted=trusted)
     return YoloModel(found.architecture, found.weights, found.form, found.labels, str(file))
+
+
+def is_yolo(path: Path) -> bool:
+    """Whether a folder, or a file alone, holds a detector; its files are not read for it."""
+    if path.is_file():
+        return path.suffix == ".pt" and names_modules(path)
+    config = path / CONFIG
+    if config.is_file():
+        try:
+            told = json.loads(config.read_bytes())
+        except ValueError:
+            return False
+        return isinstance(told, dict) and told.get("library") == "ultralytics"
+    return any(names_modules(entry) for entry in path.glob("*.pt"))
 
 
 def check_yolo(path: Path, *, trusted: bool, head: str) -> CheckedModel:
@@ -175,7 +191,12 @@ def _own(path: Path) -> YoloModel:
     if library != "ultralytics" or not isinstance(told, dict):
         raise InputError(f"{place}: library {library!r}; expected ultralytics with its yaml")
     labels = config.get("label_names")
-    weights = {name: tensor.float() for name, tensor in safetensors_in(path / WEIGHTS)}
+    if not (path / WEIGHTS).is_file():
+        raise InputError(f"{path}: {CONFIG} without {WEIGHTS}; fetch the model again")
+    weights = {
+        name.removeprefix(PREFIX): tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in safetensors_in(path / WEIGHTS)
+    }
     return YoloModel(
         checked_architecture(told, str(place)),
         weights,

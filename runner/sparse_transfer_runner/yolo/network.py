@@ -15,7 +15,7 @@ from sparse_transfer_runner.detection.detections import INPUT
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
 
 from .architecture import SEGMENT, head_place, name_of, task_of
-from .files import YoloModel, read_yolo, save_yolo
+from .files import PREFIX, YoloModel, read_yolo, save_yolo
 from .library import require_ultralytics
 
 _CLASS_BRANCH = "cv3."
@@ -124,15 +124,13 @@ def build_detector(folder: Path, labels: Sequence[str], seed: int, *, head: str)
 
 def save_detector(detector: Detector, folder: Path) -> None:
     """Writes weights and description, so that ``build_detector`` reads them back."""
-    network = detector.network
-    save_yolo(folder, network.yaml, network.state_dict(), list(detector.labels))
+    save_yolo(folder, detector.network.yaml, detector.state_dict(), list(detector.labels))
 
 
 def prunable_names(network: Any) -> list[str]:
     """Returns the names of a network's prunable weights, as its files have them."""
-    prefix = "network."
     names = prunable_weights(Detector(network, ()))
-    return [name.removeprefix(prefix) for name in names]
+    return [name.removeprefix(PREFIX) for name in names]
 
 
 def activation_bytes(model: YoloModel, side: int, rows: int) -> int:

@@ -152,19 +152,19 @@ def changed(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> 
 
 
 def without_a_weight(weights: dict[str, torch.Tensor]) -> None:
-    del weights["model.0.conv.weight"]
+    del weights["network.model.0.conv.weight"]
 
 
 def with_a_foreign_weight(weights: dict[str, torch.Tensor]) -> None:
-    weights["model.0.conv.bias"] = torch.zeros(8)
+    weights["network.model.0.conv.bias"] = torch.zeros(8)
 
 
 def with_a_nan(weights: dict[str, torch.Tensor]) -> None:
-    weights["model.0.conv.weight"][0] = float("nan")
+    weights["network.model.0.conv.weight"][0] = float("nan")
 
 
 def of_another_shape(weights: dict[str, torch.Tensor]) -> None:
-    weights["model.0.conv.weight"] = torch.zeros(8, 3, 5, 5)
+    weights["network.model.0.conv.weight"] = torch.zeros(8, 3, 5, 5)
 
 
 @pytest.mark.parametrize(
