@@ -1,10 +1,11 @@
-"""Metrics of tagged words: precision, recall and F1 of entities by seqeval, and words' accuracy.
+"""Metrics of tagged words: precision, recall and F1 of entities, and words' accuracy.
 
 F1 is micro-averaged over entities, which are right where their type and both ends are (Tjong Kim
 Sang and De Meulder, "Introduction to the CoNLL-2003 Shared Task", 2003). Which words make up an
 entity is ``data.tags``'s to say; where every word counts by itself, F1 is their accuracy.
 
-All are functions of sums over sentences, so a bootstrap over sentences needs only the terms.
+Figures are those of seqeval (a test compares them), which is not needed to get them. All are
+functions of sums over sentences, so a bootstrap over sentences needs only the terms.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .tagging import entities
 
 NAMES = ("f1", "precision", "recall", "accuracy")
 """The primary metric first."""
@@ -37,14 +40,12 @@ def sentence_terms(
         gold: The same for the true tags.
         read_as: Of each tag what ``data.tags.entity_tags`` says.
     """
-    from seqeval.metrics.sequence_labeling import get_entities
-
     # A word without an answer breaks what it stands in, and says nothing.
     tags = [*read_as, "O"]
     terms = np.zeros((len(gold), 5))
     for row, (said, true) in enumerate(zip(predicted, gold, strict=True)):
         found, wanted = (
-            set(get_entities([tags[place] for place in each])) for each in (said, true)
+            set(entities([tags[place] for place in each])) for each in (said, true)
         )
         terms[row] = (
             *(len(found & wanted), len(found), len(wanted)),
