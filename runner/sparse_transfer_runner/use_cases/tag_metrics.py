@@ -1,11 +1,10 @@
-"""Metrics of tagged words: precision, recall and F1 of entities, and words' accuracy.
+"""Metrics of tagged words: precision, recall and F1 of entities as seqeval has them, and accuracy.
 
 F1 is micro-averaged over entities, which are right where their type and both ends are (Tjong Kim
 Sang and De Meulder, "Introduction to the CoNLL-2003 Shared Task", 2003). Which words make up an
 entity is ``data.tags``'s to say; where every word counts by itself, F1 is their accuracy.
 
-Figures are those of seqeval (a test compares them), which is not needed to get them. All are
-functions of sums over sentences, so a bootstrap over sentences needs only the terms.
+All are functions of sums over sentences, so a bootstrap over sentences needs only the terms.
 """
 
 from __future__ import annotations
@@ -44,9 +43,7 @@ def sentence_terms(
     tags = [*read_as, "O"]
     terms = np.zeros((len(gold), 5))
     for row, (said, true) in enumerate(zip(predicted, gold, strict=True)):
-        found, wanted = (
-            set(entities([tags[place] for place in each])) for each in (said, true)
-        )
+        found, wanted = (set(entities([tags[place] for place in each])) for each in (said, true))
         terms[row] = (
             *(len(found & wanted), len(found), len(wanted)),
             *(np.count_nonzero(said == true), len(true)),
