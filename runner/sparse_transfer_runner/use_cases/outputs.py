@@ -27,16 +27,17 @@ class Outputs:
 
         What a split reduces is reduced here, before it is kept.
         """
+        positions = outputs.ndim > 2
         if isinstance(self._rows, ReducedSplit):
-            outputs = self._rows.reduced(outputs)
+            outputs, positions = self._rows.reduced(outputs), False
         if self._gathered is None:
             shape = outputs.shape[1:]
-            if len(shape) > 1:
+            if positions:
                 # Padding has outputs as well, which differ with what a row is padded to.
                 longest = int(np.max(self._rows.lengths))
                 shape = (max(longest, shape[0]), *shape[1:])
             self._gathered = np.zeros((len(self._rows), *shape), dtype=np.float32)
-        if outputs.ndim > 2:
+        if positions:
             width = outputs.shape[1]
             within = np.arange(width) < np.asarray(self._rows.lengths)[places, None]
             self._gathered[places, :width] = outputs * within[:, :, None]

@@ -20,12 +20,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sparse_transfer_api.errors import Stopped
+from sparse_transfer_api.errors import OutOfMemory, Stopped
 from sparse_transfer_api.records import TrainingSettings
+from sparse_transfer_runner.out_of_memory import is_out_of_memory
 from sparse_transfer_runner.packaging.evaluation import HistoryPoint
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.training.backend import NativeBackend
+from sparse_transfer_runner.training.backoff import Backoff
 from sparse_transfer_runner.training.checkpoint import Checkpoints
 from sparse_transfer_runner.training.checkpoint_files import Position
 from sparse_transfer_runner.training.divergence import require_finite
@@ -68,6 +70,8 @@ class DetectorRun:
         checkpoints: Where unfinished work is kept.
         stop: Set when the run has to stop.
         evaluate: Called after each epoch; its metrics go into the curve.
+        backoff: Ultralytics' loop takes no batch apart: where an earlier attempt asks for that,
+            the run ends.
     """
 
     phase: Phase
@@ -80,6 +84,7 @@ class DetectorRun:
     checkpoints: Checkpoints
     stop: threading.Event
     evaluate: Evaluate
+    backoff: Backoff
     history: list[HistoryPoint] = field(default_factory=list)
     _done: int = field(default=0, init=False, repr=False)
     _losses: list[Tensor] = field(default_factory=list, init=False, repr=False)
@@ -105,21 +110,40 @@ class DetectorRun:
 
         Raises:
             Stopped: A stop was asked for; a checkpoint was written.
+            OutOfMemory: A batch does not fit.
         """
+        self._require_whole_batches()
         seed_everything(self.settings.seed)
         hooks = Hooks(self._optimizer, self._ready, self._before, self._stepped, self._after)
         with tempfile.TemporaryDirectory(prefix="ultralytics-run-") as folder:
             self._trainer = QuietTrainer(
                 self.model.network, self.data, self._arguments(), hooks, Path(folder)
             )
-            with suppress(_Finished), self._step:
-                self._trainer.train()
+            try:
+                with suppress(_Finished), self._step:
+                    self._trainer.train()
+            except (RuntimeError, MemoryError) as error:
+                if is_out_of_memory(error):
+                    raise OutOfMemory(f"{self.phase}: {self._too_large} ({error})") from error
+                raise
         self.model.network.load_state_dict(self._average.state_dict())
         # The loss holds on to the run's arguments and to the device.
         self.model.network.criterion = None
         self.model.eval()
         self.backend.check()
         return self.history
+
+    @property
+    def _too_large(self) -> str:
+        return (
+            f"memory does not suffice for {self.settings.batch_size} pictures at once, which "
+            "detectors do not train on in parts; choose a smaller spec.training.batchSize or "
+            "imageSize, or give the stage more memory"
+        )
+
+    def _require_whole_batches(self) -> None:
+        if self.backoff.micro_batch < self.settings.batch_size:
+            raise OutOfMemory(f"{self.phase}: {self._too_large}")
 
     def _arguments(self) -> dict[str, Any]:
         epochs = max(1, math.ceil(self.total_steps / self.steps_per_epoch))

@@ -214,7 +214,7 @@ def test_a_dense_int8_level_and_the_dense_level_work(sources: Path, tmp_path: Pa
     [
         ({"training": {"imageSize": 65}}, "multiple of 8"),
         (
-            {"recipe": {"inline": DISTILLING}},
+            {"recipe": {"inline": DISTILLING}, "training": {"imageSize": 64}},
             "does not distil",
         ),
         ({"evaluation": {"metric": "accuracy"}}, "expected map50_95, map50"),
