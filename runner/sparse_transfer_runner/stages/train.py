@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 from sparse_transfer_api.contract import MANIFEST
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.output import StageFolder
+from sparse_transfer_runner.training.backoff import Backoff
 from sparse_transfer_runner.training.baseline import train_baseline
+from sparse_transfer_runner.training.memory_notes import learning_from_kills
 from sparse_transfer_runner.training.outputs import MODEL
 from sparse_transfer_runner.training.task import Task
 from sparse_transfer_runner.training.transfer import Shares, transfer, transfer_digests
@@ -17,8 +20,15 @@ from .context import StageContext, StageOutcome
 
 def run(context: StageContext) -> StageOutcome:
     """Trains what the plan says; resumes from checkpoints, and reuses a finished baseline."""
-    task = Task.load(context)
-    plan = task.plan
+    plan = context.plan()
+    with learning_from_kills(context.work, plan.training.batch_size) as backoff:
+        outcome = _trained(Task.load(context, backoff))
+    told = [each for each in (outcome.message, backoff.sentence) if each is not None]
+    return replace(outcome, message="; ".join(told))
+
+
+def _trained(task: Task) -> StageOutcome:
+    plan, context = task.plan, task.context
     product_is_baseline = plan.level == 0
     shares = Shares.of(
         plan.baseline.epochs if plan.baseline else 0.0,
@@ -39,7 +49,8 @@ def run(context: StageContext) -> StageOutcome:
 
 def restore(context: StageContext) -> None:
     """Trains the baseline anew, where its folder has vanished after the stage had finished."""
-    train_baseline(Task.load(context), share=1.0)
+    batch_size = context.plan().training.batch_size
+    train_baseline(Task.load(context, Backoff(batch_size)), share=1.0)
 
 
 def _ship(task: Task, baseline: StageFolder | None) -> StageOutcome:

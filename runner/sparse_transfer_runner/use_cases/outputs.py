@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .protocol import EncodedSplit
+from .protocol import EncodedSplit, ReducedSplit
 
 
 class Outputs:
@@ -23,8 +23,13 @@ class Outputs:
         self._gathered: NDArray[np.float32] | None = None
 
     def put(self, places: Sequence[int], outputs: NDArray[Any]) -> None:
-        """Notes a batch's outputs, ``[batch, labels]`` or ``[batch, positions, labels]``."""
+        """Notes a batch's outputs, ``[batch, labels]`` or ``[batch, positions, labels]``.
+
+        What a split reduces is reduced here, before it is kept.
+        """
         with_positions = outputs.ndim > 2
+        if isinstance(self._rows, ReducedSplit):
+            outputs, with_positions = self._rows.reduced(outputs), False
         if self._gathered is None:
             shape = outputs.shape[1:]
             if with_positions:

@@ -72,3 +72,16 @@ def test_outputs_of_padding_are_not_kept() -> None:
 
     assert outputs.shape == (3, 3, 1)
     assert outputs.sum(axis=(1, 2)).tolist() == lengths
+
+
+def test_what_a_split_reduces_is_kept_whole() -> None:
+    class Reduced(_Rows):
+        def reduced(self, outputs: NDArray[Any]) -> NDArray[np.float32]:
+            return np.ones((len(outputs), 4, 6), dtype=np.float32)
+
+    rows = Reduced([{"ids": [n]} for n in range(3)], np.zeros(3))
+
+    outputs = outputs_of(_EchoAtEachPosition(), rows)
+
+    assert outputs.shape == (3, 4, 6)
+    assert outputs.all()
