@@ -31,9 +31,9 @@ $(VENV)/.runner: requirements/quickstart.txt pyproject.toml $(BIN)/uv
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# The list is complete; of what its packages ask for, only a display is left out.
 $(VENV)/.dev: requirements/dev.txt requirements/assets.txt $(VENV)/.runner
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $<
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/assets.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r $< -r requirements/assets.txt
 	@touch $@
 
 $(LIGHT)/.ready: requirements/api.txt $(BIN)/uv
