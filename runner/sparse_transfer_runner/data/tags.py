@@ -12,8 +12,10 @@ Three ways of tagging are told apart by the names of the tags alone:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from itertools import pairwise
+from typing import Any
 
 OUTSIDE = "O"
 """The tag of words that belong to nothing."""
@@ -68,28 +70,42 @@ class Beginnings:
 
     IOB1 has ``B-`` only between neighbours of one type, IOB2 at every beginning. Where data has
     both, some of it was tagged in a way that its authors did not mean.
+
+    Args:
+        name: Returns the name of a tag as it is in the data.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: Callable[[Any], str]) -> None:
+        self._name = name
+        self._known: set[tuple[Any, Any]] = set()
+        self._inside: set[tuple[Any, Any]] = set()
+        self._needless = False
         self.first: tuple[int, str] | None = None
         """Line and tag of the first ``I-`` that begins an entity."""
         self.inside = 0
         """Entities that begin with ``I-``."""
-        self._needless = 0
 
-    def add(self, tags: Sequence[str], line: int) -> None:
+    def add(self, tags: Sequence[Any], line: int) -> None:
         """Looks at one row's tags."""
-        before = ("", "")
-        for tag in tags:
-            prefix, kind = split_tag(tag)
-            follows = before[0] in ("B", "I") and before[1] == kind
-            if prefix == "I" and not follows:
-                self.inside += 1
-                self.first = self.first or (line, tag)
-            self._needless += prefix == "B" and not follows
-            before = prefix, kind
+        # What follows what is looked at once; a row costs no more than the set of its pairs.
+        pairs = set(pairwise((None, *tags)))
+        for pair in pairs - self._known:
+            self._learn(pair)
+        if not pairs.isdisjoint(self._inside):
+            slips = [pair[1] for pair in pairwise((None, *tags)) if pair in self._inside]
+            self.inside += len(slips)
+            self.first = self.first or (line, self._name(slips[0]))
+
+    def _learn(self, pair: tuple[Any, Any]) -> None:
+        before = ("", "") if pair[0] is None else split_tag(self._name(pair[0]))
+        prefix, kind = split_tag(self._name(pair[1]))
+        follows = before[0] in ("B", "I") and before[1] == kind
+        self._known.add(pair)
+        if prefix == "I" and not follows:
+            self._inside.add(pair)
+        self._needless |= prefix == "B" and not follows
 
     @property
     def mixed(self) -> bool:
         """Whether both habits occur, so that those with ``I-`` are slips."""
-        return self.inside > 0 and self._needless > 0
+        return self.inside > 0 and self._needless

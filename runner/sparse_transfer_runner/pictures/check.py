@@ -69,9 +69,7 @@ def check_pictures(root: Path) -> CheckedPictures:
     _check_classes(splits, findings)
     digests, contents = {}, {}
     for name, split in splits.items():
-        found = _looked_at(
-            split.path, [f"{label}/{file}" for label, file in split.files()], findings
-        )
+        found = look_at(split.path, [f"{label}/{file}" for label, file in split.files()], findings)
         contents[name] = set(found.values())
         digests[name] = digest_of_digests(found)
     findings.raise_if_any(str(root))
@@ -94,7 +92,7 @@ def check_files(root: Path, files: Sequence[str]) -> str:
         AccessError: A file may not be read.
     """
     findings = Findings()
-    digest = digest_of_digests(_looked_at(root, files, findings))
+    digest = digest_of_digests(look_at(root, files, findings))
     findings.raise_if_any(str(root))
     return digest
 
@@ -128,8 +126,12 @@ def _check_classes(splits: dict[str, SplitFolder], findings: Findings) -> None:
                 )
 
 
-def _looked_at(root: Path, files: Sequence[str], findings: Findings) -> dict[str, str]:
-    """Returns the SHA-256 of every picture by its path below a folder; notes what is wrong."""
+def look_at(root: Path, files: Sequence[str], findings: Findings) -> dict[str, str]:
+    """Returns the SHA-256 of every picture by its path below a folder; notes what is wrong.
+
+    Raises:
+        AccessError: A file may not be read.
+    """
     digests = {}
     step = decoded_step(len(files))
     chunks = [range(i, min(i + _CHUNK, len(files))) for i in range(0, len(files), _CHUNK)]

@@ -52,10 +52,7 @@ def pictures_below(root: Path) -> list[str]:
     Raises:
         InputError: There are none.
     """
-    from PIL import Image
-
-    # Some formats, such as PDF, can only be written.
-    known = {end for end, name in Image.registered_extensions().items() if name in Image.OPEN}
+    known = known_suffixes()
     below = ((path, path.relative_to(root)) for path in root.rglob("*"))
     files = sorted(
         short.as_posix()
@@ -67,6 +64,16 @@ def pictures_below(root: Path) -> list[str]:
     if not files:
         raise InputError(f"{root}: no pictures below this folder")
     return files
+
+
+def known_suffixes() -> frozenset[str]:
+    """Returns the endings of pictures that Pillow can read, in small letters, with their dots."""
+    from PIL import Image
+
+    # Some formats, such as PDF, can only be written.
+    return frozenset(
+        end for end, name in Image.registered_extensions().items() if name in Image.OPEN
+    )
 
 
 def digest_of_split(path: Path, look: Callable[[], None] = lambda: None) -> str:
@@ -125,7 +132,7 @@ def list_split(root: Path, split: str, path: Path, findings: Findings) -> SplitF
         findings: Receives what is wrong.
     """
     classes: dict[str, tuple[str, ...]] = {}
-    inside = _Inside(root, findings)
+    inside = Inside(root, findings)
     if not inside.holds(path):
         return SplitFolder(path, {})
     entries = _entries(path)
@@ -154,7 +161,7 @@ def list_split(root: Path, split: str, path: Path, findings: Findings) -> SplitF
     return SplitFolder(path, classes)
 
 
-def _pictures(folder: Path, inside: _Inside, findings: Findings) -> tuple[str, ...]:
+def _pictures(folder: Path, inside: Inside, findings: Findings) -> tuple[str, ...]:
     names = []
     for entry in _listed(folder):
         # What the folder's own listing tells costs nothing; of a picture it is all.
@@ -174,13 +181,14 @@ def _pictures(folder: Path, inside: _Inside, findings: Findings) -> tuple[str, .
 
 
 @dataclass(frozen=True)
-class _Inside:
+class Inside:
     """Whether entries lie inside the data, wherever links lead."""
 
     root: Path
     findings: Findings
 
     def holds(self, entry: Path) -> bool:
+        """Whether an entry does; where not, findings say why."""
         if not entry.is_symlink():
             return True
         try:

@@ -26,6 +26,8 @@ INPUT = "pixel_values"
 _SIXTEEN_BITS = 65535
 _LONGEST = 16
 """Sides of the input that a scaled picture may be long: a strip of few pixels is no more."""
+_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 
 # Decoders raise whatever a damaged file makes them stumble over.
@@ -97,6 +99,14 @@ def _explained() -> Iterator[None]:
     except _DAMAGE as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise PictureError(f"damaged or cut short ({reason})") from error
+
+
+def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
+    """Returns width and height of a picture as ``read_picture`` returns it; reads its header."""
+    with Image.open(path, formats=_FORMATS) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(_ORIENTATION, 1) in _TURNED
+        return (height, width) if turned else (width, height)
 
 
 def _require_integers(picture: Image.Image) -> None:

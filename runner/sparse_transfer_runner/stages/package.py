@@ -55,6 +55,7 @@ from sparse_transfer_runner.packaging.task import PackageTask, TrainedModel
 from sparse_transfer_runner.packaging.verification import VerifiedFile, file_sizes, verify
 from sparse_transfer_runner.report import render_report
 from sparse_transfer_runner.training.outputs import MODEL
+from sparse_transfer_runner.use_cases.protocol import TrainsItself
 
 from .context import StageContext, StageOutcome
 
@@ -243,8 +244,10 @@ class _Packaging:
     def publish(self, results: Results, evaluation: Evaluation) -> StageOutcome:
         """Writes what users read and take away."""
         task, context = self.task, self.task.context
+        use = task.use_case
         licences = {
             **task.plan.licences,
+            **(use.loop_licences if isinstance(use, TrainsItself) else {}),
             **{each.name: each.licence for each in self.engines},
         }
         with context.reporter.activity("report", 0.02):

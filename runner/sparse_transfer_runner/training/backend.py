@@ -226,6 +226,11 @@ class NativeBackend:
         )
         return share.tokens * hidden.gain * errors.sum()
 
+    def mask(self, copies: Mapping[str, Tensor]) -> None:
+        """Applies the masks to copies of the model's weights, by their names."""
+        if self._masks is not None:
+            self._masks.apply_to(copies)
+
     def check(self) -> None:
         """Makes sure that no masked weight came back."""
         if self._masks is not None:

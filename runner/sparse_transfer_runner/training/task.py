@@ -16,7 +16,12 @@ from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.stages.context import StageContext
 from sparse_transfer_runner.storage import fetch
 from sparse_transfer_runner.use_cases import use_case
-from sparse_transfer_runner.use_cases.protocol import EncodedSplit, Preprocessor, UseCase
+from sparse_transfer_runner.use_cases.protocol import (
+    EncodedSplit,
+    Preprocessor,
+    TrainsItself,
+    UseCase,
+)
 
 from .backend import Backend
 from .backoff import Backoff
@@ -99,7 +104,11 @@ class Task:
         checkpoints: Checkpoints,
     ) -> TrainingRun:
         """Returns a run over the training rows."""
-        return TrainingRun(
+        use = self.use_case
+        make: Callable[..., TrainingRun] = (
+            use.training_run if isinstance(use, TrainsItself) else TrainingRun
+        )
+        return make(
             phase=phase,
             model=model,
             data=self.train,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .protocol import EncodedSplit
+from .protocol import EncodedSplit, ReducedSplit
 
 
 class Outputs:
@@ -23,7 +23,12 @@ class Outputs:
         self._gathered: NDArray[np.float32] | None = None
 
     def put(self, places: Sequence[int], outputs: NDArray[Any]) -> None:
-        """Notes a batch's outputs, ``[batch, labels]`` or ``[batch, positions, labels]``."""
+        """Notes a batch's outputs, ``[batch, labels]`` or ``[batch, positions, labels]``.
+
+        What a split reduces is reduced here, before it is kept.
+        """
+        if isinstance(self._rows, ReducedSplit):
+            outputs = self._rows.reduced(outputs)
         if self._gathered is None:
             shape = outputs.shape[1:]
             if len(shape) > 1:

@@ -104,7 +104,8 @@ class EncodedQuestions:
         """Returns the text from a token of a window's context to another, both included."""
         offset = int(self.text.offsets[window])
         start, end = self.characters[offset + first, 0], self.characters[offset + last, 1]
-        return self.questions[int(self.units[window])].context[start:end]
+        # Some tokenizers count the space before a word to it.
+        return self.questions[int(self.units[window])].context[start:end].strip()
 
 
 def window_length(

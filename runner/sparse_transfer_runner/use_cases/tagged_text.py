@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sparse_transfer_api.errors import InputError
 
 from .protocol import IGNORED, Batch
-from .text_inputs import INPUT_IDS, EncodedText, TextPreprocessor, encoded_text
+from .text_inputs import INPUT_IDS, EncodedText, TextPreprocessor
 
 UNSEEN = -1
 """The position of a word that has no piece."""
@@ -86,21 +86,25 @@ class EncodedTags:
     """A split as tokens with tags.
 
     Args:
-        text: The tokens.
-        targets: Integers ``[rows, longest row]``: a tag's place, or ``IGNORED``.
+        text: The tokens; its targets are integers ``[rows, longest row]``, a tag's place or
+            ``IGNORED``.
         gold: int32 ``[words]``, row after row: each word's tag, those of unseen words too.
         positions: int32 ``[words]``: the token in the row that answers for a word, or ``UNSEEN``.
         offsets: int64 ``[rows + 1]``, where each row's words begin.
     """
 
     text: EncodedText
-    targets: NDArray[Any]
     gold: NDArray[np.int32]
     positions: NDArray[np.int32]
     offsets: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.text)
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """Of each token, ``[rows, longest row]``."""
+        return self.text.targets
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -143,30 +147,37 @@ def encoded_tags(
         chunks: Of each chunk the pieces, and each word's tag by its place.
         padding: The padding token.
     """
-    gold: list[Sequence[int]] = []
-    positions: list[NDArray[np.int32]] = []
-
-    def encoded() -> Iterable[tuple[dict[str, Any], NDArray[Any]]]:
-        for pieces, tags in chunks:
-            gold.extend(tags)
-            positions.extend(
-                _first_pieces(words, len(their))
-                for words, their in zip(pieces.words, tags, strict=True)
-            )
-            yield {INPUT_IDS: pieces.tokens}, np.zeros(len(tags), dtype=np.int8)
-
-    text = encoded_text(iter(encoded()), padding, pairs=False)
-    targets = np.full((len(text), int(text.lengths.max())), IGNORED, dtype=np.int16)
-    for row, (places, their) in enumerate(zip(positions, gold, strict=True)):
-        seen = places != UNSEEN
-        targets[row, places[seen]] = np.asarray(their)[seen]
+    parts = [_arrays(pieces, tags) for pieces, tags in chunks]
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    lengths, words = found["lengths"], found["words"]
+    targets = np.full((len(lengths), int(lengths.max())), IGNORED, dtype=np.int16)
+    seen = found["positions"] != UNSEEN
+    rows = np.repeat(np.arange(len(words)), words)
+    targets[rows[seen], found["positions"][seen]] = found["gold"][seen]
     return EncodedTags(
-        text,
-        targets,
-        np.concatenate([np.asarray(row, dtype=np.int32) for row in gold]),
-        np.concatenate(positions),
-        np.concatenate([[0], np.cumsum([len(row) for row in gold])]),
+        EncodedText(found["tokens"], None, _offsets(lengths), targets, padding),
+        found["gold"],
+        found["positions"],
+        _offsets(words),
     )
+
+
+def _arrays(pieces: Pieces, tags: Sequence[Sequence[int]]) -> dict[str, NDArray[Any]]:
+    """Returns a chunk's tokens and words, row after row, and how many each row has."""
+    positions = [
+        _first_pieces(row, len(their)) for row, their in zip(pieces.words, tags, strict=True)
+    ]
+    return {
+        "tokens": np.concatenate([np.asarray(row, dtype=np.int32) for row in pieces.tokens]),
+        "lengths": np.asarray([len(row) for row in pieces.tokens], dtype=np.int64),
+        "gold": np.concatenate([np.asarray(row, dtype=np.int32) for row in tags]),
+        "positions": np.concatenate(positions),
+        "words": np.asarray([len(row) for row in tags], dtype=np.int64),
+    }
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)])
 
 
 def _first_pieces(words: Sequence[int | None], count: int) -> NDArray[np.int32]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_api.records import Plan, SplitInfo
 from sparse_transfer_runner.catalog.checked import CheckedModel
 from sparse_transfer_runner.catalog.hugging_face import check_text_model
@@ -57,6 +58,11 @@ class TokenClassification:
 
     def inspect(self, data: Path, spec: SparseTransferSpec) -> DataSummary:
         """Checks all of the data in constant memory; see ``data.tagged_check``."""
+        if spec.data.problem_type is not None:
+            problem = f"{spec.data.problem_type} is of whole texts; a word has one tag: remove it"
+            raise InputError(
+                f"{self.name} has no problem types", [Problem("spec.data.problemType", problem)]
+            )
         checked = check_tagged(data, spec.data)
         return DataSummary(
             problem_type=PROBLEM_TYPE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -299,6 +300,21 @@ def test_a_split_that_says_little_is_warned_of(
     checked = check(tmp_path, {"train.jsonl": lines(*train), "val.jsonl": lines(*val)})
 
     assert message in " ".join(checked.warnings)
+
+
+def test_one_article_of_any_size_is_checked_in_little_memory(tmp_path: Path) -> None:
+    content = json.dumps(nested(*(row(f"q{n}", context=MILL * 90) for n in range(2000))))
+    (tmp_path / "train.json").write_text(content)
+    (tmp_path / "val.jsonl").write_text(lines(row()))
+
+    tracemalloc.start()
+    checked = check_questions(tmp_path, Data(uri="file:///data"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert checked.splits["train"].rows == 2000
+    assert len(content) > 11e6
+    assert peak < 3e6
 
 
 def test_a_file_that_changed_is_not_read(tmp_path: Path) -> None:

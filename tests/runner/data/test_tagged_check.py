@@ -234,6 +234,11 @@ MISTAKES: dict[str, tuple[Mapping[str, str], int | None, str]] = {
         2,
         "tag 1 is True; expected a string or an integer",
     ),
+    "fraction as tag": (
+        {"train.jsonl": jsonl(tagged(0, 1), tagged(1.0)), "val.jsonl": jsonl(tagged(0))},
+        2,
+        "tag 1 is 1.0; expected a string or an integer",
+    ),
     "blank tag": (
         {"train.jsonl": GOOD + jsonl(tagged("O", " ")), "val.jsonl": GOOD},
         3,

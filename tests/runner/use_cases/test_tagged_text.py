@@ -96,6 +96,18 @@ def test_answers_that_are_the_targets_are_right_for_every_word_that_is_seen(
     assert (split.targets != IGNORED).sum() == split.seen.sum()
 
 
+def test_a_vocabulary_alone_is_tokenizer_enough(tmp_path: Path) -> None:
+    folder = write_tiny_encoder(tmp_path / "model")
+    whole = load_word_tokenizer(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).unlink(missing_ok=True)
+
+    alone = load_word_tokenizer(folder)
+
+    rows = [["the", "good.", ZERO_WIDTH, "film"]]
+    assert pieces_of(alone, rows, 8) == pieces_of(whole, rows, 8)
+
+
 def test_a_word_has_the_same_pieces_wherever_it_stands(tmp_path: Path) -> None:
     names = ("<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", "a", "b", "Ġa", "ab")
     RobertaTokenizerFast(
