@@ -1,7 +1,7 @@
 """How near a process is to being killed for its memory: what is used, and what there is.
 
-In a container that is its group's, of either version, as the kubelet reckons: without the part of
-the page cache that the kernel gives back at once. Without a limit it is the machine's.
+In a container that is its group's, of either version, without the page cache, which the kernel
+gives back before it kills. Without a limit it is the machine's.
 """
 
 from __future__ import annotations
@@ -37,22 +37,23 @@ def memory_use(groups: Path | None = None, machine: Path = _MACHINE) -> MemoryUs
     """
     whole = _of_machine(machine)
     groups = groups or _GROUPS
-    group = _of_group(groups, "memory.max", "memory.current", "inactive_file") or _of_group(
-        groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+    group = _of_group(groups, "memory.max", "memory.current", "") or _of_group(
+        groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"
     )
     if group is None or (whole is not None and group.limit > whole.limit):
         return whole  # version 1 says "no limit" by an astronomical one
     return group
 
 
-def _of_group(folder: Path, limit: str, used: str, inactive: str) -> MemoryUse | None:
+def _of_group(folder: Path, limit: str, used: str, prefix: str) -> MemoryUse | None:
     try:
         most = int((folder / limit).read_text())
         now = int((folder / used).read_text())
         figures = _figures((folder / "memory.stat").read_text())
     except (OSError, ValueError):  # "max" is no number: there is no limit
         return None
-    return MemoryUse(max(0, now - figures.get(inactive, 0)), most) if most > 0 else None
+    cached = sum(figures.get(f"{prefix}{kind}_file", 0) for kind in ("active", "inactive"))
+    return MemoryUse(max(0, now - cached), most) if most > 0 else None
 
 
 def _of_machine(path: Path) -> MemoryUse | None:

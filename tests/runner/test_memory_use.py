@@ -12,12 +12,12 @@ OF_MACHINE = MemoryUse(600 * KIB, 1000 * KIB)
 VERSION_2 = {
     "memory.max": "100000\n",
     "memory.current": "90000\n",
-    "memory.stat": "anon 50000\ninactive_file 30000\n",
+    "memory.stat": "anon 50000\ninactive_file 20000\nactive_file 10000\n",
 }
 VERSION_1 = {
     "memory/memory.limit_in_bytes": "100000\n",
     "memory/memory.usage_in_bytes": "90000\n",
-    "memory/memory.stat": "inactive_file 1\ntotal_inactive_file 10000\n",
+    "memory/memory.stat": "inactive_file 1\ntotal_inactive_file 9000\ntotal_active_file 1000\n",
 }
 
 

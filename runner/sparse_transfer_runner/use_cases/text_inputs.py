@@ -78,8 +78,17 @@ class TextPreprocessor:
         )
 
     def save(self, folder: Path) -> None:
-        """Writes the tokenizer's files into a model folder."""
+        """Writes the tokenizer's files into a model folder, whatever was encoded before."""
+        self._forget_requests()
         self.tokenizer.save_pretrained(folder)
+
+    def _forget_requests(self) -> Any:
+        """Returns the tokenizer behind, without what the last call asked for; each asks anew."""
+        fast = getattr(self.tokenizer, "backend_tokenizer", None)
+        if fast is not None:
+            fast.no_truncation()
+            fast.no_padding()
+        return fast
 
     def same_as(self, other: TextPreprocessor) -> bool:
         """Whether both turn every text into the same tokens."""
@@ -94,11 +103,8 @@ class TextPreprocessor:
     def identity(self) -> str:
         """SHA-256 of all that decides which tokens it makes."""
         whole = hashlib.sha256(repr(sorted(self.tokenizer.special_tokens_map.items())).encode())
-        fast = getattr(self.tokenizer, "backend_tokenizer", None)
+        fast = self._forget_requests()
         if fast is not None:
-            # What a call before asked for is no part of it; each call asks anew.
-            fast.no_truncation()
-            fast.no_padding()
             whole.update(fast.to_str().encode())
             return whole.hexdigest()
         with tempfile.TemporaryDirectory() as folder:
