@@ -104,23 +104,22 @@ class Task:
         checkpoints: Checkpoints,
     ) -> TrainingRun:
         """Returns a run over the training rows."""
+        run: dict[str, Any] = {
+            "phase": phase,
+            "model": model,
+            "data": self.train,
+            "settings": settings,
+            "recipe": recipe,
+            "backend": backend,
+            "reporter": self.context.reporter,
+            "checkpoints": checkpoints,
+            "stop": self.context.stop,
+            "evaluate": lambda look: self.metrics_on_choice(model, look),
+        }
         use = self.use_case
-        make: Callable[..., TrainingRun] = (
-            use.training_run if isinstance(use, TrainsItself) else TrainingRun
-        )
-        return make(
-            phase=phase,
-            model=model,
-            data=self.train,
-            settings=settings,
-            recipe=recipe,
-            backend=backend,
-            reporter=self.context.reporter,
-            checkpoints=checkpoints,
-            stop=self.context.stop,
-            evaluate=lambda look: self.metrics_on_choice(model, look),
-            backoff=self.backoff,
-        )
+        if isinstance(use, TrainsItself):
+            return use.training_run(**run)
+        return TrainingRun(**run, backoff=self.backoff)
 
     def metrics_on_choice(self, model: nn.Module, look: Callable[[], None]) -> dict[str, float]:
         """Returns every metric on the choice rows; looks between two batches."""

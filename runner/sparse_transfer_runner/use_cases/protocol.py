@@ -127,7 +127,11 @@ class TrainsItself(Protocol):
         """
 
     def training_run(self, **run: Any) -> Any:
-        """Returns a run that takes the place of ``training.loop.TrainingRun``, of its arguments."""
+        """Returns a run in the place of ``training.loop.TrainingRun``.
+
+        Args:
+            **run: Its arguments but ``backoff``: no other loop takes batches apart.
+        """
 
 
 class UseCase(Protocol):
