@@ -115,11 +115,10 @@ class Task:
             "checkpoints": checkpoints,
             "stop": self.context.stop,
             "evaluate": lambda look: self.metrics_on_choice(model, look),
+            "backoff": self.backoff,
         }
         use = self.use_case
-        if isinstance(use, TrainsItself):
-            return use.training_run(**run)
-        return TrainingRun(**run, backoff=self.backoff)
+        return use.training_run(**run) if isinstance(use, TrainsItself) else TrainingRun(**run)
 
     def metrics_on_choice(self, model: nn.Module, look: Callable[[], None]) -> dict[str, float]:
         """Returns every metric on the choice rows; looks between two batches."""
