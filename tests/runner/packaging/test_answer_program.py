@@ -94,3 +94,12 @@ def test_no_answer_is_as_certain_as_its_logits(folder: Path) -> None:
         "start": None,
         "end": None,
     }
+
+
+def test_places_are_those_of_the_file_whatever_its_line_ends(folder: Path, tmp_path: Path) -> None:
+    text = "the film\r\nwas\r\ngood .\r\n"
+    (tmp_path / "context.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+
+    found = answered(folder, str(tmp_path / "context.txt"))
+
+    assert (found["start"], found["end"]) == (text.index("good"), text.index("good") + 4)
