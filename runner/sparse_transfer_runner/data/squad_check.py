@@ -7,6 +7,7 @@ one is found.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,11 @@ SHORT_ANSWER_TOKENS = 30
 _TOKENS_OF_A_WORD = 2
 """More than any tokenizer makes of a word of usual text."""
 
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\U0003ffff]")
+"""Letters of scripts without spaces between words: Thai, Lao, Burmese, Khmer, and all beyond, of
+which Chinese and Japanese are the most; each counts as a word. So does Hangul, cut into as many.
+"""
+
 _FIELDS = ("id", "question", "context", "answers")
 _IMPOSSIBLE = "is_impossible"
 
@@ -38,7 +44,7 @@ class QuestionSplit:
         path: Its file.
         rows: Its questions.
         answerable: Those of them that have an answer.
-        longest_answer: In words.
+        longest_answer: In words; of scripts without spaces in letters.
         digest: SHA-256 of the file.
     """
 
@@ -229,7 +235,7 @@ class _SplitCheck:
             if problem:
                 self._add(problem[0], entry, problem[1])
                 whole = False
-        return max((len(text.split()) for text, _ in answers), default=0) if whole else 0
+        return max((_words(text) for text, _ in answers), default=0) if whole else 0
 
     def _add(self, kind: str, entry: Entry, message: str) -> None:
         row = entry.row
@@ -239,6 +245,11 @@ class _SplitCheck:
         self._findings.add(
             kind, self._path, f"{where}: {message}" if where else message, entry.line
         )
+
+
+def _words(text: str) -> int:
+    """Returns the words of a text; where words have no spaces between them, their letters."""
+    return sum(max(1, len(_UNSPACED.findall(word))) for word in text.split())
 
 
 def _problem_of(text: Any, start: Any, context: str) -> tuple[str, str] | None:

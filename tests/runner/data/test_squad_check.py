@@ -42,6 +42,11 @@ def answered(text: Any, start: Any) -> dict[str, Any]:
     return row(answers={"text": [text], "answer_start": [start]})
 
 
+def whole(context: str) -> dict[str, Any]:
+    """Returns a row whose context is its answer."""
+    return row(context=context, answers=[{"text": context, "answer_start": 0}])
+
+
 def nested(*rows: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """Returns the same rows as SQuAD nests them, a paragraph for each."""
     paragraphs = []
@@ -119,6 +124,8 @@ def test_train_and_val_may_have_different_forms(tmp_path: Path) -> None:
         ([row(), row("q2", answers={"text": [], "answer_start": []})], True, 30),
         ([row(), row("q2", answers=[])], True, 30),
         ([row(context="so " * 40, answers=[{"text": "so " * 40, "answer_start": 0}])], False, 80),
+        ([whole("北京" * 18 + "。")], False, 74),
+        ([whole("ก" * 20 + " so")], False, 42),
     ],
 )
 def test_the_data_says_what_an_answer_may_be(
