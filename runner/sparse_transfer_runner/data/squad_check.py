@@ -17,6 +17,7 @@ from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_api.records import AnswerRule
 from sparse_transfer_api.spec import Data
 from sparse_transfer_runner.data.findings import Findings, shown
+from sparse_transfer_runner.data.half_characters import half_character
 from sparse_transfer_runner.data.source import SourceFile
 from sparse_transfer_runner.data.splits import find_splits
 from sparse_transfer_runner.data.squad import Entry, WrongAnswers, answers_of, read_entries
@@ -207,7 +208,11 @@ class _SplitCheck:
     def _is_text(self, entry: Entry, name: str) -> bool:
         value = entry.row[name]
         if isinstance(value, str) and value.strip():
-            return True
+            half = half_character(value)
+            if half:
+                message = f"{name} holds half a character ({shown(half)}); expected whole ones"
+                self._add("half a character", entry, message)
+            return not half
         kind = "empty text" if value is None or isinstance(value, str) else "no text"
         self._add(kind, entry, f"{name} is {shown(value)}; expected text")
         return False

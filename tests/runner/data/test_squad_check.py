@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +230,18 @@ def test_an_id_that_was_used_before_is_said_with_the_first_place(tmp_path: Path)
 
 def test_the_same_id_in_two_splits_is_no_mistake(tmp_path: Path) -> None:
     check(tmp_path, {"train.jsonl": lines(row()), "val.jsonl": lines(row())})
+
+
+@pytest.mark.parametrize("field", ["question", "context"])
+@pytest.mark.parametrize("form", [nested, lambda each: [each]], ids=["nested", "an array"])
+def test_half_a_character_is_found_before_the_tokenizer_refuses_it(
+    tmp_path: Path, form: Callable[[dict[str, Any]], Any], field: str
+) -> None:
+    broken = row(**{field: f"{MILL} cut \ud83d"})
+
+    (found,) = problems(tmp_path, json.dumps(form(broken)), "val.json")
+
+    assert rf"{field} holds half a character ('\ud83d'); expected whole ones" in found.message
 
 
 @pytest.mark.parametrize("left", [0.2, 0.5, 0.9, 0.999])
