@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import AnswerRule, Plan, SplitInfo
 from sparse_transfer_runner.catalog.checked import CheckedModel
 from sparse_transfer_runner.catalog.hugging_face import check_text_model
@@ -85,8 +86,18 @@ class QuestionAnswering:
         return check_text_model(model, trusted=trusted)
 
     def preprocessor(self, model: Path, plan: Plan | None = None) -> TextPreprocessor:
-        """Loads the tokenizer of a model folder."""
-        return TextPreprocessor.load(model)
+        """Loads the tokenizer of a model folder.
+
+        Raises:
+            InputError: There is none, it cannot be read, or it cannot tell where a token stands.
+        """
+        loaded = TextPreprocessor.load(model)
+        if not loaded.tokenizer.is_fast:
+            raise InputError(
+                f"{model}: its tokenizer cannot tell where in a text a token stands; expected one "
+                "with tokenizer.json"
+            )
+        return loaded
 
     def same_inputs(self, first: Preprocessor, second: Preprocessor) -> bool:
         """Whether both tokenizers turn every text into the same tokens."""
