@@ -82,8 +82,10 @@ class QuestionAnswering:
         )
 
     def check(self, model: Path, *, trusted: bool) -> CheckedModel:
-        """Checks a model folder; see ``catalog.hugging_face``."""
-        return check_text_model(model, trusted=trusted)
+        """Checks a model folder; see ``catalog.hugging_face``, and that it can answer questions."""
+        checked = check_text_model(model, trusted=trusted)
+        question_model.require_answerer(model)
+        return checked
 
     def preprocessor(self, model: Path, plan: Plan | None = None) -> TextPreprocessor:
         """Loads the tokenizer of a model folder.
