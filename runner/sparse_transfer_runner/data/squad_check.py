@@ -1,7 +1,7 @@
 """Checking questions in the SQuAD format: one pass over every split, all problems at once.
 
-Memory does not grow with the texts; of each question's id eight bytes are kept, so that a second
-one is found.
+Memory does not grow with the data: of the first million questions of a split the ids are kept
+(about 100 MB), so that a second one is found; what comes after is not compared with one another.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sparse_transfer_api.records import AnswerRule
 from sparse_transfer_api.spec import Data
 from sparse_transfer_runner.data.findings import Findings, shown
 from sparse_transfer_runner.data.half_characters import half_character
+from sparse_transfer_runner.data.row_ids import MAX_IDS
 from sparse_transfer_runner.data.source import SourceFile
 from sparse_transfer_runner.data.splits import find_splits
 from sparse_transfer_runner.data.squad import Entry, WrongAnswers, answers_of, read_entries
@@ -199,9 +200,12 @@ class _SplitCheck:
             self._add("no id", entry, f"id is {shown(name)}; expected a string or an integer")
             return
         digest = hashlib.blake2b(str(name).encode("utf-8", "surrogatepass"), digest_size=8)
-        known, key = len(self._ids), int.from_bytes(digest.digest())
-        first = self._ids.setdefault(key, entry.line)
-        if len(self._ids) == known:
+        key = int.from_bytes(digest.digest())
+        first = self._ids.get(key)
+        if first is None:
+            if len(self._ids) < MAX_IDS:
+                self._ids[key] = entry.line
+        else:
             message = f"id {shown(name)} was used before, in line {first}; expected another one"
             self._add("duplicate id", entry, message)
 

@@ -20,7 +20,13 @@ from sparse_transfer_runner.data.squad_rows import read_questions
 
 from . import answer_scores, question_model, text_model
 from .protocol import Batch, DataSummary, EncodedSplit, Preprocessor
-from .question_inputs import EncodedQuestions, encoded_questions, token_counts, window_length
+from .question_inputs import (
+    EncodedQuestions,
+    LongQuestions,
+    encoded_questions,
+    token_counts,
+    window_length,
+)
 from .scores import Scored
 from .spans import answers
 from .text_inputs import (
@@ -120,14 +126,14 @@ class QuestionAnswering:
         """Returns the tokens of a window, and 0: windows slide, so that nothing is cut."""
         tokenizer = _tokenizer(preprocessor)
         pairs: list[int] = []
-        questions: list[tuple[Path, int, int]] = []
+        questions = LongQuestions(tokenizer, asked)
         for split in summary.splits:
             file, seen = data / split.file, 0
             step = max(1, split.samples // _LENGTH_QUESTIONS)
             for chunk in read_questions(file, np.arange(split.samples)):
                 asking = [each.question for _, each in chunk]
                 counts = token_counts(tokenizer, asking)
-                questions += [(file, line, n) for (line, _), n in zip(chunk, counts, strict=True)]
+                questions.add(file, [line for line, _ in chunk], counts)
                 if split.name == "train":
                     some = slice(-seen % step, None, step)
                     contexts = [each.context for _, each in chunk[some]]

@@ -228,6 +228,17 @@ def test_an_id_that_was_used_before_is_said_with_the_first_place(tmp_path: Path)
     assert found.line == 3
 
 
+def test_beyond_a_million_questions_ids_are_kept_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparse_transfer_runner.data.squad_check.MAX_IDS", 2)
+    content = lines(*(row(name) for name in ("a", "b", "c", "c", "a")))
+
+    (found,) = problems(tmp_path, content)
+
+    assert "id 'a' was used before, in line 1" in found.message
+
+
 def test_the_same_id_in_two_splits_is_no_mistake(tmp_path: Path) -> None:
     check(tmp_path, {"train.jsonl": lines(row()), "val.jsonl": lines(row())})
 
