@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.runner.tiny_models import write_tiny_encoder
+from tests.runner.tiny_models import WORDS, write_tiny_encoder
 from tests.runner.tiny_questions import write_questions
+from transformers import PhobertTokenizer
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import Plan
@@ -152,3 +153,15 @@ def test_a_question_that_leaves_no_room_is_said_by_file_and_line(tmp_path: Path)
 
     (problem,) = caught.value.problems
     assert (problem.where, problem.line) == (str(tmp_path / "data" / "val.jsonl"), 4)
+
+
+def test_a_tokenizer_that_cannot_tell_where_tokens_stand_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_encoder(tmp_path / "model")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    (folder / "vocab.txt").write_text("".join(f"{word} 1\n" for word in WORDS))
+    (folder / "bpe.codes").write_text("#version: 0.2\n")
+    PhobertTokenizer(str(folder / "vocab.txt"), str(folder / "bpe.codes")).save_pretrained(folder)
+
+    with pytest.raises(InputError, match=r"where in a text a token stands.*tokenizer\.json"):
+        QA.preprocessor(folder)
