@@ -380,6 +380,12 @@ def test_entities_that_begin_in_two_ways_are_warned_of(
 
 WARNINGS = {
     "val without entities": (GOOD, jsonl(tagged("O")), "val: every tag is O; F1 is then 0"),
+    "a tag without a prefix among others": (
+        GOOD + jsonl(tagged("X")),
+        jsonl(PERSON),
+        "tags are not read as entities, so that their beginnings and insides are counted as "
+        "different kinds: 'X' has no prefix where 'B-person' has one;",
+    ),
     "val is train": (GOOD, GOOD, "val is the same file as train"),
     "blank tokens": (
         GOOD + jsonl(tagged("O", "O", tokens=["a", "\u2003"])),
