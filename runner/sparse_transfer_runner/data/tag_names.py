@@ -8,6 +8,7 @@ number); ``features.json``, ``dataset_info.json`` and ``dataset_infos.json``, as
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,11 +109,14 @@ def _objects(document: Any) -> Iterator[dict[str, Any]]:
 
 def _usable(names: Sequence[str], path: Path, findings: Findings) -> bool:
     problem = None
-    doubled = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if not all(name.strip() for name in names):
+    doubled = [(name, times) for name, times in Counter(names).items() if times > 1]
+    if not names:
+        problem = "no names; expected one a line"
+    elif not all(name.strip() for name in names):
         problem = "an empty name; expected one for every number from 0 on"
     elif doubled:
-        problem = f"{shown(doubled[0])} names {names.count(doubled[0])} numbers; expected one each"
+        name, times = doubled[0]
+        problem = f"{shown(name)} names {times} numbers; expected one each"
     elif all(name.isdecimal() for name in names):
         problem = f"the names are numbers, such as {shown(names[0])}; expected names"
     if problem:

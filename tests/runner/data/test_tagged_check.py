@@ -289,6 +289,11 @@ MISTAKES: dict[str, tuple[Mapping[str, str], int | None, str]] = {
         None,
         "'B-x' names 2 numbers; expected one each",
     ),
+    "no names": (
+        {"labels.txt": "\n", "train.jsonl": GOOD, "val.jsonl": GOOD},
+        None,
+        "no names; expected one a line",
+    ),
     "empty name": (
         {"labels.txt": "O\n\nB-x\n", "train.jsonl": GOOD, "val.jsonl": GOOD},
         None,
