@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from sparse_transfer_runner.data.findings import Findings, shown
+from sparse_transfer_runner.data.tag_check import MAX_TAGS
 
 LISTS = ("labels.txt", "label_names.txt", "classes.txt")
 OBJECTS = (
@@ -114,6 +115,8 @@ def _usable(names: Sequence[str], path: Path, findings: Findings) -> bool:
         problem = "no names; expected one a line"
     elif not all(name.strip() for name in names):
         problem = "an empty name; expected one for every number from 0 on"
+    elif len(names) > MAX_TAGS:
+        problem = f"{len(names)} names; expected {MAX_TAGS} at most"
     elif doubled:
         name, times = doubled[0]
         problem = f"{shown(name)} names {times} numbers; expected one each"

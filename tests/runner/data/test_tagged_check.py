@@ -351,6 +351,15 @@ def test_more_tags_than_anyone_learns_are_refused(tmp_path: Path) -> None:
     assert f"more than {MAX_TAGS} different tags" in found[0].message
 
 
+def test_more_names_than_tags_may_be_are_refused(tmp_path: Path) -> None:
+    names = "".join(f"name {number}\n" for number in range(MAX_TAGS + 1))
+    rows = jsonl(tagged(0, 1))
+
+    found = problems(tmp_path, {"labels.txt": names, "train.jsonl": rows, "val.jsonl": rows})
+
+    assert f"{MAX_TAGS + 1} names; expected {MAX_TAGS} at most" in found[0].message
+
+
 def test_ten_thousand_tags_are_accepted(tmp_path: Path) -> None:
     rows = jsonl(*(tagged(*range(start, start + 100)) for start in range(0, MAX_TAGS, 100)))
 
