@@ -219,6 +219,16 @@ MISTAKES: dict[str, tuple[Mapping[str, str], int | None, str]] = {
         3,
         "token 2 is 7; expected a string",
     ),
+    "half a character in a token": (
+        {"train.jsonl": GOOD, "val.json": json.dumps([tagged("O", "O", tokens=["a", "b\ud83d"])])},
+        1,
+        "token 2 holds half a character ('\\ud83d'); expected whole ones",
+    ),
+    "half a character in a tag": (
+        {"train.json": json.dumps([PERSON, tagged("B-\ud83d")]), "val.jsonl": GOOD},
+        1,
+        "tag 1 is 'B-\\ud83d', with half a character; expected whole ones",
+    ),
     "null tag": (
         {"train.jsonl": GOOD + jsonl(tagged("O", None)), "val.jsonl": GOOD},
         3,
