@@ -119,7 +119,10 @@ STATED = {
 }
 
 
-@pytest.mark.parametrize(("file", "content"), STATED.items())
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [*STATED.items(), ("labels.json", json.dumps({"I-person": 2, "O": 0, "B-person": 1}))],
+)
 def test_integers_get_their_names_from_a_file_beside_the_data(
     tmp_path: Path, file: str, content: str | bytes
 ) -> None:
@@ -129,6 +132,12 @@ def test_integers_get_their_names_from_a_file_beside_the_data(
 
     assert checked.names[:2] == ("O", "B-person")
     assert checked.warnings == ()
+
+
+def test_a_file_that_names_other_columns_values_is_passed_over(tmp_path: Path) -> None:
+    files = {"labels.json": '{"topic": ["a", "b"]}', "train.jsonl": GOOD, "val.jsonl": GOOD}
+
+    assert check(tmp_path, files).names == NAMES
 
 
 def test_names_beside_the_data_allow_what_train_lacks_and_decide_the_order(tmp_path: Path) -> None:
@@ -313,6 +322,11 @@ MISTAKES: dict[str, tuple[Mapping[str, str], int | None, str]] = {
         {"labels.txt": "0\n1\n", "train.jsonl": GOOD, "val.jsonl": GOOD},
         None,
         "the names are numbers, such as '0'; expected names",
+    ),
+    "numbers of names that leave one out": (
+        {"labels.json": '{"O": 0, "B-x": 2}', "train.jsonl": GOOD, "val.jsonl": GOOD},
+        None,
+        "{'O': 0, 'B-x': 2} names no tags; expected a list of names, or an object",
     ),
     "names that are no JSON": (
         {"labels.json": "[", "train.jsonl": GOOD, "val.jsonl": GOOD},
