@@ -7,7 +7,7 @@ characters), has no piece: no model answers for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sparse_transfer_api.errors import InputError
 
+from .feature_files import mapped_features
 from .protocol import IGNORED, Batch
 from .text_inputs import INPUT_IDS, EncodedText, TextPreprocessor
 
@@ -160,17 +161,39 @@ class EncodedTags:
         return found
 
 
-def encoded_tags(
-    chunks: Iterable[tuple[Pieces, Sequence[Sequence[int]]]], padding: int
-) -> EncodedTags:
-    """Puts chunks of rows together.
+Chunks = Iterable[tuple[Pieces, Sequence[Sequence[int]]]]
+"""Of each chunk of rows the pieces, and each word's tag by its place."""
+
+
+def encoded_tags(chunks: Chunks, padding: int) -> EncodedTags:
+    """Puts chunks of rows together in memory.
 
     Args:
-        chunks: Of each chunk the pieces, and each word's tag by its place.
+        chunks: At least one.
         padding: The padding token.
     """
     parts = [_arrays(pieces, tags) for pieces, tags in chunks]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return _put_together(found, padding)
+
+
+def mapped_tags(
+    chunks: Callable[[], Chunks], padding: int, *, made_of: Sequence[object]
+) -> EncodedTags:
+    """Puts chunks of rows together in files; see ``feature_files``.
+
+    Args:
+        chunks: Yields them; not called where the same was encoded before.
+        padding: The padding token.
+        made_of: All that decides the rows, their tokens and their tags.
+    """
+    found = mapped_features(
+        ["tagged words", *made_of], lambda: (_arrays(pieces, tags) for pieces, tags in chunks())
+    )
+    return _put_together(found, padding)
+
+
+def _put_together(found: Mapping[str, NDArray[Any]], padding: int) -> EncodedTags:
     lengths, words = found["lengths"], found["words"]
     targets = np.full((len(lengths), int(lengths.max())), IGNORED, dtype=np.int16)
     seen = found["positions"] != UNSEEN

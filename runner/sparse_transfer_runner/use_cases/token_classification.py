@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,7 +22,7 @@ from sparse_transfer_runner.data.text_rows import TextRows, read_text_rows
 from . import tag_metrics, text_model, token_model
 from .protocol import Batch, DataSummary, EncodedSplit, Preprocessor
 from .scores import Resampling, Scored, Sums
-from .tagged_text import EncodedTags, Pieces, encoded_tags, load_word_tokenizer, pieces_of
+from .tagged_text import EncodedTags, Pieces, load_word_tokenizer, mapped_tags, pieces_of
 from .text_inputs import ATTENTION_MASK, INPUT_IDS, TextPreprocessor, sequence_length
 
 if TYPE_CHECKING:
@@ -128,20 +129,21 @@ class TokenClassification:
         info, rows = selected_rows(plan, split)
         length = plan.max_sequence_length or tokenizer.max_length
         places = _places(plan.labels)
-        chunks = read_text_rows(
-            data / info.file,
-            plan.columns["text"],
-            plan.columns["label"][0],
-            rows,
-            digest=info.digest,
-        )
 
         def encoded() -> Iterator[tuple[Pieces, list[list[int]]]]:
-            for chunk in chunks:
+            file, text, label = data / info.file, plan.columns["text"], plan.columns["label"][0]
+            for chunk in read_text_rows(file, text, label, rows, digest=info.digest):
                 tags = [[places[tag] for tag in row] for row in chunk.labels]
                 yield pieces_of(tokenizer, _words(chunk), length), tags
 
-        return encoded_tags(encoded(), tokenizer.tokenizer.pad_token_id or 0)
+        return mapped_tags(
+            encoded,
+            tokenizer.tokenizer.pad_token_id or 0,
+            made_of=[
+                *(info.digest, hashlib.sha256(rows.tobytes()).hexdigest()),
+                *(plan.columns, plan.labels, tokenizer.identity, length),
+            ],
+        )
 
     def build(self, model: Path, plan: Plan) -> nn.Module:
         """Loads a model with a head for the plan's tags."""
