@@ -8,6 +8,7 @@ from typing import Any
 
 from sparse_transfer_api.suggest import did_you_mean
 from sparse_transfer_runner.data.findings import Findings, shown
+from sparse_transfer_runner.data.half_characters import half_character
 from sparse_transfer_runner.data.tags import Beginnings, split_tag
 
 MAX_TAGS = 10_000
@@ -108,7 +109,11 @@ class TagCheck:
     def _check_tokens(self, tokens: list[Any], line: int) -> None:
         try:
             # The unbound method refuses what is no str, which saves looking at types.
-            if all(tokens) and not any(map(str.isspace, tokens)):
+            if (
+                all(tokens)
+                and not any(map(str.isspace, tokens))
+                and half_character("".join(tokens)) is None
+            ):
                 return
         except TypeError:
             pass  # the tokens are looked at one by one below
@@ -116,6 +121,12 @@ class TagCheck:
             if not isinstance(token, str):
                 message = f"token {place} is {shown(token)}; expected a string"
                 self._findings.add("token is no text", self._path, message, line)
+                return
+            if half := half_character(token):
+                message = (
+                    f"token {place} holds half a character ({shown(half)}); expected whole ones"
+                )
+                self._findings.add("half a character", self._path, message, line)
                 return
         self.blank.add(sum(not token.strip() for token in tokens), line)
 
@@ -154,6 +165,8 @@ class TagCheck:
     def _text_problem(self, tag: str) -> tuple[str, str] | None:
         if not tag.strip():
             return "empty tag", f"empty ({shown(tag)}); expected a name, such as O"
+        if half_character(tag):
+            return "half a character", f"{shown(tag)}, with half a character; expected whole ones"
         return self._unknown(tag)
 
     def _unknown(self, name: str) -> tuple[str, str] | None:

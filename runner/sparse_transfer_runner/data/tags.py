@@ -3,8 +3,8 @@
 Three ways of tagging are told apart by the names of the tags alone:
 
 - ``entities``: every tag is ``O`` or a prefix and a type, such as ``B-person``. IOB1, IOB2 (BIO),
-  BIOES and BILOU are read alike: leniently, as ``conlleval`` did, so that an entity which begins
-  with ``I-`` counts too. No choice of one scheme is needed, and none can be wrong.
+  BIOES, BILOU and BMES are read alike: leniently, as ``conlleval`` did, so that an entity which
+  begins with ``I-`` counts too. No choice of one scheme is needed, and none can be wrong.
 - ``runs``: there is an ``O`` and no prefixes: neighbouring words of one tag are one entity.
 - ``words``: neither, as parts of speech are tagged: every word counts by itself.
 """
@@ -17,12 +17,16 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
+from sparse_transfer_runner.data.findings import shown
+
 OUTSIDE = "O"
 """The tag of words that belong to nothing."""
 
-_PREFIXED = re.compile(r"([BIESLU])(-.+)")
-_AS_BIOES = {"L": "E", "U": "S"}
-"""BILOU says last and unit where BIOES, which seqeval knows, says end and single."""
+_PREFIXED = re.compile(r"([BIESLUMW])(-.+)")
+_AS_BIOES = {"L": "E", "U": "S", "M": "I", "W": "S"}
+"""What BILOU (last, unit) and BMES and BMEWO (middle, whole) say in BIOES, which seqeval knows."""
+
+_LIKE_PREFIXED = re.compile(r"([bi])(?:[-_:./](.+))?", re.IGNORECASE)
 
 
 class Tagging(StrEnum):
@@ -58,6 +62,32 @@ def split_tag(tag: str) -> tuple[str, str]:
     """Returns prefix and type of a tag; no prefix where it has none."""
     found = _PREFIXED.fullmatch(tag)
     return (found[1], found[2][1:]) if found else ("", tag)
+
+
+def parts_counted_apart(names: Sequence[str]) -> str | None:
+    """Returns why tags that look like beginnings and insides of entities are not read as such.
+
+    One name without a prefix is enough, as a stray ``X`` or ``[CLS]`` is; and so is another way of
+    writing prefixes, as ``B_person`` or ``b-person``.
+
+    Args:
+        names: All tags.
+
+    Returns:
+        What is in the way, or None where tags are read as entities or do not look like any.
+    """
+    if tagging_of(names) == Tagging.ENTITIES:
+        return None
+    prefixed = [name for name in names if split_tag(name)[0]]
+    if prefixed and OUTSIDE in names:
+        bare = next(name for name in names if name != OUTSIDE and not split_tag(name)[0])
+        return f"{shown(bare)} has no prefix where {shown(prefixed[0])} has one"
+    alike: dict[str | None, dict[str, str]] = {}
+    for name in names:
+        if found := _LIKE_PREFIXED.fullmatch(name):
+            alike.setdefault(found[2], {})[found[1].upper()] = name
+    both = next((each for each in alike.values() if len(each) > 1), None)
+    return f"{shown(both['B'])} and {shown(both['I'])}" if both else None
 
 
 def _as_bioes(name: str) -> str:

@@ -43,8 +43,30 @@ def load_word_tokenizer(model: Path) -> TextPreprocessor:
         tokenizer = AutoTokenizer.from_pretrained(
             model, local_files_only=True, trust_remote_code=False, add_prefix_space=True
         )
-        return replace(loaded, tokenizer=tokenizer)
+        loaded = replace(loaded, tokenizer=tokenizer)
+    _put_space_before_words(loaded.tokenizer.backend_tokenizer)
     return loaded
+
+
+def _put_space_before_words(backend: Any) -> None:
+    """Gives words the pieces that they have within a text, where those carry the space before.
+
+    transformers hands ``add_prefix_space`` to some tokenizers only; others just remember it.
+    """
+    from tokenizers import normalizers, pre_tokenizers
+
+    if backend.pre_tokenizer is None:
+        return
+    text = "a a" if backend.normalizer is None else backend.normalizer.normalize_str("a a")
+    parts = [part for part, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
+    if parts[0] == parts[-1]:
+        return
+    if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel):
+        backend.pre_tokenizer.add_prefix_space = True
+        return
+    # Behind others, ByteLevel would put a space before all that they have cut a word into.
+    known = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = normalizers.Sequence([*known, normalizers.Prepend(" ")])
 
 
 @dataclass(frozen=True)
