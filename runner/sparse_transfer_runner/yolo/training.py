@@ -243,10 +243,20 @@ class DetectorRun:
         where = f"{self.phase}, step {self._done} of {self.total_steps}"
         require_finite(self.model, where, self.settings.learning_rate)
         self.backend.check()
-        with self._averaged():
-            metrics = self.evaluate(self._look)
+        try:
+            with self._averaged():
+                metrics = self.evaluate(self._interrupt)
+        except _Interrupted:
+            self._look()
+            raise
         self.model.train()
         return metrics
+
+    def _interrupt(self) -> None:
+        """Breaks an evaluation off where the run has to end, so that own weights can be saved."""
+        self.checkpoints.look()
+        if self.stop.is_set():
+            raise _Interrupted
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -315,6 +325,10 @@ class DetectorRun:
 
 class _Finished(Exception):
     """An earlier attempt trained to the end."""
+
+
+class _Interrupted(Exception):
+    """An evaluation was broken off; never leaves the run, whose weights are its own again."""
 
 
 _AUGMENTATIONS: dict[str, dict[str, float]] = {
