@@ -31,8 +31,9 @@ $(VENV)/.runner: requirements/quickstart.txt pyproject.toml $(BIN)/uv
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.runner
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $<
+# The list is complete; of what its packages ask for, only a display is left out.
+$(VENV)/.dev: requirements/dev.txt requirements/assets.txt $(VENV)/.runner
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r $< -r requirements/assets.txt
 	@touch $@
 
 $(LIGHT)/.ready: requirements/api.txt $(BIN)/uv
@@ -151,7 +152,8 @@ COMPILE_OLD = $(COMPILE_FOR) --python-platform x86_64-manylinux_2_28
 
 lock: ## Refresh the pinned requirements (needs uv)
 	echo 'uv' | $(COMPILE) - -o requirements/uv.txt
-	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra operator --extra cluster --extra examples --extra examples-pictures --extra examples-entities --extra test --extra servers --extra lint -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in requirements/yolo.in --override requirements/yolo-overrides.in --extra runner --extra operator --extra cluster --extra examples --extra examples-pictures --extra examples-entities --extra yolo --extra test --extra servers --extra lint -o requirements/dev.txt
+	$(COMPILE) requirements/assets.in --no-deps -o requirements/assets.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples -c requirements/dev.txt -o requirements/quickstart.txt
 	$(COMPILE) pyproject.toml --extra runner -c requirements/dev.txt -o requirements/runner.txt
 	$(COMPILE_OLD) pyproject.toml --extra deepsparse --extra examples --extra test requirements/build.in -o requirements/neuralmagic.txt

@@ -59,6 +59,8 @@ PROGRESS_TOKEN = "/var/run/secrets/sparsetransfer.dev/progress/token"
 MAX_EXPERIMENT_BYTES = 64 * 1024
 MAX_STAGE_RESULT_BYTES = 4096
 """The kubelet cuts termination messages here."""
+MAX_BATCH_HALVINGS = 5
+"""How often train halves what it works on at once before it ends with ``ExitCode.MEMORY``."""
 
 MANIFEST = "manifest.json"
 PLAN = "plan.json"

@@ -226,6 +226,9 @@ def upstream(
         int | None, typer.Option(min=8, help="Pixels of a side. Default: the model's.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the choice and order of texts.")] = 0,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Read a .pt of whole modules; runs no code.")
+    ] = False,
     catalog: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Your own catalogue to add it to.", show_default=False),
@@ -258,6 +261,7 @@ def upstream(
         max_length=max_length,
         image_size=image_size,
         seed=seed,
+        trust_pickle=trust_pickle,
     )
     make(arguments, catalog=catalog, size=Size(size.capitalize()), style=progress)
 
@@ -396,13 +400,21 @@ def catalog_build(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the commands; run nothing.")
     ] = False,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Read .pt files of whole modules; run no code.")
+    ] = False,
     progress: ProgressOption = "auto",
 ) -> None:
     """Make sparse models that are published nowhere, as their entries say."""
     from sparse_transfer_cli.verbs.catalog_build import BuildArguments, build
 
     arguments = BuildArguments(
-        names=names, output=output, data=data, catalog=catalog, dry_run=dry_run
+        names=names,
+        output=output,
+        data=data,
+        catalog=catalog,
+        dry_run=dry_run,
+        trust_pickle=trust_pickle,
     )
     raise typer.Exit(build(arguments, progress))
 

@@ -29,6 +29,7 @@ from sparse_transfer_api.errors import OutOfMemory, SparseTransferError, UsageEr
 from sparse_transfer_api.handover import read_stage_document
 from sparse_transfer_api.records import Progress, StageResult
 from sparse_transfer_api.spec import SparseTransferExperiment
+from sparse_transfer_runner.out_of_memory import is_out_of_memory
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.progress_post import posting
 from sparse_transfer_runner.stages.runtime import StageRun
@@ -73,10 +74,8 @@ def _run(
         return StageRun(experiment, stage, reporter, stop, key, options.recorded_only).execute()
     except SparseTransferError as error:
         return _failure(stage, key, error, logged=str(error))
-    except MemoryError as error:
-        return _failure(stage, key, OutOfMemory(f"out of memory in {stage}: {error}"))
     except Exception as error:  # noqa: BLE001 - the top edge: everything becomes a result
-        if _is_device_out_of_memory(error):
+        if is_out_of_memory(error):
             return _failure(stage, key, OutOfMemory(f"out of memory in {stage}: {error}"))
         _LOG.exception("%s failed unexpectedly", stage)
         return StageResult(
@@ -147,11 +146,6 @@ def _failure(
         message=str(error),
         exit_code=error.exit_code,
     )
-
-
-def _is_device_out_of_memory(error: Exception) -> bool:
-    # Both kinds of torch's: the accelerator's own class, and the CPU allocator's bare RuntimeError.
-    return type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
 
 
 def _write_termination_log(result: StageResult) -> None:

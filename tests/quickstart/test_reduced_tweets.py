@@ -37,7 +37,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
     extracted = command("examples", "extract", "tweets-entities", "--output", root / "data")
     assert extracted.returncode == 0, extracted.stderr
-    tweets = [json.loads(line) for line in (root / "data" / "train.jsonl").open(encoding="utf-8")]
+    lines = (root / "data" / "train.jsonl").read_text(encoding="utf-8").split("\n")
+    tweets = [json.loads(line) for line in lines if line]
     texts = (json.dumps({"text": " ".join(tweet["tokens"])}) for tweet in tweets)
     (root / "texts.jsonl").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
     made = command(

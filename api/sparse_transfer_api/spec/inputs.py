@@ -52,13 +52,15 @@ class Columns(Block):
 
     text: TextColumns | None = Field(
         None,
-        description="One or two text columns. Default: sentence1 and sentence2 where both exist, "
-        "else the first one or two columns that are not the label.",
+        description="One or two text columns; of tagged words the one with the lists of words. "
+        "Default: sentence1 and sentence2 where both exist, else the first one or two columns that "
+        "are not the label; of tagged words tokens.",
         json_schema_extra=BUDGET,
     )
     label: Text | None = Field(
         None,
-        description="The label column. Default: the use case's own, such as label.",
+        description="The label column; of tagged words the one with the lists of tags. Default: "
+        "the use case's own, such as label or ner_tags.",
         json_schema_extra=BUDGET,
     )
 

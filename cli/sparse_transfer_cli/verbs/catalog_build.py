@@ -29,6 +29,7 @@ class BuildArguments:
         data: Path of data without labels, in the place of what the entries name.
         catalog: Path or address of the catalogue that has the entries; by default the one in force.
         dry_run: Say what would be done, and do nothing.
+        trust_pickle: Passed on to ``sparse-transfer upstream``.
     """
 
     names: Sequence[str]
@@ -36,6 +37,7 @@ class BuildArguments:
     data: Path | None
     catalog: str | None
     dry_run: bool
+    trust_pickle: bool = False
 
 
 def build(arguments: BuildArguments, style: ProgressStyle) -> int:
@@ -73,6 +75,7 @@ def build(arguments: BuildArguments, style: ProgressStyle) -> int:
         else:
             data = _data(each.job.data, arguments)
             words = each.arguments(catalog, data)
+            words += ["--trust-pickle"] if arguments.trust_pickle else []
             print_plain(stderr(), f"$ sparse-transfer upstream {shlex.join(words)}")
             if arguments.dry_run:
                 continue

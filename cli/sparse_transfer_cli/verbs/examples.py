@@ -6,12 +6,18 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from sparse_transfer_api.errors import AccessError, UsageError
 from sparse_transfer_api.suggest import did_you_mean
-from sparse_transfer_cli import example_pictures, example_questions, example_tweets
+from sparse_transfer_cli import (
+    example_objects,
+    example_pictures,
+    example_questions,
+    example_tweets,
+)
 from sparse_transfer_cli.console import stdout
 from sparse_transfer_cli.example_data import (
     LICENCE,
@@ -32,6 +38,7 @@ SETS = {
     "tweets-entities": "tweets with the persons, places, … in them: train, val and test",
     "digits": "handwritten digits of MNIST as pictures, in an image folder: train, val and test",
     "county-questions": "questions on an invented county, in the SQuAD format: train, val and test",
+    "trees": "tiles of aerial pictures with a box around each tree, in YOLO's folders",
 }
 
 
@@ -72,6 +79,8 @@ def extract(
         return
     if name == "county-questions":
         _write_questions(output, rows, seed)
+    if name == "trees":
+        _write_trees(output, rows, seed)
         return
     require((PACKAGE,), "examples")
     reviews = list(packaged_reviews())
@@ -138,6 +147,29 @@ def _write(path: Path, text: str) -> None:
         raise AccessError(
             f"{path}: cannot be written ({error.strerror}); choose another --output"
         ) from error
+
+
+def _write_trees(output: Path, rows: int | None, seed: int) -> None:
+    if find_spec(example_objects.PACKAGE) is None:
+        raise UsageError(
+            "this needs the package deepforest, for its pictures alone; install it without what it "
+            "depends on: pip install --no-deps deepforest==2.1.0"
+        )
+    require(("PIL",), "runner")
+    for split, tiles in example_objects.tree_splits(seed, rows).items():
+        try:
+            example_objects.write_trees(output, split, tiles)
+        except OSError as error:
+            raise AccessError(
+                f"{output}: cannot be written ({error.strerror}); choose another --output"
+            ) from error
+        boxes = sum(len(tile.boxes) for tile in tiles)
+        stdout().print(
+            f"{output / 'images' / split}: {len(tiles)} pictures, {boxes} boxes",
+            highlight=False,
+            soft_wrap=True,
+        )
+    stdout().print(f"licence: {example_objects.LICENCE}", highlight=False, soft_wrap=True)
 
 
 def _write_all(splits: Mapping[str, list[Row]], output: Path, file_format: FileFormat) -> None:

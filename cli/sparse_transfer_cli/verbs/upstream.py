@@ -52,6 +52,7 @@ class UpstreamArguments:
     max_length: int
     image_size: int | None
     seed: int
+    trust_pickle: bool
 
 
 def make(

@@ -177,12 +177,15 @@ def safetensors_in(path: Path) -> Iterator[tuple[str, Tensor]]:
         raise _damaged(path, error) from error
 
 
-def unpickled(path: Path, *, trusted: bool) -> object:
+def unpickled(
+    path: Path, *, trusted: bool, stand_ins: Sequence[tuple[type[Any], str]] = ()
+) -> object:
     """Returns what a PyTorch checkpoint holds: tensors and plain values; nothing is executed.
 
     Args:
         path: The file.
         trusted: ``TRUSTED_GLOBALS`` are allowed in it.
+        stand_ins: With trust, classes to use in place of those that the file names so.
 
     Raises:
         InputError: The file is damaged, or would execute code.
@@ -192,7 +195,7 @@ def unpickled(path: Path, *, trusted: bool) -> object:
     start = _start_of(path)
     if not start.startswith((_ZIP, _PICKLE)):
         raise InputError(f"{path}: no PyTorch checkpoint (it begins with {start[:12]!r})")
-    allowed = list(TRUSTED_GLOBALS) if trusted else []
+    allowed = [*TRUSTED_GLOBALS, *stand_ins] if trusted else []
     with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
         # About pickle protocols; what they lead to is an error below.
         warnings.simplefilter("ignore", UserWarning)

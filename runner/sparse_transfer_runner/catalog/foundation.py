@@ -44,7 +44,7 @@ class Foundation(Record):
     """``foundation.json`` in a foundation's folder, written by ``sparse-transfer upstream``."""
 
     name: str
-    family: str = Field(description="text or image.")
+    family: str = Field(description="text, image, detection or segmentation.")
     architecture: str
     parent: Parent | None = None
     sparsity: Ratio = Field(description="Zeros / prunable weights.")

@@ -8,6 +8,7 @@ imported where it is used: data is checked without it.
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,8 @@ from .checkpoint import Checkpoint, find_checkpoint
 if TYPE_CHECKING:
     import torch
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-)
+_SENTENCEPIECE_FILES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", *_SENTENCEPIECE_FILES)
 """One of them is enough for transformers; without any it builds an empty tokenizer."""
 
 _MAX_PROBLEMS = 20
@@ -164,12 +159,19 @@ def require_tokenizer(folder: Path) -> None:
     """Checks that a model folder has a tokenizer's files.
 
     Raises:
-        InputError: It has none.
+        InputError: It has none, or one that cannot be read here.
     """
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    found = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    if not found:
         raise InputError(
             f"{folder}: no tokenizer; expected {', '.join(TOKENIZER_FILES[:-1])} or "
             f"{TOKENIZER_FILES[-1]} beside the weights"
+        )
+    if found[0] in _SENTENCEPIECE_FILES and find_spec("sentencepiece") is None:
+        raise InputError(
+            f"{folder}: its tokenizer is a SentencePiece model ({found[0]}), which the package "
+            "sentencepiece has to be installed for; or save it as tokenizer.json where it is: "
+            "AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
         )
 
 

@@ -12,6 +12,8 @@ from sparse_transfer_runner.data.source import BLOCK_BYTES, MAX_RECORD_BYTES, So
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _REST_UNCHECKED = "(the rest of the file was not checked)"
+_BEHIND_A_NUMBER = 3
+"""Characters that show whether a number is whole: of ``1e+5`` three may follow a whole ``1``."""
 
 
 class JsonCursor:
@@ -60,6 +62,10 @@ class JsonCursor:
                     continue
                 self.fail(f"not JSON: {error.msg}", error.pos)
                 return None
+            if self._may_go_on(found, end):
+                wanted = max(wanted, 2 * (len(self._text) - self._at))
+                self._fill(wanted)
+                continue
             self._advance(end)
             return (found,)
 
@@ -106,6 +112,14 @@ class JsonCursor:
             self._source.path,
             f"{message}; expected {self._expected} {_REST_UNCHECKED}",
             line,
+        )
+
+    def _may_go_on(self, found: Any, end: int) -> bool:
+        """Whether a value that was parsed may be the beginning of a longer number."""
+        return (
+            type(found) in (int, float)
+            and not self._ended
+            and len(self._text) - end < _BEHIND_A_NUMBER
         )
 
     def _advance(self, to: int) -> None:

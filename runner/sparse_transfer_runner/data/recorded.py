@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from sparse_transfer_api.errors import InputError, Problem
-from sparse_transfer_api.records import Plan
+from sparse_transfer_api.records import Plan, SplitInfo
 from sparse_transfer_runner.digests import sha256_of
 from sparse_transfer_runner.pictures.folders import digest_of_split
 from sparse_transfer_runner.storage import fetch
 from sparse_transfer_runner.storage.addresses import shown
 from sparse_transfer_runner.storage.settings import settings
+from sparse_transfer_runner.use_cases import use_case
+from sparse_transfer_runner.use_cases.protocol import DigestsSplits
 
 
 def recorded_data(uri: str, plan: Plan) -> Path:
@@ -34,7 +36,7 @@ def recorded_data(uri: str, plan: Plan) -> Path:
         file = root / split.file
         if not file.exists():
             problems.append(Problem(str(file), f"the {split.name} split is missing"))
-        elif digest_of(file) != split.digest:
+        elif digest_of(root, split, plan.use_case) != split.digest:
             problems.append(Problem(str(file), f"the {split.name} split has other content"))
     if problems:
         raise InputError(
@@ -45,8 +47,21 @@ def recorded_data(uri: str, plan: Plan) -> Path:
     return root
 
 
-def digest_of(split: Path) -> str:
-    """Returns the digest of a split as prepare records it, be it a file or a folder of pictures."""
-    if split.is_file():
-        return sha256_of(split)
-    return digest_of_split(split, settings().raise_if_stopped)
+def digest_of(root: Path, split: SplitInfo, name: str) -> str | None:
+    """Returns the digest of a split as prepare records it.
+
+    Args:
+        root: The data's folder.
+        split: Which one.
+        name: Of the use case.
+
+    Returns:
+        None where the split is gone.
+    """
+    use = use_case(name)
+    if isinstance(use, DigestsSplits):
+        return use.split_digest(root, split.name)
+    file = root / split.file
+    if file.is_file():
+        return sha256_of(file)
+    return digest_of_split(file, settings().raise_if_stopped)

@@ -44,11 +44,8 @@ def selected_rows(plan: Plan, split: str) -> tuple[SplitInfo, Rows]:
 
 def training_rows(samples: int, *, held_out: bool) -> Rows:
     """Returns the rows of train that are trained on, before any limit."""
-    return (
-        np.setdiff1d(np.arange(samples), held_out_rows(samples))
-        if held_out
-        else (np.arange(samples))
-    )
+    rows = np.arange(samples)
+    return np.delete(rows, held_out_rows(samples)) if held_out else rows
 
 
 def held_out_rows(samples: int) -> Rows:

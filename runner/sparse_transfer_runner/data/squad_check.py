@@ -1,12 +1,13 @@
 """Checking questions in the SQuAD format: one pass over every split, all problems at once.
 
-Memory does not grow with the texts; of each question's id eight bytes are kept, so that a second
-one is found.
+Memory does not grow with the data: of the first million questions of a split the ids are kept
+(about 100 MB), so that a second one is found; what comes after is not compared with one another.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_api.records import AnswerRule
 from sparse_transfer_api.spec import Data
 from sparse_transfer_runner.data.findings import Findings, shown
+from sparse_transfer_runner.data.half_characters import half_character
+from sparse_transfer_runner.data.row_ids import MAX_IDS
 from sparse_transfer_runner.data.source import SourceFile
 from sparse_transfer_runner.data.splits import find_splits
 from sparse_transfer_runner.data.squad import Entry, WrongAnswers, answers_of, read_entries
@@ -25,6 +28,11 @@ SHORT_ANSWER_TOKENS = 30
 
 _TOKENS_OF_A_WORD = 2
 """More than any tokenizer makes of a word of usual text."""
+
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\U0003ffff]")
+"""Letters of scripts without spaces between words: Thai, Lao, Burmese, Khmer, and all beyond, of
+which Chinese and Japanese are the most; each counts as a word. So does Hangul, cut into as many.
+"""
 
 _FIELDS = ("id", "question", "context", "answers")
 _IMPOSSIBLE = "is_impossible"
@@ -38,7 +46,7 @@ class QuestionSplit:
         path: Its file.
         rows: Its questions.
         answerable: Those of them that have an answer.
-        longest_answer: In words.
+        longest_answer: In words; of scripts without spaces in letters.
         digest: SHA-256 of the file.
     """
 
@@ -192,16 +200,23 @@ class _SplitCheck:
             self._add("no id", entry, f"id is {shown(name)}; expected a string or an integer")
             return
         digest = hashlib.blake2b(str(name).encode("utf-8", "surrogatepass"), digest_size=8)
-        known, key = len(self._ids), int.from_bytes(digest.digest())
-        first = self._ids.setdefault(key, entry.line)
-        if len(self._ids) == known:
+        key = int.from_bytes(digest.digest())
+        first = self._ids.get(key)
+        if first is None:
+            if len(self._ids) < MAX_IDS:
+                self._ids[key] = entry.line
+        else:
             message = f"id {shown(name)} was used before, in line {first}; expected another one"
             self._add("duplicate id", entry, message)
 
     def _is_text(self, entry: Entry, name: str) -> bool:
         value = entry.row[name]
         if isinstance(value, str) and value.strip():
-            return True
+            half = half_character(value)
+            if half:
+                message = f"{name} holds half a character ({shown(half)}); expected whole ones"
+                self._add("half a character", entry, message)
+            return not half
         kind = "empty text" if value is None or isinstance(value, str) else "no text"
         self._add(kind, entry, f"{name} is {shown(value)}; expected text")
         return False
@@ -229,7 +244,7 @@ class _SplitCheck:
             if problem:
                 self._add(problem[0], entry, problem[1])
                 whole = False
-        return max((len(text.split()) for text, _ in answers), default=0) if whole else 0
+        return max((_words(text) for text, _ in answers), default=0) if whole else 0
 
     def _add(self, kind: str, entry: Entry, message: str) -> None:
         row = entry.row
@@ -239,6 +254,11 @@ class _SplitCheck:
         self._findings.add(
             kind, self._path, f"{where}: {message}" if where else message, entry.line
         )
+
+
+def _words(text: str) -> int:
+    """Returns the words of a text; where words have no spaces between them, their letters."""
+    return sum(max(1, len(_UNSPACED.findall(word))) for word in text.split())
 
 
 def _problem_of(text: Any, start: Any, context: str) -> tuple[str, str] | None:

@@ -29,10 +29,11 @@ def read_questions(
     """
     findings = Findings()
     source = SourceFile(path, findings)
-    chosen = frozenset(rows.tolist())
+    found, last = 0, len(rows)
     chunk: list[tuple[int, Question]] = []
     for row, entry in enumerate(read_entries(source)):
-        if row in chosen:
+        if found < last and row == rows[found]:
+            found += 1
             try:
                 chunk.append((entry.line, question_of(entry.row)))
             except (KeyError, TypeError, WrongAnswers) as error:

@@ -8,7 +8,8 @@ from typing import Any
 
 from sparse_transfer_api.suggest import did_you_mean
 from sparse_transfer_runner.data.findings import Findings, shown
-from sparse_transfer_runner.data.tags import Beginnings
+from sparse_transfer_runner.data.half_characters import half_character
+from sparse_transfer_runner.data.tags import Beginnings, split_tag
 
 MAX_TAGS = 10_000
 """Distinct tags that are kept, and one more; nothing is learned from more."""
@@ -54,30 +55,37 @@ class TagCheck:
         self._names = frozenset(names) if names is not None else None
         self._listed = names or ()
         self._good: dict[Any, str] = {}
+        self._prefixed: set[Any] = set()
         self.seen: set[str] = set()
         """Names of the tags that occurred."""
         self.kinds: dict[type, int] = {}
         """Whether tags were integers or text, with the line of the first."""
         self.blank = Seen()
         """Tokens without a visible character."""
-        self.beginnings = Beginnings()
+        self.beginnings = Beginnings(self._name)
 
     def row(self, tokens: Any, tags: Any, line: int) -> None:
         """Checks one row."""
         if not self._lists(tokens, tags, line):
             return
         self._check_tokens(tokens, line)
-        types = set(map(type, tags))
-        if types not in _PLAIN or not self._good.keys() >= set(tags):
+        if not self._all_good(tags):
             before = self._findings.total
             for place, tag in enumerate(tags, start=1):
                 self._look_at(tag, place, line)
             if self._findings.total > before:
                 return
-        names = [self._good.get(tag) or self._name(tag) for tag in tags]
-        if len(self.seen) <= MAX_TAGS:
-            self.seen.update(names)
-        self.beginnings.add(names, line)
+        if not self._prefixed.isdisjoint(tags):
+            self.beginnings.add(tags, line)
+
+    def _all_good(self, tags: list[Any]) -> bool:
+        """Whether all tags are known to be right, found with little work a tag."""
+        try:
+            known = self._good.keys() >= set(tags)
+        except TypeError:
+            return False
+        # What equals text is text; what equals an integer may be a boolean or a fraction.
+        return known and (int not in self.kinds or set(map(type, tags)) in _PLAIN)
 
     def _lists(self, tokens: Any, tags: Any, line: int) -> bool:
         for what, value in (("tokens", tokens), ("tags", tags)):
@@ -99,17 +107,28 @@ class TagCheck:
         return True
 
     def _check_tokens(self, tokens: list[Any], line: int) -> None:
-        if set(map(type, tokens)) != {str}:
-            place, token = next(
-                (place, token)
-                for place, token in enumerate(tokens, start=1)
-                if not isinstance(token, str)
-            )
-            message = f"token {place} is {shown(token)}; expected a string"
-            self._findings.add("token is no text", self._path, message, line)
-            return
-        if not all(map(str.strip, tokens)):
-            self.blank.add(sum(not token.strip() for token in tokens), line)
+        try:
+            # The unbound method refuses what is no str, which saves looking at types.
+            if (
+                all(tokens)
+                and not any(map(str.isspace, tokens))
+                and half_character("".join(tokens)) is None
+            ):
+                return
+        except TypeError:
+            pass  # the tokens are looked at one by one below
+        for place, token in enumerate(tokens, start=1):
+            if not isinstance(token, str):
+                message = f"token {place} is {shown(token)}; expected a string"
+                self._findings.add("token is no text", self._path, message, line)
+                return
+            if half := half_character(token):
+                message = (
+                    f"token {place} holds half a character ({shown(half)}); expected whole ones"
+                )
+                self._findings.add("half a character", self._path, message, line)
+                return
+        self.blank.add(sum(not token.strip() for token in tokens), line)
 
     def _look_at(self, tag: Any, place: int, line: int) -> None:
         """Finds out a tag's name, or what is wrong with it."""
@@ -125,7 +144,10 @@ class TagCheck:
         if problem:
             self._findings.add(problem[0], self._path, f"tag {place} is {problem[1]}", line)
         elif len(self._good) <= MAX_TAGS:
-            self._good[tag] = self._name(tag)
+            self._good[tag] = name = self._name(tag)
+            self.seen.add(name)
+            if split_tag(name)[0]:
+                self._prefixed.add(tag)
 
     def _name(self, tag: int | str) -> str:
         if isinstance(tag, str):
@@ -143,6 +165,8 @@ class TagCheck:
     def _text_problem(self, tag: str) -> tuple[str, str] | None:
         if not tag.strip():
             return "empty tag", f"empty ({shown(tag)}); expected a name, such as O"
+        if half_character(tag):
+            return "half a character", f"{shown(tag)}, with half a character; expected whole ones"
         return self._unknown(tag)
 
     def _unknown(self, name: str) -> tuple[str, str] | None:

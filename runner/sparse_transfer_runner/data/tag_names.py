@@ -1,13 +1,14 @@
 """Names of integer tags, from a file beside the splits.
 
 Read are, the first that has names for the column: ``labels.txt``, ``label_names.txt`` and
-``classes.txt`` (one name a line); ``labels.json`` and ``label_names.json`` (a list, or an object by
-number); ``features.json``, ``dataset_info.json`` and ``dataset_infos.json``, as the library
-``datasets`` writes them.
+``classes.txt`` (one name a line); ``labels.json`` and ``label_names.json`` (a list, or an object
+from number to name or from name to number); ``features.json``, ``dataset_info.json`` and
+``dataset_infos.json``, as the library ``datasets`` writes them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import orjson
 
 from sparse_transfer_runner.data.findings import Findings, shown
+from sparse_transfer_runner.data.tag_check import MAX_TAGS
 
 LISTS = ("labels.txt", "label_names.txt", "classes.txt")
 OBJECTS = (
@@ -55,8 +57,31 @@ def _names_in(path: Path, column: str, findings: Findings) -> list[str] | None:
     except ValueError as error:
         findings.add("names of tags", path, f"cannot be read ({error}); expected names in UTF-8")
         return None
-    own = path.name in OBJECTS[:2]
-    return (_as_names(document) if own else None) or _named(document, column)
+    if path.name not in OBJECTS[:2]:
+        return _named(document, column)
+    names = _as_names(document) or _by_number(document) or _named(document, column)
+    if names is None and not _has_parts(document):
+        message = (
+            f"{shown(document)} names no tags; expected a list of names, or an object that has a "
+            "name for every number from 0 on, or such a number for every name"
+        )
+        findings.add("names of tags", path, message)
+    return names
+
+
+def _by_number(document: Any) -> list[str] | None:
+    """Returns the names of an object from name to number, in the numbers' order."""
+    if not isinstance(document, dict) or {*map(type, document.values())} != {int}:
+        return None
+    names = sorted(document, key=document.__getitem__)
+    return names if [document[name] for name in names] == list(range(len(names))) else None
+
+
+def _has_parts(document: Any) -> bool:
+    """Whether a document could describe several columns, of which the tags' may be none."""
+    return isinstance(document, dict) and any(
+        isinstance(value, dict | list) for value in document.values()
+    )
 
 
 def _as_names(value: Any) -> list[str] | None:
@@ -108,11 +133,16 @@ def _objects(document: Any) -> Iterator[dict[str, Any]]:
 
 def _usable(names: Sequence[str], path: Path, findings: Findings) -> bool:
     problem = None
-    doubled = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if not all(name.strip() for name in names):
+    doubled = [(name, times) for name, times in Counter(names).items() if times > 1]
+    if not names:
+        problem = "no names; expected one a line"
+    elif not all(name.strip() for name in names):
         problem = "an empty name; expected one for every number from 0 on"
+    elif len(names) > MAX_TAGS:
+        problem = f"{len(names)} names; expected {MAX_TAGS} at most"
     elif doubled:
-        problem = f"{shown(doubled[0])} names {names.count(doubled[0])} numbers; expected one each"
+        name, times = doubled[0]
+        problem = f"{shown(name)} names {times} numbers; expected one each"
     elif all(name.isdecimal() for name in names):
         problem = f"the names are numbers, such as {shown(names[0])}; expected names"
     if problem:

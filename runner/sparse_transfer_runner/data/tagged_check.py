@@ -20,7 +20,13 @@ from sparse_transfer_runner.data.tagged_columns import (
     TaggedColumns,
     choose_tagged_columns,
 )
-from sparse_transfer_runner.data.tags import OUTSIDE, Beginnings, Tagging, tagging_of
+from sparse_transfer_runner.data.tags import (
+    OUTSIDE,
+    Beginnings,
+    Tagging,
+    parts_counted_apart,
+    tagging_of,
+)
 from sparse_transfer_runner.data.text_check import CheckedSplit
 
 
@@ -185,6 +191,13 @@ class _Check:
             yield (
                 "tags are integers without names, so that every word counts by itself; figures of "
                 "entities need names, such as B-person in labels.txt, one a line"
+            )
+        apart = parts_counted_apart(self.names)
+        if apart is not None:
+            yield (
+                "tags are not read as entities, so that their beginnings and insides are counted "
+                f"as different kinds: {apart}; entities need O and tags such as B-person only, "
+                "among the names beside the data too"
             )
         yield from self._notes
         for name in [n for n in splits if n != "train"]:

@@ -13,6 +13,7 @@ from sparse_transfer_api.spec import Data
 from sparse_transfer_runner.data.chunks import Chunk, read_chunks, whole_rows
 from sparse_transfer_runner.data.columns import TextColumns, choose_columns, unknown_column
 from sparse_transfer_runner.data.findings import Findings, shown
+from sparse_transfer_runner.data.half_characters import half_character
 from sparse_transfer_runner.data.label_check import LabelCheck
 from sparse_transfer_runner.data.label_profile import LabelProfile
 from sparse_transfer_runner.data.label_rule import SINGLE_LABEL, LabelRule, decide_labels
@@ -169,8 +170,9 @@ class _Check:
         try:
             # The unbound method refuses what is no str, which saves looking at types.
             if all(values) and not any(map(str.isspace, values)):
+                "".join(values).encode()
                 return
-        except TypeError:
+        except (TypeError, UnicodeEncodeError):
             pass  # the rows are looked at one by one below
         for line, value in zip(lines, values, strict=True):
             if value is None or (isinstance(value, str) and not value.strip()):
@@ -179,6 +181,9 @@ class _Check:
             elif not isinstance(value, str):
                 message = f"{shown(value)} in {shown(name)} is no text; expected a string"
                 self._findings.add("no text", path, message, line)
+            elif half := half_character(value):
+                message = f"half a character ({shown(half)}) in {shown(name)}; expected whole ones"
+                self._findings.add("half a character", path, message, line)
 
     def warnings(self, splits: dict[str, CheckedSplit]) -> Iterator[str]:
         """Yields what a user should know of data without errors."""

@@ -7,7 +7,7 @@ own ``Masks`` as well, by tensor: SparseML holds them by a module, which quantiz
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.training.backend import Inputs
 from sparse_transfer_runner.training.distillation import task_loss
+from sparse_transfer_runner.training.shares import WHOLE, Share
 
 from .distillation import fit_distillation
 from .manager import build_manager, initialize
@@ -82,8 +83,11 @@ class SparseMlBackend:
     def learning_rate_at(self, epoch: float) -> None:
         """Returns None: SparseML sets it on the optimizer."""
 
-    def loss(self, inputs: Inputs, targets: Tensor, rows: Tensor) -> Tensor:
-        """Returns the labels' loss with what the modifiers add to it."""
+    def measure(self, parts: Iterable[Inputs]) -> None:
+        """Does nothing: SparseML's modifiers know no micro-batches, and look at each by itself."""
+
+    def loss(self, inputs: Inputs, targets: Tensor, rows: Tensor, share: Share = WHOLE) -> Tensor:
+        """Returns the labels' loss with what the modifiers add to it, both means over rows."""
         outputs = self._model(**inputs)
         loss = task_loss(outputs.logits.float(), targets, self._problem_type)
         updated: Tensor = self._manager.loss_update(
@@ -96,7 +100,7 @@ class SparseMlBackend:
             student_inputs=dict(inputs),
             student_labels=targets,
         )
-        return updated
+        return share.labels * updated
 
     def check(self) -> None:
         """Makes sure that no masked weight came back."""

@@ -15,6 +15,8 @@ from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import Plan
 from sparse_transfer_api.results import Results
 from sparse_transfer_runner.data.tags import entity_tags, tagging_of
+from sparse_transfer_runner.detection import detections
+from sparse_transfer_runner.detection.nms_graph import write_with_nms
 from sparse_transfer_runner.engines.protocol import Engine
 from sparse_transfer_runner.pictures import preprocessing
 from sparse_transfer_runner.use_cases import tagging
@@ -23,11 +25,18 @@ from sparse_transfer_runner.use_cases.protocol import Preprocessor
 LABELS = "labels.json"
 _CONFIG = "config.json"
 _README = "README.md"
+_ONNX = "model.onnx"
+_ONNX_NMS = "model-with-nms.onnx"
 _REQUIREMENTS = "requirements.txt"
-_LIBRARIES = {"image": ("numpy", "pillow"), "text": ("numpy", "tokenizers")}
+_LIBRARIES = {
+    "detection": ("numpy", "pillow"),
+    "image": ("numpy", "pillow"),
+    "text": ("numpy", "tokenizers"),
+}
 """What the program needs beside its engine, by family of use cases."""
 _MODULES = {
     "classify_images": (Path(preprocessing.__file__),),
+    "detect_objects": (Path(preprocessing.__file__), Path(detections.__file__)),
     "tag_words": (Path(tagging.__file__),),
 }
 """What is shipped beside a program, as it stands here, so that both do the same."""
@@ -81,7 +90,15 @@ class Deployment:
         for engine in self.engines:
             name = self.program(engine)
             _write(folder / name, program.render(engine=engine, plan=self.plan, program=name))
+        if self.with_nms is not None:
+            write_with_nms(folder / _ONNX, folder / self.with_nms)
         _write(folder / _README, environment.get_template("README.md.j2").render(it=self))
+
+    @property
+    def with_nms(self) -> str | None:
+        """The file that leaves the best box of each object by itself, where there is one."""
+        has = self.family == "detection" and any(e.model_file == _ONNX for e in self.engines)
+        return _ONNX_NMS if has else None
 
     def program(self, engine: Engine) -> str:
         """Returns the name of an engine's program; the headline engine's is ``predict.py``."""

@@ -64,6 +64,9 @@ class HistoryPoint(Part):
     loss: float | None = None
     learning_rate: float | None = None
     quantizing: bool = False
+    micro_batch: int | None = Field(
+        None, description="Rows worked on at once, where a batch did not fit in memory."
+    )
     metrics: dict[str, float] = Field(default_factory=dict)
 
 

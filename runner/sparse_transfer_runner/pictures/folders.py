@@ -5,6 +5,7 @@ Passed over are files whose names begin with a dot, and the two that Windows lea
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class SplitFolder:
 def read_split(path: Path) -> SplitFolder:
     """Lists a split that was checked before."""
     classes = {
-        folder.name: tuple(entry.name for entry in _entries(folder) if entry.is_file())
+        folder.name: tuple(entry.name for entry in _listed(folder) if entry.is_file())
         for folder in _entries(path)
         if folder.is_dir()
     }
@@ -51,10 +52,7 @@ def pictures_below(root: Path) -> list[str]:
     Raises:
         InputError: There are none.
     """
-    from PIL import Image
-
-    # Some formats, such as PDF, can only be written.
-    known = {end for end, name in Image.registered_extensions().items() if name in Image.OPEN}
+    known = known_suffixes()
     below = ((path, path.relative_to(root)) for path in root.rglob("*"))
     files = sorted(
         short.as_posix()
@@ -66,6 +64,16 @@ def pictures_below(root: Path) -> list[str]:
     if not files:
         raise InputError(f"{root}: no pictures below this folder")
     return files
+
+
+def known_suffixes() -> frozenset[str]:
+    """Returns the endings of pictures that Pillow can read, in small letters, with their dots."""
+    from PIL import Image
+
+    # Some formats, such as PDF, can only be written.
+    return frozenset(
+        end for end, name in Image.registered_extensions().items() if name in Image.OPEN
+    )
 
 
 def digest_of_split(path: Path, look: Callable[[], None] = lambda: None) -> str:
@@ -124,7 +132,7 @@ def list_split(root: Path, split: str, path: Path, findings: Findings) -> SplitF
         findings: Receives what is wrong.
     """
     classes: dict[str, tuple[str, ...]] = {}
-    inside = _Inside(root, findings)
+    inside = Inside(root, findings)
     if not inside.holds(path):
         return SplitFolder(path, {})
     entries = _entries(path)
@@ -153,18 +161,19 @@ def list_split(root: Path, split: str, path: Path, findings: Findings) -> SplitF
     return SplitFolder(path, classes)
 
 
-def _pictures(folder: Path, inside: _Inside, findings: Findings) -> tuple[str, ...]:
+def _pictures(folder: Path, inside: Inside, findings: Findings) -> tuple[str, ...]:
     names = []
-    for entry in _entries(folder):
-        if not inside.holds(entry):
+    for entry in _listed(folder):
+        # What the folder's own listing tells costs nothing; of a picture it is all.
+        if entry.is_symlink() and not inside.holds(folder / entry.name):
             continue
         if entry.is_dir():
             findings.add(
                 "nested folder",
-                entry,
+                folder / entry.name,
                 "a folder inside a class; expected pictures: move them up, or make it a class",
             )
-        elif _named(entry):
+        elif _named(entry.name):
             names.append(entry.name)
         else:
             findings.add("unreadable name", folder, f"{entry.name!r} is no UTF-8 name; rename it")
@@ -172,13 +181,14 @@ def _pictures(folder: Path, inside: _Inside, findings: Findings) -> tuple[str, .
 
 
 @dataclass(frozen=True)
-class _Inside:
+class Inside:
     """Whether entries lie inside the data, wherever links lead."""
 
     root: Path
     findings: Findings
 
     def holds(self, entry: Path) -> bool:
+        """Whether an entry does; where not, findings say why."""
         if not entry.is_symlink():
             return True
         try:
@@ -199,17 +209,22 @@ class _Inside:
         return False
 
 
-def _named(entry: Path) -> bool:
+def _named(name: str) -> bool:
     try:
-        entry.name.encode()
+        name.encode()
     except UnicodeEncodeError:
         return False
     return True
 
 
 def _entries(folder: Path) -> list[Path]:
+    return [folder / entry.name for entry in _listed(folder)]
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
     except PermissionError as error:
         raise AccessError(f"{folder}: may not be read by this user") from error
     return [

@@ -8,11 +8,14 @@ Any format that Pillow reads by itself: grey, palette and CMYK become RGB, 16 bi
 first counts.
 """
 
+import contextlib
+import io
 import json
 import pathlib
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -23,6 +26,8 @@ INPUT = "pixel_values"
 _SIXTEEN_BITS = 65535
 _LONGEST = 16
 """Sides of the input that a scaled picture may be long: a strip of few pixels is no more."""
+_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 
 # Decoders raise whatever a damaged file makes them stumble over.
@@ -44,7 +49,8 @@ _DAMAGE = (
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
-# EPS is a program: Pillow hands it to an interpreter.
+# EPS is a program: Pillow hands it to an interpreter. The usual formats are tried first.
+Image.preinit()
 Image.init()
 _FORMATS = [name for name in Image.ID if name != "EPS"]
 
@@ -53,18 +59,35 @@ class PictureError(ValueError):
     """A file is no picture that can be used; the message says why."""
 
 
-def read_picture(path: str | pathlib.Path) -> Image.Image:
-    """Returns a picture as RGB, eight bits a channel.
+def read_picture(source: str | pathlib.Path | io.BytesIO) -> Image.Image:
+    """Returns a picture, a file or a file's content, as RGB, eight bits a channel.
 
     Raises:
         PictureError: It cannot be read.
         PermissionError: It may not be read.
     """
+    with _explained(), Image.open(source, formats=_FORMATS) as picture:
+        picture.load()
+        upright = ImageOps.exif_transpose(picture)
+        return _as_rgb(upright)
+
+
+def read_size(source: str | pathlib.Path | io.BytesIO) -> tuple[int, int]:
+    """Returns a picture's width and height from its header; the pixels stay unread.
+
+    Raises:
+        PictureError: The header cannot be read, or is that of a picture that cannot be used.
+        PermissionError: It may not be read.
+    """
+    with _explained(), Image.open(source, formats=_FORMATS) as picture:
+        _require_integers(picture)
+        return picture.size
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
     try:
-        with Image.open(path, formats=_FORMATS) as picture:
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
-            return _as_rgb(upright)
+        yield
     except (PermissionError, PictureError):
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -78,9 +101,21 @@ def read_picture(path: str | pathlib.Path) -> Image.Image:
         raise PictureError(f"damaged or cut short ({reason})") from error
 
 
-def _as_rgb(picture: Image.Image) -> Image.Image:
+def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
+    """Returns width and height of a picture as ``read_picture`` returns it; reads its header."""
+    with Image.open(path, formats=_FORMATS) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(_ORIENTATION, 1) in _TURNED
+        return (height, width) if turned else (width, height)
+
+
+def _require_integers(picture: Image.Image) -> None:
     if picture.mode == "F":
         raise PictureError("pixels are floating-point numbers; save it with 8 or 16 bits a channel")
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    _require_integers(picture)
     if picture.mode.startswith("I"):
         return _eight_bits(picture).convert("RGB")
     if picture.mode in _TRANSPARENT or "transparency" in picture.info:

@@ -101,10 +101,10 @@ class _Range:
     high: Tensor
     seen: bool = False
 
-    def observe(self, low: Tensor, high: Tensor) -> None:
+    def observe(self, low: Tensor, high: Tensor, momentum: float) -> None:
         if self.seen:
-            self.low.lerp_(low, _MOMENTUM)
-            self.high.lerp_(high, _MOMENTUM)
+            self.low.lerp_(low, momentum)
+            self.high.lerp_(high, momentum)
         else:
             self.low.copy_(low)
             self.high.copy_(high)
@@ -135,6 +135,8 @@ class FakeQuantizer:
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         self.observing = True
+        self.share = 1.0
+        """What part of a batch the forward passes see: all of a batch count as one."""
         self._modules = dict(modules)
         self._ranges = {
             name: _Range(weight_of(module).new_zeros(()), weight_of(module).new_zeros(()))
@@ -193,6 +195,10 @@ class FakeQuantizer:
             observed.high.copy_(high)
             observed.seen = seen
 
+    @property
+    def _momentum(self) -> float:
+        return _MOMENTUM if self.share == 1 else 1 - (1 - _MOMENTUM) ** self.share
+
     def _round_input(
         self, module: nn.Module, inputs: tuple[Tensor, ...], observed: _Range
     ) -> tuple[Tensor, ...]:
@@ -204,7 +210,7 @@ class FakeQuantizer:
             if shared.bounds is None:
                 low, high = values.detach().aminmax()
                 shared.bounds = low.float(), high.float()
-            observed.observe(*shared.bounds)
+            observed.observe(*shared.bounds, self._momentum)
         if shared.rounded is None:
             scale, zero_point = observed.parameters()
             shared.rounded = torch.fake_quantize_per_tensor_affine(

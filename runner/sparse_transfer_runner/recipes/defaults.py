@@ -6,14 +6,14 @@ from importlib.resources import files
 
 from sparse_transfer_api.errors import InputError
 
-FAMILIES = ("image", "text")
+FAMILIES = ("detection", "image", "text")
 
 
 def default_recipe(family: str, *, sparse: bool, quantize: bool) -> str:
     """Returns the text of the recipe for a transfer.
 
     Args:
-        family: ``text`` or ``image``, as a use case states it.
+        family: as a use case states it.
         sparse: The foundation's zeros are to be kept.
         quantize: The product is INT8. With neither, the recipe is the baseline's.
 
@@ -38,7 +38,7 @@ def baseline_recipe(family: str) -> str:
 def _read(family: str, form: str) -> str:
     if family not in FAMILIES:
         raise InputError(
-            f"no default recipes for {family!r} models, only for {' and '.join(FAMILIES)}; "
+            f"no default recipes for {family!r} models, only for {', '.join(FAMILIES)}; "
             "give one in recipe.uri or recipe.inline"
         )
     return files(__package__).joinpath("data", f"{family}-{form}.yaml").read_text("utf-8")

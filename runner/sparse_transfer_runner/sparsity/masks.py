@@ -118,6 +118,16 @@ class Masks:
         if self.weights:
             torch._foreach_mul_(list(self.weights.values()), list(self.kept.values()))
 
+    @torch.no_grad()
+    def apply_to(self, copies: Mapping[str, Tensor]) -> None:
+        """Sets what is masked to zero in copies of the weights, such as a moving average.
+
+        Args:
+            copies: By the weights' names; others are left alone.
+        """
+        if self.kept:
+            torch._foreach_mul_([copies[name] for name in self.kept], list(self.kept.values()))
+
     def attach(self, optimizer: Optimizer) -> RemovableHandle:
         """Applies the masks now, and after every step of the optimizer from here on."""
         self.apply()

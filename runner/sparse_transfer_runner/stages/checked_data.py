@@ -49,7 +49,7 @@ def checked_data(spec: SparseTransferSpec, root: Place) -> DataSummary:
     place, name = root.below(CHECKS_FOLDER), f"data-{data_key(spec)}.json"
     recorded = _recorded(place, name)
     folder = fetch(data_address(spec.data))
-    if recorded is not None and recorded.is_of(folder):
+    if recorded is not None and recorded.is_of(folder, spec.use_case):
         return recorded.summary
     found = _Check(check_data(spec), _listing(folder))
     # Whoever looks at the same time finds the same.
@@ -70,13 +70,13 @@ class _Check:
     summary: DataSummary
     listing: str
 
-    def is_of(self, folder: Path) -> bool:
+    def is_of(self, folder: Path, use: str) -> bool:
         """Whether a folder holds the files that were checked, and no others."""
         if _listing(folder) != self.listing:
             return False
         for split in self.summary.splits:
             settings().raise_if_stopped()
-            if digest_of(folder / split.file) != split.digest:
+            if digest_of(folder, split, use) != split.digest:
                 return False
         return True
 

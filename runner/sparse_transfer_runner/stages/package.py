@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.results import Results
 from sparse_transfer_runner.disk import write_atomically
@@ -30,6 +32,7 @@ from sparse_transfer_runner.packaging.benchmark import benchmark, subjects
 from sparse_transfer_runner.packaging.deployment import Deployment
 from sparse_transfer_runner.packaging.evaluation import Evaluation, LatencyPoint
 from sparse_transfer_runner.packaging.files import DEPLOYMENT, REFERENCE, FileMaker, KeptFile
+from sparse_transfer_runner.packaging.micro_batches import micro_batch_notes
 from sparse_transfer_runner.packaging.points import (
     HeadlinePoint,
     Point,
@@ -52,6 +55,7 @@ from sparse_transfer_runner.packaging.task import PackageTask, TrainedModel
 from sparse_transfer_runner.packaging.verification import VerifiedFile, file_sizes, verify
 from sparse_transfer_runner.report import render_report
 from sparse_transfer_runner.training.outputs import MODEL
+from sparse_transfer_runner.use_cases.protocol import TrainsItself
 
 from .context import StageContext, StageOutcome
 
@@ -222,7 +226,15 @@ class _Packaging:
             files=[file.record for file in verified if file.record.engine not in self.failed],
             latencies=list(latencies),
             layers=list(shipped.layers),
-            notes=[*self.failed.values(), *_isa_notes(isa, self.task.plan.quantize)],
+            notes=[
+                *self.failed.values(),
+                *_isa_notes(isa, self.task.plan.quantize),
+                *micro_batch_notes(
+                    learning_curves(self.task.context),
+                    self.task.plan.training.batch_size,
+                    batch_norms=any(isinstance(m, _BatchNorm) for m in product.module.modules()),
+                ),
+            ],
         )
         facts = [EngineFacts(each.name, each.version(), isa) for each in self.engines]
         measured = engine_results(evaluation, facts, product.metric)
@@ -232,8 +244,10 @@ class _Packaging:
     def publish(self, results: Results, evaluation: Evaluation) -> StageOutcome:
         """Writes what users read and take away."""
         task, context = self.task, self.task.context
+        use = task.use_case
         licences = {
             **task.plan.licences,
+            **(use.loop_licences if isinstance(use, TrainsItself) else {}),
             **{each.name: each.licence for each in self.engines},
         }
         with context.reporter.activity("report", 0.02):

@@ -24,7 +24,7 @@ from sparse_transfer_runner.storage.addresses import data_address, shown
 from sparse_transfer_runner.storage.protocol import Place
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.metrics import resolve_metric
-from sparse_transfer_runner.use_cases.protocol import DataSummary, UseCase
+from sparse_transfer_runner.use_cases.protocol import DataSummary, TrainsItself, UseCase
 
 from .backends import backend_notes, require_fitting_recipe
 from .checked_data import check_data, checked_data
@@ -184,6 +184,8 @@ def _runs(spec: SparseTransferSpec, use: UseCase, band: Band, model: CheckedFoun
         quantize=band.quantize,
         catalogued=model.recipe,
     )
+    if isinstance(use, TrainsItself):
+        use.require_recipe(recipe)
     warnings = [*recipe.notes, *backend_notes(recipe)]
     if band.quantize and not recipe.quantizes:
         warnings.append("the recipe has no QuantizationModifier: the product is not INT8")

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from sparse_transfer_api.contract import MANIFEST
 from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.records import Plan
 from sparse_transfer_runner.output import StageFolder
+from sparse_transfer_runner.training.backoff import Backoff
 from sparse_transfer_runner.training.baseline import train_baseline
+from sparse_transfer_runner.training.memory_notes import learning_from_kills
 from sparse_transfer_runner.training.outputs import MODEL
 from sparse_transfer_runner.training.task import Task
 from sparse_transfer_runner.training.transfer import Shares, transfer, transfer_digests
+from sparse_transfer_runner.use_cases import use_case
+from sparse_transfer_runner.use_cases.protocol import TrainsItself
 
 from .context import StageContext, StageOutcome
 
 
 def run(context: StageContext) -> StageOutcome:
     """Trains what the plan says; resumes from checkpoints, and reuses a finished baseline."""
-    task = Task.load(context)
-    plan = task.plan
+    plan = context.plan()
+    with _backoff(context, plan) as backoff:
+        outcome = _trained(Task.load(context, backoff))
+    told = [each for each in (outcome.message, backoff.sentence) if each is not None]
+    return replace(outcome, message="; ".join(told))
+
+
+def _backoff(context: StageContext, plan: Plan) -> AbstractContextManager[Backoff]:
+    batch_size = plan.training.batch_size
+    if isinstance(use_case(plan.use_case), TrainsItself):
+        return nullcontext(Backoff(batch_size))  # nobody takes its batches apart
+    return learning_from_kills(context.work, batch_size)
+
+
+def _trained(task: Task) -> StageOutcome:
+    plan, context = task.plan, task.context
     product_is_baseline = plan.level == 0
     shares = Shares.of(
         plan.baseline.epochs if plan.baseline else 0.0,
@@ -39,7 +60,8 @@ def run(context: StageContext) -> StageOutcome:
 
 def restore(context: StageContext) -> None:
     """Trains the baseline anew, where its folder has vanished after the stage had finished."""
-    train_baseline(Task.load(context), share=1.0)
+    batch_size = context.plan().training.batch_size
+    train_baseline(Task.load(context, Backoff(batch_size)), share=1.0)
 
 
 def _ship(task: Task, baseline: StageFolder | None) -> StageOutcome:

@@ -6,7 +6,7 @@ The native backend keeps constant masks, quantizes in training and distils. The 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -19,7 +19,14 @@ from sparse_transfer_runner.quantization.fake_quantize import FakeQuantizer, Qua
 from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.sparsity.masks import Masks
 
-from .distillation import LayerOutputs, hidden_state_errors, logit_loss, task_loss
+from .distillation import (
+    LayerOutputs,
+    hidden_state_errors,
+    logit_loss,
+    mean_squares,
+    task_loss,
+)
+from .shares import WHOLE, Share
 
 Inputs = Mapping[str, Tensor]
 
@@ -40,8 +47,22 @@ class Backend(Protocol):
     def learning_rate_at(self, epoch: float) -> float | None:
         """Returns the learning rate at an epoch; None where the backend sets it by itself."""
 
-    def loss(self, inputs: Inputs, targets: Tensor, rows: Tensor) -> Tensor:
-        """Runs the model on the given rows of the data; returns the step's loss, a scalar."""
+    def measure(self, parts: Iterable[Inputs]) -> None:
+        """Called before the losses of a batch that is in several micro-batches.
+
+        Args:
+            parts: The inputs of each; what a loss needs of the batch as a whole is drawn from them.
+        """
+
+    def loss(self, inputs: Inputs, targets: Tensor, rows: Tensor, share: Share = WHOLE) -> Tensor:
+        """Runs the model on the given rows of the data; returns their part of the step's loss.
+
+        Args:
+            inputs: Of a micro-batch.
+            targets: Of its rows.
+            rows: Their numbers.
+            share: What part of the batch they are: a loss that is a mean is multiplied by it.
+        """
 
     def check(self) -> None:
         """Makes sure that what has to hold holds; called at every evaluation."""
@@ -125,6 +146,7 @@ class NativeBackend:
         self._epoch = 0.0
         self._batch_norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
         self._layers: tuple[LayerOutputs, LayerOutputs] | None = None
+        self._mean_squares: Tensor | None = None
         if teacher is not None and recipe.hidden_distillation is not None:
             layers = recipe.hidden_distillation.layers
             self._layers = LayerOutputs(model, layers), teacher.layers(layers)
@@ -153,18 +175,36 @@ class NativeBackend:
         """Returns the recipe's learning rate."""
         return self._recipe.learning_rate_at(epoch)
 
-    def loss(self, inputs: Inputs, targets: Tensor, rows: Tensor) -> Tensor:
+    def measure(self, parts: Iterable[Inputs]) -> None:
+        """Looks how large the teacher's hidden states are, where errors are told relative to it."""
+        hidden = self._recipe.hidden_distillation
+        if self._teacher is None or hidden is None or not hidden.normalize:
+            return
+        if self._recipe.distils_hidden_at(self._epoch):
+            assert self._layers is not None
+            self._mean_squares = mean_squares(
+                (self._teacher_layers(inputs), _valid(inputs)) for inputs in parts
+            )
+
+    def _teacher_layers(self, inputs: Inputs) -> Sequence[Tensor]:
+        assert self._teacher is not None and self._layers is not None
+        self._teacher.outputs(inputs)
+        return self._layers[1].latest
+
+    def loss(self, inputs: Inputs, targets: Tensor, rows: Tensor, share: Share = WHOLE) -> Tensor:
         """Returns labels' loss, or its mixture with the teacher's, plus the hidden states'."""
+        self._quantizer.share = share.rows
         outputs = self._model(**inputs)
         loss = task_loss(outputs.logits.float(), targets, self._problem_type)
         if self._teacher is None:
-            return loss
+            return share.labels * loss
         hidden = self._recipe.distils_hidden_at(self._epoch)
         wanted = self._teacher.outputs(inputs) if hidden else None
         if self._recipe.distils_at(self._epoch):
             logits = wanted.logits if wanted else self._teacher.logits(inputs, rows)
             loss = self._mixed(loss, outputs.logits.float(), logits.float(), targets)
-        return loss + self._hidden_loss(inputs) if hidden else loss
+        loss = share.labels * loss
+        return loss + self._hidden_loss(inputs, share) if hidden else loss
 
     def _mixed(self, loss: Tensor, logits: Tensor, wanted: Tensor, targets: Tensor) -> Tensor:
         soft = self._recipe.distillation
@@ -172,19 +212,24 @@ class NativeBackend:
         followed = logit_loss(logits, wanted, soft.temperature, self._problem_type, targets)
         return (1 - soft.hardness) * loss + soft.hardness * followed
 
-    def _hidden_loss(self, inputs: Inputs) -> Tensor:
+    def _hidden_loss(self, inputs: Inputs, share: Share) -> Tensor:
         hidden = self._recipe.hidden_distillation
         assert hidden is not None and self._layers is not None
         own, wanted = self._layers
-        mask = inputs.get("attention_mask")
         errors = hidden_state_errors(
             own.latest,
             wanted.latest,
-            mask.bool() if mask is not None else None,
+            _valid(inputs),
             normalize=hidden.normalize,
             epsilon=hidden.epsilon,
+            wanted_squares=self._mean_squares if share != WHOLE else None,
         )
-        return hidden.gain * errors.sum()
+        return share.tokens * hidden.gain * errors.sum()
+
+    def mask(self, copies: Mapping[str, Tensor]) -> None:
+        """Applies the masks to copies of the model's weights, by their names."""
+        if self._masks is not None:
+            self._masks.apply_to(copies)
 
     def check(self) -> None:
         """Makes sure that no masked weight came back."""
@@ -222,3 +267,9 @@ class NativeBackend:
     def _start_quantizing(self) -> None:
         self._quantizer.attach()
         self._quantizing = True
+
+
+def _valid(inputs: Inputs) -> Tensor | None:
+    """Returns which tokens are no padding; None where inputs have none."""
+    mask = inputs.get("attention_mask")
+    return None if mask is None else mask.bool()

@@ -95,6 +95,7 @@ def hidden_state_errors(
     *,
     normalize: bool = True,
     epsilon: float = 1e-6,
+    wanted_squares: Tensor | None = None,
 ) -> Tensor:
     """Returns the mean squared error of each layer's hidden states, ``[layers]``.
 
@@ -105,18 +106,45 @@ def hidden_state_errors(
         normalize: Divide each by the teacher's mean square (plus ``epsilon``), so that layers
             count alike; as SparseML's PerLayerDistillationModifier does.
         epsilon: Keeps the quotient finite.
+        wanted_squares: The teacher's mean squares, ``[layers]``, where they are those of a larger
+            batch that this one is a part of; by default this one's own.
     """
     errors = []
-    for own, wanted in zip(student, teacher, strict=True):
-        rows: Tensor | float = 1.0
-        count: Tensor | int = wanted.numel()
-        if valid is not None:
-            rows = valid.unsqueeze(-1)
-            count = rows.sum() * wanted.shape[-1]
+    for layer, (own, wanted) in enumerate(zip(student, teacher, strict=True)):
+        rows, count = _counted(wanted, valid)
         own, wanted = own.float() * rows, wanted.float() * rows
         error = (own - wanted).square().sum() / count
-        errors.append(error / (wanted.square().sum() / count + epsilon) if normalize else error)
+        if normalize:
+            squares = (
+                wanted.square().sum() / count if wanted_squares is None else (wanted_squares[layer])
+            )
+            error = error / (squares + epsilon)
+        errors.append(error)
     return torch.stack(errors)
+
+
+def mean_squares(parts: Iterable[tuple[Sequence[Tensor], Tensor | None]]) -> Tensor:
+    """Returns the mean square of each layer's hidden states over a batch's parts, ``[layers]``.
+
+    Args:
+        parts: Of each, the hidden states by layer and the tokens that are no padding, as
+            ``hidden_state_errors`` takes them.
+    """
+    sums: list[Tensor] = []
+    counts: list[Tensor] = []
+    for layers, valid in parts:
+        found = [(layer, *_counted(layer, valid)) for layer in layers]
+        sums.append(torch.stack([(each.float() * rows).square().sum() for each, rows, _ in found]))
+        counts.append(torch.stack([sums[-1].new_tensor(0) + count for _, _, count in found]))
+    return torch.stack(sums).sum(0) / torch.stack(counts).sum(0)
+
+
+def _counted(states: Tensor, valid: Tensor | None) -> tuple[Tensor | float, Tensor | int]:
+    """Returns a factor that leaves padding out, and the number of values that are left."""
+    if valid is None:
+        return 1.0, states.numel()
+    rows = valid.unsqueeze(-1)
+    return rows, rows.sum() * states.shape[-1]
 
 
 class LayerOutputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -10,13 +11,32 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sparse_transfer_runner.use_cases.outputs import Outputs
-from sparse_transfer_runner.use_cases.protocol import EncodedSplit
+from sparse_transfer_runner.use_cases.protocol import EncodedSplit, ReducedSplit
 
 from .batches import sorted_by_length
 from .loop import lengths_of, precision_context, to_tensors
 
 BATCH = 64
 """Rows of an evaluation batch; their order does not matter to the outputs."""
+
+
+def logits_bytes(model: nn.Module, data: EncodedSplit, *, precision: str = "fp32") -> int:
+    """Returns the memory that ``logits_of`` takes for its result; one row is looked at.
+
+    Args:
+        model: Put into evaluation mode.
+        data: The rows.
+        precision: Of the arithmetic.
+    """
+    model.eval()
+    with torch.inference_mode(), precision_context(precision):
+        logits = model(**to_tensors(data.collate([0]))).logits.float()
+    shape = logits.shape[1:]
+    if isinstance(data, ReducedSplit):
+        shape = data.reduced(logits.cpu().numpy()).shape[1:]
+    elif len(shape) > 1:
+        shape = (max(int(np.max(data.lengths)), shape[0]), *shape[1:])
+    return len(data) * math.prod(shape) * np.dtype(np.float32).itemsize
 
 
 def logits_of(

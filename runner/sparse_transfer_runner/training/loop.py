@@ -21,12 +21,15 @@ from torch.optim import AdamW
 
 from sparse_transfer_api.errors import Stopped
 from sparse_transfer_api.records import TrainingSettings
+from sparse_transfer_runner.out_of_memory import release_memory
 from sparse_transfer_runner.packaging.evaluation import HistoryPoint
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.use_cases.protocol import AugmentedSplit, Batch, EncodedSplit
 
+from .accumulation import Accumulation
 from .backend import Backend
+from .backoff import Backoff
 from .batches import length_bucketed
 from .checkpoint import Checkpoints
 from .checkpoint_files import Position
@@ -94,6 +97,7 @@ class TrainingRun:
         checkpoints: Where unfinished work is kept.
         stop: Set when the run has to stop.
         evaluate: Called after each epoch; its metrics go into the curve.
+        backoff: How far batches are taken apart, for want of memory.
     """
 
     phase: Phase
@@ -106,6 +110,7 @@ class TrainingRun:
     checkpoints: Checkpoints
     stop: threading.Event
     evaluate: Evaluate
+    backoff: Backoff
     history: list[HistoryPoint] = field(default_factory=list)
     _batches: tuple[int, list[list[int]]] | None = field(default=None, init=False, repr=False)
     _losses: list[Tensor] = field(default_factory=list, init=False, repr=False)
@@ -154,6 +159,7 @@ class TrainingRun:
             self._note()
             self._look()
         self.model.eval()
+        self._release()
         self.backend.check()
         return self.history
 
@@ -166,24 +172,32 @@ class TrainingRun:
         if rate is not None:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        inputs, targets, rows = self._batch(step)
-        precision = "fp32" if self.backend.quantizing else self.settings.precision
-        with precision_context(precision):
-            loss = self.backend.loss(inputs, targets, rows)
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
+        loss = self._gradients(step)
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), _MAX_GRADIENT_NORM)
         scaler.step(optimizer)
         scaler.update()
-        return loss.detach()
+        return loss
 
-    def _batch(self, step: int) -> tuple[Mapping[str, Tensor], Tensor, Tensor]:
+    def _gradients(self, step: int) -> Tensor:
+        """Leaves the step's gradients in the parameters; returns its loss."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        rows = self._epoch_batches(epoch)[position]
-        targets = torch.as_tensor(self.data.targets[rows], device=device())
-        batch = training_batch(self.data, rows, self.settings.seed, epoch)
-        return to_tensors(batch), targets, torch.as_tensor(rows, device=device())
+
+        def read(rows: Sequence[int]) -> tuple[Mapping[str, Tensor], Tensor, Tensor]:
+            targets = torch.as_tensor(self.data.targets[rows], device=device())
+            batch = training_batch(self.data, rows, self.settings.seed, epoch)
+            return to_tensors(batch), targets, torch.as_tensor(rows, device=device())
+
+        precision = "fp32" if self.backend.quantizing else self.settings.precision
+        accumulation = Accumulation(
+            self.model, self.backend, self._scaler, self.backoff, self.lengths, self.data.targets
+        )
+        return accumulation.gradients(
+            self._epoch_batches(epoch)[position],
+            read,
+            lambda: precision_context(precision),
+            f"{self.phase}, step {step + 1} of {self.total_steps}",
+        )
 
     def _epoch_batches(self, epoch: int) -> list[list[int]]:
         if self._batches is None or self._batches[0] != epoch:
@@ -208,20 +222,36 @@ class TrainingRun:
                     loss=float(torch.stack(self._losses).mean()),
                     learning_rate=self._learning_rate(epoch),
                     quantizing=self.backend.quantizing,
+                    micro_batch=self._micro_batch,
                     metrics=metrics,
                 )
             )
             self._losses.clear()
         latest = self.history[-1] if self.history else None
         shown = {"loss": latest.loss} if latest and latest.loss is not None else {}
+        if self._micro_batch is not None:
+            shown["microBatch"] = self._micro_batch
         self.reporter.step(done, epoch=round(epoch, 3), metrics=shown)
+
+    @property
+    def _micro_batch(self) -> int | None:
+        """Rows that are worked on at once; None while batches are whole."""
+        rows = self.backoff.micro_batch
+        return rows if rows < self.settings.batch_size else None
 
     def _learning_rate(self, epoch: float) -> float:
         rate = self.backend.learning_rate_at(epoch)
         return float(self._optimizer.param_groups[0]["lr"]) if rate is None else rate
 
+    def _release(self) -> None:
+        """Makes room for what comes after the steps, where they nearly filled the memory."""
+        if self.backoff.halvings:
+            self.model.zero_grad(set_to_none=True)
+            release_memory()
+
     def _evaluated(self) -> dict[str, float]:
         self.model.eval()
+        self._release()
         where = f"{self.phase}, step {self._done} of {self.total_steps}"
         require_finite(self.model, where, self.settings.learning_rate)
         self.backend.check()
@@ -271,6 +301,7 @@ class TrainingRun:
     def _state(self) -> dict[str, Any]:
         return {
             "step": self._done,
+            "halvings": self.backoff.halvings,
             "model": dict(self.model.state_dict()),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -286,6 +317,8 @@ class TrainingRun:
             return
         state = saved.state
         self._done = state["step"]
+        # Checkpoints from before batches could be taken apart are of whole ones.
+        self.backoff.resume(state.get("halvings", 0))
         # The backend first: one that quantizes may rename the model's modules for it.
         self.backend.load_state_dict(state["backend"])
         self.model.load_state_dict(state["model"])

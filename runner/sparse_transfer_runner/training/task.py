@@ -16,9 +16,15 @@ from sparse_transfer_runner.recipes import Recipe
 from sparse_transfer_runner.stages.context import StageContext
 from sparse_transfer_runner.storage import fetch
 from sparse_transfer_runner.use_cases import use_case
-from sparse_transfer_runner.use_cases.protocol import EncodedSplit, Preprocessor, UseCase
+from sparse_transfer_runner.use_cases.protocol import (
+    EncodedSplit,
+    Preprocessor,
+    TrainsItself,
+    UseCase,
+)
 
 from .backend import Backend
+from .backoff import Backoff
 from .checkpoint import Checkpoints, Interval
 from .checkpoint_files import CheckpointFolder
 from .inference import logits_of
@@ -37,6 +43,8 @@ class Task:
         train: The rows to train on.
         choice: The rows on which choices are made and curves are drawn.
         evaluation: The rows that are reported on.
+        backoff: How far batches are taken apart, for want of memory; baseline and transfer share
+            it.
     """
 
     context: StageContext
@@ -46,9 +54,10 @@ class Task:
     train: EncodedSplit
     choice: EncodedSplit
     evaluation: EncodedSplit
+    backoff: Backoff
 
     @classmethod
-    def load(cls, context: StageContext) -> Task:
+    def load(cls, context: StageContext, backoff: Backoff) -> Task:
         """Reads the plan and encodes the splits.
 
         Raises:
@@ -62,7 +71,7 @@ class Task:
             use.load(data, plan, split, preprocessor)
             for split in ("train", "choice", plan.evaluation_split)
         )
-        return cls(context, plan, use, preprocessor, train, choice, evaluation)
+        return cls(context, plan, use, preprocessor, train, choice, evaluation, backoff)
 
     def checkpoints(self, phase: Phase, settings: TrainingSettings, work: Attempt) -> Checkpoints:
         """Returns the checkpoints of a run, which lie with the attempt's folder."""
@@ -95,18 +104,21 @@ class Task:
         checkpoints: Checkpoints,
     ) -> TrainingRun:
         """Returns a run over the training rows."""
-        return TrainingRun(
-            phase=phase,
-            model=model,
-            data=self.train,
-            settings=settings,
-            recipe=recipe,
-            backend=backend,
-            reporter=self.context.reporter,
-            checkpoints=checkpoints,
-            stop=self.context.stop,
-            evaluate=lambda look: self.metrics_on_choice(model, look),
-        )
+        run: dict[str, Any] = {
+            "phase": phase,
+            "model": model,
+            "data": self.train,
+            "settings": settings,
+            "recipe": recipe,
+            "backend": backend,
+            "reporter": self.context.reporter,
+            "checkpoints": checkpoints,
+            "stop": self.context.stop,
+            "evaluate": lambda look: self.metrics_on_choice(model, look),
+            "backoff": self.backoff,
+        }
+        use = self.use_case
+        return use.training_run(**run) if isinstance(use, TrainsItself) else TrainingRun(**run)
 
     def metrics_on_choice(self, model: nn.Module, look: Callable[[], None]) -> dict[str, float]:
         """Returns every metric on the choice rows; looks between two batches."""

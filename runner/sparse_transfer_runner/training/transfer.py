@@ -28,11 +28,15 @@ from sparse_transfer_runner.use_cases.protocol import AugmentedSplit
 
 from .backend import Backend, NativeBackend, Teacher
 from .checkpoint import Checkpoints
-from .inference import logits_of
+from .inference import logits_bytes, logits_of
 from .loop import device, precision_context, steps_per_epoch
 from .outputs import MASKS, MODEL, QUANTIZATION, write_evaluation, write_model
 from .start import start
 from .task import Task
+
+_KEPT_LOGITS_BYTES = 1 << 30
+"""Of a teacher's logits; more of them, as of many tags on long texts, are computed batch by batch:
+the memory that training needs is planned without them."""
 
 
 @dataclass(frozen=True)
@@ -194,13 +198,17 @@ def _backend(
 def _followed(
     task: Task, teacher: nn.Module | None, recipe: Recipe, checkpoints: Checkpoints
 ) -> Teacher | None:
-    """Returns the teacher to follow, its logits computed before where nothing else is needed."""
+    """Returns the teacher to follow.
+
+    Its logits are computed before where nothing else is needed, and they do not fill the memory.
+    """
     if teacher is None:
         return None
     precision = task.plan.training.precision
     logits = None
     # Where rows look different in every epoch, the teacher has to look at them with the student.
-    if recipe.hidden_distillation is None and not isinstance(task.train, AugmentedSplit):
+    fixed = recipe.hidden_distillation is None and not isinstance(task.train, AugmentedSplit)
+    if fixed and logits_bytes(teacher, task.train, precision=precision) <= _KEPT_LOGITS_BYTES:
         stop_check = task.stop_check()
 
         def look(done: int) -> None:

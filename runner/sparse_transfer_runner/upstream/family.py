@@ -46,7 +46,7 @@ class Opened:
     """A dense parent, ready to be pruned.
 
     Args:
-        family: ``text`` or ``image``.
+        family: As catalogues name it: ``text``, ``image``, ``detection``, ``segmentation``.
         parent: In evaluation mode, on the device.
         material: What to prune and train on.
         save: Writes a model of the parent's kind, and what belongs to it, into a folder.

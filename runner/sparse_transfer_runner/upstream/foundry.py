@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from sparse_transfer_runner.storage import fetch, pinned
 from sparse_transfer_runner.training.checkpoint_files import Position
 from sparse_transfer_runner.training.loop import device
 from sparse_transfer_runner.training.random_state import seed_everything
+from sparse_transfer_runner.yolo.files import is_yolo
 
 from .family import Opened
 from .gradual import Schedule, masks_by_size
@@ -38,7 +39,7 @@ from .recovery import Training, mean_error
 from .text import open_text
 from .unfinished import Unfinished, unfinished
 
-_UNDECIDING = ("model", "data", "output", "name", "licence")
+_UNDECIDING = ("model", "data", "output", "name", "licence", "trust_pickle")
 """Options that decide nothing, or whose digests do."""
 
 
@@ -63,7 +64,7 @@ def make_foundation(
     seed_everything(options.seed)
     origin = pinned(options.model)
     source = fetch(origin)
-    opened = (open_pictures if options.data.is_dir() else open_text)(source, options, device())
+    opened = _opener(source, options)(source, options, device())
     _require_dense(source, opened.parent)
     parent = Parent(uri=origin, digest=digest_of_tree(source))
     settings = {
@@ -74,6 +75,18 @@ def make_foundation(
     ending = stop or threading.Event()
     with unfinished(options.output, settings, ending.is_set) as work:
         return _Making(options, opened, parent, reporter, work).run()
+
+
+def _opener(source: Path, options: UpstreamOptions) -> Callable[..., Opened]:
+    """Returns what opens a family's models: by the data, and among pictures' by the model."""
+    if not options.data.is_dir():
+        return open_text
+    if is_yolo(source):
+        # Its library is an extra of its own.
+        from .detectors import open_detector
+
+        return open_detector
+    return open_pictures
 
 
 def _require_dense(source: Path, parent: nn.Module) -> None:

@@ -26,7 +26,7 @@ class UpstreamOptions:
         model: Address of the dense parent.
         data: Unlabelled text: a ``.txt`` file with a sentence a line, or ``.jsonl`` with ``text``.
             Or a folder of pictures, whatever folders they lie in: then the model is an image
-            classifier.
+            classifier or a detector.
         output: Folder to write; it must not exist, or be empty.
         sparsity: Share of the prunable weights to set to zero, 0.3 to 0.99.
         method: ``admm``, ``sparsegpt``, ``wanda`` and ``magnitude`` prune at once, ``gradual`` in
@@ -44,6 +44,8 @@ class UpstreamOptions:
         max_length: Tokens; longer sentences are cut.
         image_size: Side of pictures in pixels; default: the model's.
         seed: Of the choice and order of sentences.
+        trust_pickle: The model may be a pickle of whole modules, as Ultralytics saves its own; none
+            of their code is run.
         name: The foundation's; default: the output folder's.
         licence: The parent's, where known.
     """
@@ -66,6 +68,7 @@ class UpstreamOptions:
     max_length: int = 64
     image_size: int | None = None
     seed: int = 0
+    trust_pickle: bool = False
     name: str | None = None
     licence: str | None = None
 

@@ -12,6 +12,7 @@ from .protocol import UseCase
 
 _USE_CASES = {
     UseCaseName.CV_CLASSIFICATION: ("image_classification", "ImageClassification"),
+    UseCaseName.CV_DETECTION: ("object_detection", "ObjectDetection"),
     UseCaseName.NLP_TEXT_CLASSIFICATION: ("text_classification", "TextClassification"),
     UseCaseName.NLP_SENTIMENT_ANALYSIS: ("text_classification", "TextClassification"),
     UseCaseName.NLP_TOKEN_CLASSIFICATION: ("token_classification", "TokenClassification"),

@@ -167,7 +167,10 @@ class EncodedPictures:
         try:
             return read_picture(path)
         except PictureError as error:
-            raise InputError(f"{path}: {error}; it changed since it was checked") from error
+            raise InputError(
+                f"{path}: {error}; of a large folder the check decodes a part of the pictures: "
+                "replace or remove it, and set spec.data.revision to another text"
+            ) from error
 
     def _batch(
         self, rows: Sequence[int], view: Callable[[int], NDArray[np.float32]]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .protocol import EncodedSplit
+from .protocol import EncodedSplit, ReducedSplit
 
 
 class Outputs:
@@ -23,15 +23,21 @@ class Outputs:
         self._gathered: NDArray[np.float32] | None = None
 
     def put(self, places: Sequence[int], outputs: NDArray[Any]) -> None:
-        """Notes a batch's outputs, ``[batch, labels]`` or ``[batch, positions, labels]``."""
+        """Notes a batch's outputs, ``[batch, labels]`` or ``[batch, positions, labels]``.
+
+        What a split reduces is reduced here, before it is kept.
+        """
+        with_positions = outputs.ndim > 2
+        if isinstance(self._rows, ReducedSplit):
+            outputs, with_positions = self._rows.reduced(outputs), False
         if self._gathered is None:
             shape = outputs.shape[1:]
-            if len(shape) > 1:
-                # Padding has outputs as well, which differ with what a row is padded to.
-                longest = int(np.max(self._rows.lengths))
-                shape = (max(longest, shape[0]), *shape[1:])
+            if with_positions:
+                shape = (int(np.max(self._rows.lengths)), *shape[1:])
             self._gathered = np.zeros((len(self._rows), *shape), dtype=np.float32)
-        if outputs.ndim > 2:
+        if with_positions:
+            # Padding has outputs too; they differ with what engines and batches pad rows to.
+            outputs = outputs[:, : self._gathered.shape[1]]
             width = outputs.shape[1]
             within = np.arange(width) < np.asarray(self._rows.lengths)[places, None]
             self._gathered[places, :width] = outputs * within[:, :, None]

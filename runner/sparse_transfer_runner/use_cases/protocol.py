@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sparse_transfer_api.records import AnswerRule, Plan, SplitInfo
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from sparse_transfer_api.spec import SparseTransferSpec
     from sparse_transfer_runner.catalog.checked import CheckedModel
+    from sparse_transfer_runner.recipes import Recipe
 
 IGNORED = -100
 """Target of a position that has no label."""
@@ -91,6 +93,44 @@ class AugmentedSplit(Protocol):
         """Returns the rows as training sees them: a pure function of the arguments.
 
         So a resumed run sees what an unstopped one would have seen.
+        """
+
+
+@runtime_checkable
+class ReducedSplit(Protocol):
+    """A split whose outputs are too large to be kept as they are, such as a detector's."""
+
+    def reduced(self, outputs: NDArray[Any]) -> NDArray[np.float32]:
+        """Returns what is kept of a batch's outputs, batch first, of the same size at each call."""
+
+
+@runtime_checkable
+class DigestsSplits(Protocol):
+    """A use case whose splits are more than one file, or one folder of pictures."""
+
+    def split_digest(self, data: Path, name: str) -> str | None:
+        """Returns a split's digest as ``inspect`` has it; None where the split is gone."""
+
+
+@runtime_checkable
+class TrainsItself(Protocol):
+    """A use case whose models are trained in another loop than ``training.loop``."""
+
+    loop_licences: Mapping[str, str]
+    """Of what trains them, by its name."""
+
+    def require_recipe(self, recipe: Recipe) -> None:
+        """Makes sure that its loop honours a recipe.
+
+        Raises:
+            InputError: It does not; names what.
+        """
+
+    def training_run(self, **run: Any) -> Any:
+        """Returns a run in the place of ``training.loop.TrainingRun``.
+
+        Args:
+            **run: Its arguments but ``backoff``: no other loop takes batches apart.
         """
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import AnswerRule, Plan, SplitInfo
 from sparse_transfer_runner.catalog.checked import CheckedModel
 from sparse_transfer_runner.catalog.hugging_face import check_text_model
@@ -19,7 +20,13 @@ from sparse_transfer_runner.data.squad_rows import read_questions
 
 from . import answer_scores, question_model, text_model
 from .protocol import Batch, DataSummary, EncodedSplit, Preprocessor
-from .question_inputs import EncodedQuestions, encoded_questions, token_counts, window_length
+from .question_inputs import (
+    EncodedQuestions,
+    LongQuestions,
+    encoded_questions,
+    token_counts,
+    window_length,
+)
 from .scores import Scored
 from .spans import answers
 from .text_inputs import (
@@ -81,12 +88,24 @@ class QuestionAnswering:
         )
 
     def check(self, model: Path, *, trusted: bool) -> CheckedModel:
-        """Checks a model folder; see ``catalog.hugging_face``."""
-        return check_text_model(model, trusted=trusted)
+        """Checks a model folder; see ``catalog.hugging_face``, and that it can answer questions."""
+        checked = check_text_model(model, trusted=trusted)
+        question_model.require_answerer(model)
+        return checked
 
     def preprocessor(self, model: Path, plan: Plan | None = None) -> TextPreprocessor:
-        """Loads the tokenizer of a model folder."""
-        return TextPreprocessor.load(model)
+        """Loads the tokenizer of a model folder.
+
+        Raises:
+            InputError: There is none, it cannot be read, or it cannot tell where a token stands.
+        """
+        loaded = TextPreprocessor.load(model)
+        if not loaded.tokenizer.is_fast:
+            raise InputError(
+                f"{model}: its tokenizer cannot tell where in a text a token stands; expected one "
+                "with tokenizer.json"
+            )
+        return loaded
 
     def same_inputs(self, first: Preprocessor, second: Preprocessor) -> bool:
         """Whether both tokenizers turn every text into the same tokens."""
@@ -107,14 +126,14 @@ class QuestionAnswering:
         """Returns the tokens of a window, and 0: windows slide, so that nothing is cut."""
         tokenizer = _tokenizer(preprocessor)
         pairs: list[int] = []
-        questions: list[tuple[Path, int, int]] = []
+        questions = LongQuestions(tokenizer, asked)
         for split in summary.splits:
             file, seen = data / split.file, 0
             step = max(1, split.samples // _LENGTH_QUESTIONS)
             for chunk in read_questions(file, np.arange(split.samples)):
                 asking = [each.question for _, each in chunk]
                 counts = token_counts(tokenizer, asking)
-                questions += [(file, line, n) for (line, _), n in zip(chunk, counts, strict=True)]
+                questions.add(file, [line for line, _ in chunk], counts)
                 if split.name == "train":
                     some = slice(-seen % step, None, step)
                     contexts = [each.context for _, each in chunk[some]]

@@ -104,12 +104,41 @@ class EncodedQuestions:
         """Returns the text from a token of a window's context to another, both included."""
         offset = int(self.text.offsets[window])
         start, end = self.characters[offset + first, 0], self.characters[offset + last, 1]
-        return self.questions[int(self.units[window])].context[start:end]
+        # Some tokenizers count the space before a word to it.
+        return self.questions[int(self.units[window])].context[start:end].strip()
+
+
+class LongQuestions:
+    """The longest question, and the first ones that leave no room for a context, of all splits.
+
+    Args:
+        preprocessor: The model's.
+        asked: ``spec.training.maxSequenceLength``; by default windows grow as far as they can.
+    """
+
+    def __init__(self, preprocessor: TextPreprocessor, asked: int | None) -> None:
+        self._room = _windows_of(asked or _most(preprocessor, asked), preprocessor).longest_question
+        self.longest = 0
+        """Tokens."""
+        self.count = 0
+        """Those that leave no room."""
+        self.problems: list[Problem] = []
+        """The first of them."""
+
+    def add(self, path: Path, lines: Sequence[int], tokens: Sequence[int]) -> None:
+        """Looks at a chunk of a file's questions."""
+        self.longest = max(self.longest, *tokens)
+        for line, count in zip(lines, tokens, strict=True):
+            if count > self._room:
+                self.count += 1
+                if len(self.problems) < _SHOWN_QUESTIONS:
+                    message = f"the question takes {count} tokens"
+                    self.problems.append(Problem(str(path), message, line))
 
 
 def window_length(
     pairs: NDArray[Any],
-    questions: Sequence[tuple[Path, int, int]],
+    questions: LongQuestions,
     preprocessor: TextPreprocessor,
     asked: int | None,
 ) -> int:
@@ -120,7 +149,7 @@ def window_length(
 
     Args:
         pairs: Tokens of training rows, question and context together.
-        questions: File, line and tokens of every question.
+        questions: Of all splits.
         preprocessor: The model's.
         asked: ``spec.training.maxSequenceLength``.
 
@@ -128,27 +157,33 @@ def window_length(
         InputError: More is asked for than the model can take; or questions leave no room for a
             context.
     """
-    most = preprocessor.max_length if asked else min(preprocessor.max_length, LONGEST_WINDOW)
+    most = _most(preprocessor, asked)
     length, _ = sequence_length(pairs, most, asked)
-    special = preprocessor.tokenizer.num_special_tokens_to_add(pair=True)
-    longest = max(tokens for _, _, tokens in questions)
-    while not asked and length < most and Windows(length, special).longest_question < longest:
+    while (
+        not asked
+        and length < most
+        and _windows_of(length, preprocessor).longest_question < questions.longest
+    ):
         length = min(length + LENGTH_STEP, most)
-    room = Windows(length, special).longest_question
-    problems = [
-        Problem(str(path), f"the question takes {tokens} tokens", line)
-        for path, line, tokens in questions
-        if tokens > room
-    ]
-    if problems:
+    room = _windows_of(length, preprocessor).longest_question
+    if questions.count:
         raise InputError(
-            f"{len(problems)} questions are too long: a question is never cut, and beside one of "
+            f"{questions.count} questions are too long: a question is never cut, and beside one of "
             f"more than {max(room, 0)} tokens a window of {length} leaves no room for the context; "
             "shorten them, or raise spec.training.maxSequenceLength (the model takes "
             f"{preprocessor.max_length})",
-            problems[:_SHOWN_QUESTIONS],
+            questions.problems,
         )
     return length
+
+
+def _most(preprocessor: TextPreprocessor, asked: int | None) -> int:
+    """Returns the tokens of the longest window."""
+    return preprocessor.max_length if asked else min(preprocessor.max_length, LONGEST_WINDOW)
+
+
+def _windows_of(length: int, preprocessor: TextPreprocessor) -> Windows:
+    return Windows(length, preprocessor.tokenizer.num_special_tokens_to_add(pair=True))
 
 
 def token_counts(preprocessor: TextPreprocessor, *texts: Sequence[str]) -> list[int]:
@@ -237,13 +272,12 @@ def _windows(
 ) -> tuple[Sequence[Any], Sequence[int]]:
     """Returns the windows of all questions, and of each which question it belongs to."""
     tokenizer = preprocessor.tokenizer
-    special = tokenizer.num_special_tokens_to_add(pair=True)
     encoded = tokenizer(
         [each.question for each in questions],
         [each.context for each in questions],
         truncation="only_second",
         max_length=length,
-        stride=Windows(length, special).overlap,
+        stride=_windows_of(length, preprocessor).overlap,
         return_overflowing_tokens=True,
         return_attention_mask=False,
         verbose=False,

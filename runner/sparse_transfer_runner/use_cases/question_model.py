@@ -26,6 +26,15 @@ def is_head(parameter: str) -> bool:
     return parameter.partition(".")[0] == _HEAD
 
 
+def require_answerer(folder: Path) -> None:
+    """Checks that a folder's kind of model can answer questions.
+
+    Raises:
+        InputError: It cannot.
+    """
+    _answerer_class(read_config(folder, num_labels=len(LABELS)), folder)
+
+
 def build_answerer(folder: Path, seed: int) -> nn.Module:
     """Returns the folder's model in fp32, whose outputs have ``logits`` ``[batch, tokens, 2]``.
 
@@ -62,17 +71,26 @@ def _answerer_class(config: Any, folder: Path) -> Any:
     """Returns transformers' class of a question answerer with this configuration.
 
     Raises:
-        InputError: There is none for this type of model.
+        InputError: There is none for this type of model, or its head is no pair of logits a token.
     """
+    import torch
     from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING
 
+    expected = "expected an encoder such as bert, roberta or distilbert"
     try:
-        return MODEL_FOR_QUESTION_ANSWERING_MAPPING[type(config)]
+        kind = MODEL_FOR_QUESTION_ANSWERING_MAPPING[type(config)]
     except KeyError as error:
         raise InputError(
-            f"{folder}: a {config.model_type} cannot answer questions; expected an encoder such "
-            "as bert, roberta or distilbert"
+            f"{folder}: a {config.model_type} cannot answer questions; {expected}"
         ) from error
+    with torch.device("meta"):
+        skeleton = kind(config)
+    if not hasattr(skeleton, _HEAD):
+        raise InputError(
+            f"{folder}: a {config.model_type} answers questions by a head of its own kind, which "
+            f"cannot be trained here; {expected}"
+        )
+    return kind
 
 
 def _add_logits(

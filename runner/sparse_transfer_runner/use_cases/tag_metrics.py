@@ -1,4 +1,4 @@
-"""Metrics of tagged words: precision, recall and F1 of entities by seqeval, and words' accuracy.
+"""Metrics of tagged words: precision, recall and F1 of entities as seqeval has them, and accuracy.
 
 F1 is micro-averaged over entities, which are right where their type and both ends are (Tjong Kim
 Sang and De Meulder, "Introduction to the CoNLL-2003 Shared Task", 2003). Which words make up an
@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .tagging import entities
 
 NAMES = ("f1", "precision", "recall", "accuracy")
 """The primary metric first."""
@@ -37,15 +39,11 @@ def sentence_terms(
         gold: The same for the true tags.
         read_as: Of each tag what ``data.tags.entity_tags`` says.
     """
-    from seqeval.metrics.sequence_labeling import get_entities
-
     # A word without an answer breaks what it stands in, and says nothing.
     tags = [*read_as, "O"]
     terms = np.zeros((len(gold), 5))
     for row, (said, true) in enumerate(zip(predicted, gold, strict=True)):
-        found, wanted = (
-            set(get_entities([tags[place] for place in each])) for each in (said, true)
-        )
+        found, wanted = (set(entities([tags[place] for place in each])) for each in (said, true))
         terms[row] = (
             *(len(found & wanted), len(found), len(wanted)),
             *(np.count_nonzero(said == true), len(true)),

@@ -7,7 +7,7 @@ characters), has no piece: no model answers for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from sparse_transfer_api.errors import InputError
 
+from .feature_files import mapped_features
 from .protocol import IGNORED, Batch
-from .text_inputs import INPUT_IDS, EncodedText, TextPreprocessor, encoded_text
+from .text_inputs import INPUT_IDS, EncodedText, TextPreprocessor
 
 UNSEEN = -1
 """The position of a word that has no piece."""
@@ -42,8 +43,30 @@ def load_word_tokenizer(model: Path) -> TextPreprocessor:
         tokenizer = AutoTokenizer.from_pretrained(
             model, local_files_only=True, trust_remote_code=False, add_prefix_space=True
         )
-        return replace(loaded, tokenizer=tokenizer)
+        loaded = replace(loaded, tokenizer=tokenizer)
+    _put_space_before_words(loaded.tokenizer.backend_tokenizer)
     return loaded
+
+
+def _put_space_before_words(backend: Any) -> None:
+    """Gives words the pieces that they have within a text, where those carry the space before.
+
+    transformers hands ``add_prefix_space`` to some tokenizers only; others just remember it.
+    """
+    from tokenizers import normalizers, pre_tokenizers
+
+    if backend.pre_tokenizer is None:
+        return
+    text = "a a" if backend.normalizer is None else backend.normalizer.normalize_str("a a")
+    parts = [part for part, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
+    if parts[0] == parts[-1]:
+        return
+    if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel):
+        backend.pre_tokenizer.add_prefix_space = True
+        return
+    # Behind others, ByteLevel would put a space before all that they have cut a word into.
+    known = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = normalizers.Sequence([*known, normalizers.Prepend(" ")])
 
 
 @dataclass(frozen=True)
@@ -86,21 +109,25 @@ class EncodedTags:
     """A split as tokens with tags.
 
     Args:
-        text: The tokens.
-        targets: Integers ``[rows, longest row]``: a tag's place, or ``IGNORED``.
+        text: The tokens; its targets are integers ``[rows, longest row]``, a tag's place or
+            ``IGNORED``.
         gold: int32 ``[words]``, row after row: each word's tag, those of unseen words too.
         positions: int32 ``[words]``: the token in the row that answers for a word, or ``UNSEEN``.
         offsets: int64 ``[rows + 1]``, where each row's words begin.
     """
 
     text: EncodedText
-    targets: NDArray[Any]
     gold: NDArray[np.int32]
     positions: NDArray[np.int32]
     offsets: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.text)
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """Of each token, ``[rows, longest row]``."""
+        return self.text.targets
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -134,39 +161,68 @@ class EncodedTags:
         return found
 
 
-def encoded_tags(
-    chunks: Iterable[tuple[Pieces, Sequence[Sequence[int]]]], padding: int
-) -> EncodedTags:
-    """Puts chunks of rows together.
+Chunks = Iterable[tuple[Pieces, Sequence[Sequence[int]]]]
+"""Of each chunk of rows the pieces, and each word's tag by its place."""
+
+
+def encoded_tags(chunks: Chunks, padding: int) -> EncodedTags:
+    """Puts chunks of rows together in memory.
 
     Args:
-        chunks: Of each chunk the pieces, and each word's tag by its place.
+        chunks: At least one.
         padding: The padding token.
     """
-    gold: list[Sequence[int]] = []
-    positions: list[NDArray[np.int32]] = []
+    parts = [_arrays(pieces, tags) for pieces, tags in chunks]
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return _put_together(found, padding)
 
-    def encoded() -> Iterable[tuple[dict[str, Any], NDArray[Any]]]:
-        for pieces, tags in chunks:
-            gold.extend(tags)
-            positions.extend(
-                _first_pieces(words, len(their))
-                for words, their in zip(pieces.words, tags, strict=True)
-            )
-            yield {INPUT_IDS: pieces.tokens}, np.zeros(len(tags), dtype=np.int8)
 
-    text = encoded_text(iter(encoded()), padding, pairs=False)
-    targets = np.full((len(text), int(text.lengths.max())), IGNORED, dtype=np.int16)
-    for row, (places, their) in enumerate(zip(positions, gold, strict=True)):
-        seen = places != UNSEEN
-        targets[row, places[seen]] = np.asarray(their)[seen]
-    return EncodedTags(
-        text,
-        targets,
-        np.concatenate([np.asarray(row, dtype=np.int32) for row in gold]),
-        np.concatenate(positions),
-        np.concatenate([[0], np.cumsum([len(row) for row in gold])]),
+def mapped_tags(
+    chunks: Callable[[], Chunks], padding: int, *, made_of: Sequence[object]
+) -> EncodedTags:
+    """Puts chunks of rows together in files; see ``feature_files``.
+
+    Args:
+        chunks: Yields them; not called where the same was encoded before.
+        padding: The padding token.
+        made_of: All that decides the rows, their tokens and their tags.
+    """
+    found = mapped_features(
+        ["tagged words", *made_of], lambda: (_arrays(pieces, tags) for pieces, tags in chunks())
     )
+    return _put_together(found, padding)
+
+
+def _put_together(found: Mapping[str, NDArray[Any]], padding: int) -> EncodedTags:
+    lengths, words = found["lengths"], found["words"]
+    targets = np.full((len(lengths), int(lengths.max())), IGNORED, dtype=np.int16)
+    seen = found["positions"] != UNSEEN
+    rows = np.repeat(np.arange(len(words)), words)
+    targets[rows[seen], found["positions"][seen]] = found["gold"][seen]
+    return EncodedTags(
+        EncodedText(found["tokens"], None, _offsets(lengths), targets, padding),
+        found["gold"],
+        found["positions"],
+        _offsets(words),
+    )
+
+
+def _arrays(pieces: Pieces, tags: Sequence[Sequence[int]]) -> dict[str, NDArray[Any]]:
+    """Returns a chunk's tokens and words, row after row, and how many each row has."""
+    positions = [
+        _first_pieces(row, len(their)) for row, their in zip(pieces.words, tags, strict=True)
+    ]
+    return {
+        "tokens": np.concatenate([np.asarray(row, dtype=np.int32) for row in pieces.tokens]),
+        "lengths": np.asarray([len(row) for row in pieces.tokens], dtype=np.int64),
+        "gold": np.concatenate([np.asarray(row, dtype=np.int32) for row in tags]),
+        "positions": np.concatenate(positions),
+        "words": np.asarray([len(row) for row in tags], dtype=np.int64),
+    }
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)])
 
 
 def _first_pieces(words: Sequence[int | None], count: int) -> NDArray[np.int32]:

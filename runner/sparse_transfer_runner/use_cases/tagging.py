@@ -5,35 +5,89 @@ Shipped as it stands with models that tag, so it needs no library beside Python'
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from unicodedata import category
 
 OUTSIDE = "O"
 
-_UNSPACED = (("\u3040", "\u30ff"), ("\u3400", "\u4dbf"), ("\u4e00", "\u9fff"), ("\uf900", "\ufaff"))
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Kana and Han, which are written without spaces: each character is a word."""
+
+_PART = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+
+_KEPT_AT_THE_START = "@#"
+"""Names and topics begin with them."""
+
+_INITIALS = re.compile(r"(?:[^\W\d_]\.){2,}")
+"""Letters with stops, such as U.S., of which the last stop is a part."""
+
+_POSSESSIVE = re.compile(r"['\u2019][sS]")
+_WHOLE = (_INITIALS, _POSSESSIVE)
 
 
 def words(text: str) -> list[tuple[int, int]]:
     """Returns where each word of a text begins and ends, in characters.
 
-    Spaces end a word; punctuation, symbols, and characters that are written without spaces are
-    words of their own, as BERT's tokenizer has it.
+    Words are what tagged data has for words. Spaces end them. Punctuation and symbols around a
+    word are words of their own, those of one kind in a row one together; within a word, as in a
+    date or an address, and where there is nothing else, as in a smiley, they belong to it. An
+    apostrophe with an s is a word of its own, so that no name has it, and so are characters that
+    are written without spaces.
     """
     found: list[tuple[int, int]] = []
-    going_on = False
-    for place, character in enumerate(text):
-        alone = category(character)[0] in "PS" or any(
-            first <= character <= last for first, last in _UNSPACED
-        )
-        if character.isspace():
-            going_on = False
-        elif going_on and not alone:
-            found[-1] = (found[-1][0], place + 1)
-        else:
-            found.append((place, place + 1))
-            going_on = not alone
+    for part in _PART.finditer(text):
+        found += _within(text, *part.span())
     return found
+
+
+def text_and_words(given: str) -> tuple[str, list[tuple[int, int]]]:
+    """Returns a text, and where each of its words begins and ends, in characters.
+
+    Args:
+        given: A text; or the words of one, as a JSON list of strings, which are joined by spaces.
+    """
+    try:
+        parts = json.loads(given) if given.startswith("[") else None
+    except (ValueError, RecursionError):
+        parts = None
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        return given, words(given)
+    ends = list(accumulate(len(part) + 1 for part in parts))
+    return " ".join(parts), [
+        (end - 1 - len(part), end - 1) for part, end in zip(parts, ends, strict=True)
+    ]
+
+
+def _within(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Returns the words between two places that have no space between them."""
+    first, last = start, end
+    while first < end and _is_mark(text[first]):
+        first += 1
+    if first == end or any(each.fullmatch(text, start, end) for each in _WHOLE):
+        return [(start, end)]
+    while _is_mark(text[last - 1]):
+        last -= 1
+    if first > start and text[first - 1] in _KEPT_AT_THE_START:
+        first -= 1
+    if initials := _INITIALS.fullmatch(text, first, min(last + 1, end)):
+        last = initials.end()
+    ends = [first, last]
+    if last - first > 2 and _POSSESSIVE.fullmatch(text, last - 2, last):
+        ends.insert(1, last - 2)
+    return [*_runs(text, start, first), *pairwise(ends), *_runs(text, last, end)]
+
+
+def _runs(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Returns where the same character goes on."""
+    ends = [place for place in range(start + 1, end) if text[place] != text[place - 1]]
+    return list(pairwise([start, *ends, end])) if end > start else []
+
+
+def _is_mark(character: str) -> bool:
+    return category(character)[0] in "PS"
 
 
 def entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -27,7 +28,7 @@ from .text_inputs import (
     TOKEN_TYPE_IDS,
     EncodedText,
     TextPreprocessor,
-    encoded_text,
+    mapped_text,
     placeholder_inputs,
     sequence_length,
 )
@@ -131,16 +132,22 @@ class TextClassification:
         info, rows = selected_rows(plan, split)
         label = plan.columns["label"][0]
         length = plan.max_sequence_length or tokenizer.max_length
-        chunks = read_text_rows(
-            data / info.file, plan.columns["text"], label, rows, digest=info.digest
-        )
 
         def encoded() -> Iterator[tuple[Mapping[str, Any], NDArray[Any]]]:
-            for chunk in chunks:
+            file, text = data / info.file, plan.columns["text"]
+            for chunk in read_text_rows(file, text, label, rows, digest=info.digest):
                 yield tokenizer.encode(chunk.texts, length), _targets(chunk, plan)
 
-        padding = tokenizer.tokenizer.pad_token_id or 0
-        return encoded_text(encoded(), padding, pairs=TOKEN_TYPE_IDS in plan.inputs)
+        return mapped_text(
+            encoded,
+            tokenizer.tokenizer.pad_token_id or 0,
+            pairs=TOKEN_TYPE_IDS in plan.inputs,
+            made_of=[
+                *(info.digest, hashlib.sha256(rows.tobytes()).hexdigest()),
+                *(plan.columns, plan.labels, plan.problem_type),
+                *(tokenizer.identity, length),
+            ],
+        )
 
     def build(self, model: Path, plan: Plan) -> nn.Module:
         """Loads a model with a head for the plan's labels."""

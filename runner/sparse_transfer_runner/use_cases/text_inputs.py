@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,7 +19,9 @@ from sparse_transfer_runner.catalog.hugging_face import (
     read_config,
     require_tokenizer,
 )
+from sparse_transfer_runner.digests import digest_of_tree
 
+from .feature_files import mapped_features
 from .protocol import Batch
 
 LENGTH_STEP = 8
@@ -73,8 +78,17 @@ class TextPreprocessor:
         )
 
     def save(self, folder: Path) -> None:
-        """Writes the tokenizer's files into a model folder."""
+        """Writes the tokenizer's files into a model folder, whatever was encoded before."""
+        self._forget_requests()
         self.tokenizer.save_pretrained(folder)
+
+    def _forget_requests(self) -> Any:
+        """Returns the tokenizer behind, without what the last call asked for; each asks anew."""
+        fast = getattr(self.tokenizer, "backend_tokenizer", None)
+        if fast is not None:
+            fast.no_truncation()
+            fast.no_padding()
+        return fast
 
     def same_as(self, other: TextPreprocessor) -> bool:
         """Whether both turn every text into the same tokens."""
@@ -84,6 +98,20 @@ class TextPreprocessor:
             and ours.special_tokens_map == theirs.special_tokens_map
             and ours(_PROBE)[INPUT_IDS] == theirs(_PROBE)[INPUT_IDS]
         )
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of all that decides which tokens it makes."""
+        whole = hashlib.sha256(repr(sorted(self.tokenizer.special_tokens_map.items())).encode())
+        fast = self._forget_requests()
+        if fast is not None:
+            whole.update(fast.to_str().encode())
+            return whole.hexdigest()
+        with tempfile.TemporaryDirectory() as folder:
+            self.tokenizer.save_vocabulary(folder)
+            whole.update(type(self.tokenizer).__name__.encode())
+            whole.update(digest_of_tree(Path(folder)).encode())
+        return whole.hexdigest()
 
     def encode(self, texts: Sequence[list[str]], max_length: int | None) -> Mapping[str, Any]:
         """Returns token lists of one or two columns of texts.
@@ -159,7 +187,7 @@ def placeholder_inputs(names: Sequence[str], batch: int, tokens: int) -> Batch:
 
 @dataclass(frozen=True)
 class EncodedText:
-    """A split as tokens: all rows in one array, so that a million of them fit in memory.
+    """A split as tokens: all rows in one array, which may lie on the disk.
 
     Args:
         tokens: int32 ``[tokens]``, row after row.
@@ -245,31 +273,64 @@ class _Features(Sequence[Mapping[str, NDArray[Any]]]):
         return found
 
 
-def encoded_text(
-    parts: Iterator[tuple[Mapping[str, Any], NDArray[Any]]], padding: int, *, pairs: bool
-) -> EncodedText:
-    """Puts encoded chunks of rows together.
+Parts = Iterable[tuple[Mapping[str, Any], NDArray[Any]]]
+"""Of each chunk of rows what ``TextPreprocessor.encode`` returned, and the targets."""
+
+
+def encoded_text(parts: Parts, padding: int, *, pairs: bool) -> EncodedText:
+    """Puts encoded chunks of rows together in memory.
 
     Args:
-        parts: Of each chunk what ``TextPreprocessor.encode`` returned, and the targets.
+        parts: The chunks.
         padding: The padding token.
         pairs: Keep which text of the pair a token belongs to.
     """
-    tokens, types, lengths, targets = [], [], [], []
-    for encoded, wanted in parts:
-        rows = encoded[INPUT_IDS]
-        lengths.append(np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)))
-        tokens.append(_flat(rows, np.int32))
-        targets.append(wanted)
-        if pairs:
-            types.append(_flat(encoded[TOKEN_TYPE_IDS], np.int8))
-    return EncodedText(
-        tokens=np.concatenate(tokens),
-        types=np.concatenate(types) if pairs else None,
-        offsets=np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
-        targets=np.concatenate(targets),
-        padding=padding,
+    chunks = list(_arrays(parts, pairs=pairs))
+    names = dict.fromkeys(name for chunk in chunks for name in chunk)
+    return _put_together(
+        {
+            name: np.concatenate([chunk[name] for chunk in chunks if name in chunk])
+            for name in names
+        },
+        padding,
     )
+
+
+def mapped_text(
+    parts: Callable[[], Parts], padding: int, *, pairs: bool, made_of: Sequence[object]
+) -> EncodedText:
+    """Puts encoded chunks of rows together in files; see ``feature_files``.
+
+    Args:
+        parts: Yields the chunks; not called where the same was encoded before.
+        padding: The padding token.
+        pairs: Keep which text of the pair a token belongs to.
+        made_of: All that decides the rows, their tokens and their targets.
+    """
+    found = mapped_features([*made_of, pairs], lambda: _arrays(parts(), pairs=pairs))
+    return _put_together(found, padding)
+
+
+def _put_together(found: Mapping[str, NDArray[Any]], padding: int) -> EncodedText:
+    types = found.get("types")
+    return EncodedText(found["tokens"], types, found["offsets"], found["targets"], padding)
+
+
+def _arrays(parts: Parts, *, pairs: bool) -> Iterator[dict[str, NDArray[Any]]]:
+    yield {"offsets": np.zeros(1, dtype=np.int64)}
+    end = 0
+    for encoded, targets in parts:
+        rows = encoded[INPUT_IDS]
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        found: dict[str, NDArray[Any]] = {
+            "tokens": _flat(rows, np.int32),
+            "offsets": end + np.cumsum(lengths),
+            "targets": targets,
+        }
+        if pairs:
+            found["types"] = _flat(encoded[TOKEN_TYPE_IDS], np.int8)
+        end += int(lengths.sum())
+        yield found
 
 
 def _flat(rows: Sequence[Sequence[int]], kind: Any) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_api.records import Plan, SplitInfo
 from sparse_transfer_runner.catalog.checked import CheckedModel
 from sparse_transfer_runner.catalog.hugging_face import check_text_model
@@ -20,7 +22,7 @@ from sparse_transfer_runner.data.text_rows import TextRows, read_text_rows
 from . import tag_metrics, text_model, token_model
 from .protocol import Batch, DataSummary, EncodedSplit, Preprocessor
 from .scores import Resampling, Scored, Sums
-from .tagged_text import EncodedTags, Pieces, encoded_tags, load_word_tokenizer, pieces_of
+from .tagged_text import EncodedTags, Pieces, load_word_tokenizer, mapped_tags, pieces_of
 from .text_inputs import ATTENTION_MASK, INPUT_IDS, TextPreprocessor, sequence_length
 
 if TYPE_CHECKING:
@@ -57,6 +59,11 @@ class TokenClassification:
 
     def inspect(self, data: Path, spec: SparseTransferSpec) -> DataSummary:
         """Checks all of the data in constant memory; see ``data.tagged_check``."""
+        if spec.data.problem_type is not None:
+            problem = f"{spec.data.problem_type} is of whole texts; a word has one tag: remove it"
+            raise InputError(
+                f"{self.name} has no problem types", [Problem("spec.data.problemType", problem)]
+            )
         checked = check_tagged(data, spec.data)
         return DataSummary(
             problem_type=PROBLEM_TYPE,
@@ -122,20 +129,21 @@ class TokenClassification:
         info, rows = selected_rows(plan, split)
         length = plan.max_sequence_length or tokenizer.max_length
         places = _places(plan.labels)
-        chunks = read_text_rows(
-            data / info.file,
-            plan.columns["text"],
-            plan.columns["label"][0],
-            rows,
-            digest=info.digest,
-        )
 
         def encoded() -> Iterator[tuple[Pieces, list[list[int]]]]:
-            for chunk in chunks:
+            file, text, label = data / info.file, plan.columns["text"], plan.columns["label"][0]
+            for chunk in read_text_rows(file, text, label, rows, digest=info.digest):
                 tags = [[places[tag] for tag in row] for row in chunk.labels]
                 yield pieces_of(tokenizer, _words(chunk), length), tags
 
-        return encoded_tags(encoded(), tokenizer.tokenizer.pad_token_id or 0)
+        return mapped_tags(
+            encoded,
+            tokenizer.tokenizer.pad_token_id or 0,
+            made_of=[
+                *(info.digest, hashlib.sha256(rows.tobytes()).hexdigest()),
+                *(plan.columns, plan.labels, tokenizer.identity, length),
+            ],
+        )
 
     def build(self, model: Path, plan: Plan) -> nn.Module:
         """Loads a model with a head for the plan's tags."""

@@ -184,7 +184,7 @@ EVERY_OPTION: dict[str, Any] = {
     "prune_every": 8, "initial_sparsity": 0.4, "recovery_steps": 60, "batch_size": 16,
     "max_length": 48, "image_size": 64, "seed": 3, "licence": "MIT",
 }  # fmt: skip
-PLACED = {"model", "data", "output", "name"}
+PLACED = {"model", "data", "output", "name", "trust_pickle"}
 """Options that are not the job's alone."""
 
 

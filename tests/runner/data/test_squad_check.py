@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import tracemalloc
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ def without(name: str) -> dict[str, Any]:
 
 def answered(text: Any, start: Any) -> dict[str, Any]:
     return row(answers={"text": [text], "answer_start": [start]})
+
+
+def whole(context: str) -> dict[str, Any]:
+    """Returns a row whose context is its answer."""
+    return row(context=context, answers=[{"text": context, "answer_start": 0}])
 
 
 def nested(*rows: Mapping[str, Any], **more: Any) -> dict[str, Any]:
@@ -118,6 +124,8 @@ def test_train_and_val_may_have_different_forms(tmp_path: Path) -> None:
         ([row(), row("q2", answers={"text": [], "answer_start": []})], True, 30),
         ([row(), row("q2", answers=[])], True, 30),
         ([row(context="so " * 40, answers=[{"text": "so " * 40, "answer_start": 0}])], False, 80),
+        ([whole("北京" * 18 + "。")], False, 74),
+        ([whole("ก" * 20 + " so")], False, 42),
     ],
 )
 def test_the_data_says_what_an_answer_may_be(
@@ -220,8 +228,31 @@ def test_an_id_that_was_used_before_is_said_with_the_first_place(tmp_path: Path)
     assert found.line == 3
 
 
+def test_beyond_a_million_questions_ids_are_kept_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparse_transfer_runner.data.squad_check.MAX_IDS", 2)
+    content = lines(*(row(name) for name in ("a", "b", "c", "c", "a")))
+
+    (found,) = problems(tmp_path, content)
+
+    assert "id 'a' was used before, in line 1" in found.message
+
+
 def test_the_same_id_in_two_splits_is_no_mistake(tmp_path: Path) -> None:
     check(tmp_path, {"train.jsonl": lines(row()), "val.jsonl": lines(row())})
+
+
+@pytest.mark.parametrize("field", ["question", "context"])
+@pytest.mark.parametrize("form", [nested, lambda each: [each]], ids=["nested", "an array"])
+def test_half_a_character_is_found_before_the_tokenizer_refuses_it(
+    tmp_path: Path, form: Callable[[dict[str, Any]], Any], field: str
+) -> None:
+    broken = row(**{field: f"{MILL} cut \ud83d"})
+
+    (found,) = problems(tmp_path, json.dumps(form(broken)), "val.json")
+
+    assert rf"{field} holds half a character ('\ud83d'); expected whole ones" in found.message
 
 
 @pytest.mark.parametrize("left", [0.2, 0.5, 0.9, 0.999])
@@ -299,6 +330,21 @@ def test_a_split_that_says_little_is_warned_of(
     checked = check(tmp_path, {"train.jsonl": lines(*train), "val.jsonl": lines(*val)})
 
     assert message in " ".join(checked.warnings)
+
+
+def test_one_article_of_any_size_is_checked_in_little_memory(tmp_path: Path) -> None:
+    content = json.dumps(nested(*(row(f"q{n}", context=MILL * 90) for n in range(2000))))
+    (tmp_path / "train.json").write_text(content)
+    (tmp_path / "val.jsonl").write_text(lines(row()))
+
+    tracemalloc.start()
+    checked = check_questions(tmp_path, Data(uri="file:///data"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert checked.splits["train"].rows == 2000
+    assert len(content) > 11e6
+    assert peak < 3e6
 
 
 def test_a_file_that_changed_is_not_read(tmp_path: Path) -> None:

@@ -119,7 +119,10 @@ STATED = {
 }
 
 
-@pytest.mark.parametrize(("file", "content"), STATED.items())
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [*STATED.items(), ("labels.json", json.dumps({"I-person": 2, "O": 0, "B-person": 1}))],
+)
 def test_integers_get_their_names_from_a_file_beside_the_data(
     tmp_path: Path, file: str, content: str | bytes
 ) -> None:
@@ -129,6 +132,12 @@ def test_integers_get_their_names_from_a_file_beside_the_data(
 
     assert checked.names[:2] == ("O", "B-person")
     assert checked.warnings == ()
+
+
+def test_a_file_that_names_other_columns_values_is_passed_over(tmp_path: Path) -> None:
+    files = {"labels.json": '{"topic": ["a", "b"]}', "train.jsonl": GOOD, "val.jsonl": GOOD}
+
+    assert check(tmp_path, files).names == NAMES
 
 
 def test_names_beside_the_data_allow_what_train_lacks_and_decide_the_order(tmp_path: Path) -> None:
@@ -219,6 +228,16 @@ MISTAKES: dict[str, tuple[Mapping[str, str], int | None, str]] = {
         3,
         "token 2 is 7; expected a string",
     ),
+    "half a character in a token": (
+        {"train.jsonl": GOOD, "val.json": json.dumps([tagged("O", "O", tokens=["a", "b\ud83d"])])},
+        1,
+        "token 2 holds half a character ('\\ud83d'); expected whole ones",
+    ),
+    "half a character in a tag": (
+        {"train.json": json.dumps([PERSON, tagged("B-\ud83d")]), "val.jsonl": GOOD},
+        1,
+        "tag 1 is 'B-\\ud83d', with half a character; expected whole ones",
+    ),
     "null tag": (
         {"train.jsonl": GOOD + jsonl(tagged("O", None)), "val.jsonl": GOOD},
         3,
@@ -233,6 +252,11 @@ MISTAKES: dict[str, tuple[Mapping[str, str], int | None, str]] = {
         {"train.jsonl": jsonl(tagged(0, 1), tagged(True)), "val.jsonl": jsonl(tagged(0))},
         2,
         "tag 1 is True; expected a string or an integer",
+    ),
+    "fraction as tag": (
+        {"train.jsonl": jsonl(tagged(0, 1), tagged(1.0)), "val.jsonl": jsonl(tagged(0))},
+        2,
+        "tag 1 is 1.0; expected a string or an integer",
     ),
     "blank tag": (
         {"train.jsonl": GOOD + jsonl(tagged("O", " ")), "val.jsonl": GOOD},
@@ -284,6 +308,11 @@ MISTAKES: dict[str, tuple[Mapping[str, str], int | None, str]] = {
         None,
         "'B-x' names 2 numbers; expected one each",
     ),
+    "no names": (
+        {"labels.txt": "\n", "train.jsonl": GOOD, "val.jsonl": GOOD},
+        None,
+        "no names; expected one a line",
+    ),
     "empty name": (
         {"labels.txt": "O\n\nB-x\n", "train.jsonl": GOOD, "val.jsonl": GOOD},
         None,
@@ -293,6 +322,11 @@ MISTAKES: dict[str, tuple[Mapping[str, str], int | None, str]] = {
         {"labels.txt": "0\n1\n", "train.jsonl": GOOD, "val.jsonl": GOOD},
         None,
         "the names are numbers, such as '0'; expected names",
+    ),
+    "numbers of names that leave one out": (
+        {"labels.json": '{"O": 0, "B-x": 2}', "train.jsonl": GOOD, "val.jsonl": GOOD},
+        None,
+        "{'O': 0, 'B-x': 2} names no tags; expected a list of names, or an object",
     ),
     "names that are no JSON": (
         {"labels.json": "[", "train.jsonl": GOOD, "val.jsonl": GOOD},
@@ -341,6 +375,15 @@ def test_more_tags_than_anyone_learns_are_refused(tmp_path: Path) -> None:
     assert f"more than {MAX_TAGS} different tags" in found[0].message
 
 
+def test_more_names_than_tags_may_be_are_refused(tmp_path: Path) -> None:
+    names = "".join(f"name {number}\n" for number in range(MAX_TAGS + 1))
+    rows = jsonl(tagged(0, 1))
+
+    found = problems(tmp_path, {"labels.txt": names, "train.jsonl": rows, "val.jsonl": rows})
+
+    assert f"{MAX_TAGS + 1} names; expected {MAX_TAGS} at most" in found[0].message
+
+
 def test_ten_thousand_tags_are_accepted(tmp_path: Path) -> None:
     rows = jsonl(*(tagged(*range(start, start + 100)) for start in range(0, MAX_TAGS, 100)))
 
@@ -375,6 +418,12 @@ def test_entities_that_begin_in_two_ways_are_warned_of(
 
 WARNINGS = {
     "val without entities": (GOOD, jsonl(tagged("O")), "val: every tag is O; F1 is then 0"),
+    "a tag without a prefix among others": (
+        GOOD + jsonl(tagged("X")),
+        jsonl(PERSON),
+        "tags are not read as entities, so that their beginnings and insides are counted as "
+        "different kinds: 'X' has no prefix where 'B-person' has one;",
+    ),
     "val is train": (GOOD, GOOD, "val is the same file as train"),
     "blank tokens": (
         GOOD + jsonl(tagged("O", "O", tokens=["a", "\u2003"])),

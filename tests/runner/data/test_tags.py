@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sparse_transfer_runner.data.tags import Tagging, entity_tags, tagging_of
+from sparse_transfer_runner.data.tags import Tagging, entity_tags, parts_counted_apart, tagging_of
 
 READINGS = {
     "IOB2": (["B-x", "I-x", "O"], Tagging.ENTITIES, ["B-x", "I-x", "O"]),
@@ -19,6 +19,12 @@ READINGS = {
         Tagging.ENTITIES,
         ["B-x", "I-x", "E-x", "O", "S-x"],
     ),
+    "BMES": (
+        ["B-x", "E-x", "M-x", "O", "S-x"],
+        Tagging.ENTITIES,
+        ["B-x", "E-x", "I-x", "O", "S-x"],
+    ),
+    "BMEWO": (["M-x", "O", "W-x"], Tagging.ENTITIES, ["I-x", "O", "S-x"]),
     "types with hyphens": (["B-geo-loc", "O"], Tagging.ENTITIES, ["B-geo-loc", "O"]),
     "types alone": (["O", "person"], Tagging.RUNS, ["O", "I-person"]),
     "parts of speech": (["NOUN", "B-W"], Tagging.WORDS, ["S-NOUN", "S-B-W"]),
@@ -33,3 +39,23 @@ def test_tags_are_read_by_their_names(
 ) -> None:
     assert tagging_of(names) == tagging
     assert entity_tags(names) == read_as
+
+
+APART = {
+    "one bare name": (["B-x", "I-x", "O", "PAD"], "'PAD' has no prefix where 'B-x' has one"),
+    "one bare name without O": (["B-x", "I-x", "PAD"], "'B-x' and 'I-x'"),
+    "underscores": (["B_x", "I_x", "O"], "'B_x' and 'I_x'"),
+    "small letters": (["O", "b-x", "i-x"], "'b-x' and 'i-x'"),
+    "no types": (["B", "I", "O"], "'B' and 'I'"),
+    "different types": (["B_x", "I_y", "O"], None),
+    "entities": (["B-x", "I-x", "O"], None),
+    "types alone": (["O", "person"], None),
+    "parts of speech": (["NOUN", "B-W"], None),
+}
+
+
+@pytest.mark.parametrize(("names", "reason"), APART.values(), ids=APART)
+def test_beginnings_and_insides_that_are_no_entities_are_found(
+    names: list[str], reason: str | None
+) -> None:
+    assert parts_counted_apart(names) == reason

@@ -579,3 +579,11 @@ def test_any_text_that_json_can_carry_is_read_in_every_form(
     )
 
     assert checked.splits["train"].rows == checked.splits["val"].rows == len(rows)
+
+
+def test_half_a_character_is_found_before_the_tokenizer_refuses_it(tmp_path: Path) -> None:
+    rows = [{"text": "fine \U0001f642", "label": 1}, {"text": "cut \ud83d", "label": 0}]
+
+    (found,) = problems(tmp_path, {"train.json": json.dumps(rows), "val.csv": GOOD})
+
+    assert r"half a character ('\ud83d') in 'text'; expected whole ones" in found.message

@@ -60,12 +60,28 @@ def test_outputs_at_positions_are_as_long_as_the_longest_row() -> None:
 
 
 def test_outputs_of_padding_are_not_kept() -> None:
-    class Counting:
+    class PadsByItself:
         def run(self, batch: Batch) -> NDArray[np.float32]:
             width = int(batch["width"][0])
-            return np.ones((len(batch["width"]), width, 1), dtype=np.float32)
+            return np.ones((len(batch["width"]), width + 2, 1), dtype=np.float32)
 
     lengths = [3, 1, 2]
     rows = _Rows([{"ids": [n] * length} for n, length in enumerate(lengths)], np.zeros(3))
 
-    assert outputs_of(Counting(), rows).sum(axis=(1, 2)).tolist() == lengths
+    outputs = outputs_of(PadsByItself(), rows)
+
+    assert outputs.shape == (3, 3, 1)
+    assert outputs.sum(axis=(1, 2)).tolist() == lengths
+
+
+def test_what_a_split_reduces_is_kept_whole() -> None:
+    class Reduced(_Rows):
+        def reduced(self, outputs: NDArray[Any]) -> NDArray[np.float32]:
+            return np.ones((len(outputs), 4, 6), dtype=np.float32)
+
+    rows = Reduced([{"ids": [n]} for n in range(3)], np.zeros(3))
+
+    outputs = outputs_of(_EchoAtEachPosition(), rows)
+
+    assert outputs.shape == (3, 4, 6)
+    assert outputs.all()

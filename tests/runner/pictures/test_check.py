@@ -12,7 +12,7 @@ from tests.runner.image_folders import picture, write_folder
 
 from sparse_transfer_api.contract import ExitCode
 from sparse_transfer_api.errors import AccessError, InputError, Problem
-from sparse_transfer_runner.pictures.check import check_pictures
+from sparse_transfer_runner.pictures.check import check_pictures, decoded_step
 from sparse_transfer_runner.pictures.folders import digest_of_split, pictures_below, read_split
 
 
@@ -199,6 +199,48 @@ def test_a_mistake_is_named_with_its_place(mistake: Callable[[Path], None], fold
     assert any(place == str(folder / where) and message in text for place, text in found), found
 
 
+@pytest.mark.parametrize(
+    ("pictures", "step"),
+    [(0, 1), (1, 1), (1999, 1), (2000, 2), (50_000, 50), (100_000, 100), (10_000_000, 100)],
+)
+def test_small_sets_are_decoded_and_of_large_ones_one_in_a_hundred(
+    pictures: int, step: int
+) -> None:
+    assert decoded_step(pictures) == step
+
+
+@pytest.fixture
+def large_folder(tmp_path: Path) -> Path:
+    """A folder of 2000 pictures of red, of which every second one is decoded."""
+    root = write_folder(tmp_path / "large", {"train": 1, "val": 1})
+    for number in range(1, 2000):
+        name = root / "train" / "red" / f"{number}.png"
+        name.hardlink_to(root / "train" / "red" / "0.png")
+    return root
+
+
+def test_of_a_large_folder_every_header_is_read_and_some_pictures_are_decoded(
+    large_folder: Path,
+) -> None:
+    files = [f"{label}/{name}" for label, name in read_split(large_folder / "train").files()]
+    decoded, passed_over = files[1000], files[1001]
+    whole = (large_folder / "train" / decoded).read_bytes()
+    for name, content in ((decoded, whole[:200]), (passed_over, whole[:200]), (files[7], b"GIF")):
+        path = large_folder / "train" / name
+        path.unlink()
+        path.write_bytes(content)
+    found = {problem.where for problem in problems(large_folder)}
+    assert found == {str(large_folder / "train" / name) for name in (decoded, files[7])}
+
+
+def test_a_picture_of_many_megabytes_is_read_in_pieces(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = check_pictures(folder)
+    monkeypatch.setattr("sparse_transfer_runner.pictures.looking._AT_ONCE_BYTES", 100)
+    assert check_pictures(folder) == before
+
+
 def test_a_decompression_bomb_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (400, 400)).save(folder / "train" / "red" / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
@@ -244,11 +286,11 @@ def test_a_class_that_val_lacks_and_pictures_of_train_are_warned_of(folder: Path
 def test_a_picture_that_may_not_be_read_is_an_access_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(path: Path) -> str:
-        raise PermissionError(13, "Permission denied", str(path))
+    def refused(path: str) -> bytes:
+        raise PermissionError(13, "Permission denied", path)
 
     # Root, whom nothing is refused, runs the tests as well.
-    monkeypatch.setattr("sparse_transfer_runner.pictures.check.sha256_of", refused)
+    monkeypatch.setattr("sparse_transfer_runner.pictures.looking._content", refused)
     with pytest.raises(AccessError, match=r"blue/0\.png: may not be read by this user"):
         check_pictures(folder)
 

@@ -86,5 +86,7 @@ def test_a_warm_up_may_be_left_out() -> None:
 
 
 def test_a_family_without_recipes_is_refused() -> None:
-    with pytest.raises(InputError, match=r"only for image and text; give one in recipe\.uri"):
+    with pytest.raises(
+        InputError, match=r"only for detection, image, text; give one in recipe\.uri"
+    ):
         default_recipe("sound", sparse=True, quantize=True)

@@ -95,3 +95,14 @@ def test_a_bit_a_weight_tells_one_foundation_from_another() -> None:
     name = next(iter(masks.weights))
     with pytest.raises(InputError, match="changed since"):
         masks.require({other: bits for other, bits in masks.bits.items() if other != name})
+
+
+def test_a_copy_of_the_weights_is_masked_like_them() -> None:
+    model = nn.Linear(4, 3)
+    with torch.no_grad():
+        model.weight[0] = 0
+    masks = Masks.take({"weight": model.weight})
+    copies = {"weight": torch.ones(3, 4), "other": torch.ones(2)}
+    masks.apply_to(copies)
+    assert copies["weight"].sum(dim=1).tolist() == [0, 4, 4]
+    assert copies["other"].tolist() == [1, 1]

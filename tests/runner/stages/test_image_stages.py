@@ -244,3 +244,32 @@ def test_data_that_changed_after_prepare_is_noticed(sources: Path, tmp_path: Pat
     code, result = stage("train", where)
     assert code == ExitCode.INPUT
     assert "the train split has other content" in result.message
+
+
+def test_a_picture_that_cannot_be_decoded_ends_training_with_its_path(
+    sources: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    for split, count in (("train", 1100), ("val", 8)):
+        for label in COLOURS:
+            folder = data / split / label
+            folder.mkdir(parents=True)
+            picture(label, len(split), (8, 8)).save(folder / "0000.png")
+            for number in range(1, count):
+                (folder / f"{number:04}.png").hardlink_to(folder / "0000.png")
+    # The check decodes every third of them.
+    damaged = data / "train" / "blue" / "0001.png"
+    content = damaged.read_bytes()
+    damaged.unlink()
+    damaged.write_bytes(content[: len(content) // 2])
+    where = environment(
+        sources,
+        tmp_path / "runs",
+        data={"uri": data.as_uri()},
+        training={"imageSize": 32, "epochs": 1, "batchSize": 256},
+    )
+    assert stage("prepare", where)[0] == ExitCode.DONE
+    code, result = stage("train", where)
+    assert code == ExitCode.INPUT
+    assert result.message.startswith(f"{damaged}: damaged or cut short")
+    assert "replace or remove it" in result.message

@@ -24,6 +24,7 @@ from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.stages.runtime import StageRun
 from sparse_transfer_runner.upstream import UpstreamOptions, make_foundation
 from sparse_transfer_runner.use_cases.protocol import IGNORED
+from sparse_transfer_runner.use_cases.tagging import entities
 
 pytestmark = pytest.mark.slow
 
@@ -87,8 +88,8 @@ def manifest(output: Path) -> Manifest:
     return Manifest.model_validate_json((folder(output, "package") / "manifest.json").read_bytes())
 
 
-def printed(output: Path, program: str, *texts: str) -> list[list[dict[str, Any]]]:
-    """Returns what a deployed program prints, in a process that does not know the runner."""
+def ran(output: Path, program: str, *texts: str) -> subprocess.CompletedProcess[str]:
+    """Runs a deployed program, in a process that does not know the runner."""
     done = subprocess.run(
         [sys.executable, str(folder(output, "package") / "deployment" / program), *texts],
         env=dict(os.environ) | {"PYTHONPATH": ""},
@@ -98,7 +99,12 @@ def printed(output: Path, program: str, *texts: str) -> list[list[dict[str, Any]
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return done
+
+
+def printed(output: Path, program: str, *texts: str) -> list[list[dict[str, Any]]]:
+    """Returns the entities of each text that a deployed program prints."""
+    return [json.loads(line) for line in ran(output, program, *texts).stdout.splitlines()]
 
 
 def test_words_get_a_sparse_int8_tagger_as_good_as_its_dense_self(finished: Path) -> None:
@@ -157,6 +163,36 @@ def test_the_deployed_programs_print_the_entities_of_a_text(finished: Path, prog
     for each in found:
         assert text[each["start"] : each["end"]] == each["text"]
         assert 0.3 < each["score"] <= 1
+
+
+def test_the_deployed_program_scores_on_the_datas_words_as_reported(
+    finished: Path, sources: Path
+) -> None:
+    rows = list(map(json.loads, (sources / "data" / "test.jsonl").read_text().splitlines()))
+    found: set[tuple[int, str, str, int]] = set()
+    true: set[tuple[int, str, str, int]] = set()
+
+    answers = printed(finished, "predict.py", *(json.dumps(row["tokens"]) for row in rows))
+
+    for number, (row, answer) in enumerate(zip(rows, answers, strict=True)):
+        found |= {(number, each["label"], each["text"], each["start"]) for each in answer}
+        for kind, first, last in entities(row["ner_tags"]):
+            start = len("".join(f"{word} " for word in row["tokens"][:first]))
+            true.add((number, kind, " ".join(row["tokens"][first : last + 1]), start))
+    results = manifest(finished).results
+    assert results is not None
+    f1 = 2 * len(found & true) / (len(found) + len(true))
+    assert f1 == pytest.approx(results.metric.value, abs=0.02)
+
+
+def test_the_deployed_program_says_what_it_cuts(finished: Path) -> None:
+    assert ran(finished, "predict.py", "It was good").stderr == ""
+
+    done = ran(finished, "predict.py", "It was good " + "film " * 100)
+
+    assert done.stderr.startswith("beyond ")
+    assert " tokens nothing is read of: It was good film" in done.stderr
+    assert [each["text"] for each in json.loads(done.stdout)] == ["good"]
 
 
 def test_without_prefixes_the_program_tags_every_word(sources: Path, tmp_path: Path) -> None:

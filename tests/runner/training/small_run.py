@@ -24,6 +24,7 @@ from sparse_transfer_runner.sparsity.prunable import prunable_weights
 from sparse_transfer_runner.sparsity.solve import magnitude_mask
 from sparse_transfer_runner.storage.file import FilePlace
 from sparse_transfer_runner.training.backend import NativeBackend, Teacher
+from sparse_transfer_runner.training.backoff import Backoff
 from sparse_transfer_runner.training.checkpoint import Checkpoints, Interval
 from sparse_transfer_runner.training.checkpoint_files import CheckpointFolder
 from sparse_transfer_runner.training.inference import logits_of
@@ -32,6 +33,7 @@ from sparse_transfer_runner.use_cases.protocol import Batch
 
 Precision = Literal["fp32", "bf16", "fp16"]
 STEPS = 20
+BATCH = 8
 RECIPE = """
 modifiers:
   - !EpochRangeModifier {start_epoch: 0.0, end_epoch: 4.0}
@@ -141,6 +143,7 @@ def new_run(
     interval: Interval = SELDOM,
     precision: Precision = "fp32",
     evaluated: Callable[[], None] = lambda: None,
+    halvings: int = 0,
 ) -> tuple[TrainingRun, NativeBackend]:
     """Returns a run of ``STEPS`` steps that learns INT8 from the half on.
 
@@ -150,6 +153,7 @@ def new_run(
         interval: Between checkpoints.
         precision: Of the arithmetic before INT8.
         evaluated: Called at the end of each evaluation.
+        halvings: How far batches are taken apart from the beginning.
     """
     model, rows, teacher = sparse_classifier(), Rows(), tiny_classifier(seed=3)
     recipe = parse_recipe(RECIPE)
@@ -178,7 +182,7 @@ def new_run(
         settings=TrainingSettings(
             epochs=4,
             learning_rate=0.01,
-            batch_size=8,
+            batch_size=BATCH,
             seed=0,
             precision=precision,
             recipe=recipe.text,
@@ -189,5 +193,6 @@ def new_run(
         checkpoints=Checkpoints(folder, interval),
         stop=stop or threading.Event(),
         evaluate=evaluate,
+        backoff=Backoff(BATCH, halvings),
     )
     return training, backend

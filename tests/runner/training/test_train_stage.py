@@ -19,11 +19,12 @@ from tests.runner.training.small_run import Killed
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.errors import InputError, Stopped
-from sparse_transfer_api.records import Progress
+from sparse_transfer_api.records import Manifest, Progress
 from sparse_transfer_api.spec import parse_experiment
 from sparse_transfer_runner.digests import digest_of_tree
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.stages.runtime import StageRun
+from sparse_transfer_runner.training.memory_notes import MemoryNote
 from sparse_transfer_runner.upstream import UpstreamOptions, make_foundation
 
 Point = tuple[str, int]
@@ -207,6 +208,26 @@ def test_a_stop_in_the_teachers_pass_leaves_the_start_that_was_solved_for(
     experiment.stop_at(("teacher", 1))
     with_the_start_taken_over = experiment.run(Stage.TRAIN)
     assert (START, 1) not in with_the_start_taken_over
+
+
+def test_an_attempt_after_a_kill_for_memory_trains_in_parts_and_says_so(
+    experiment: Experiment, unstopped: dict[str, Any]
+) -> None:
+    experiment.kill_at(("baseline", 1))
+    note = MemoryNote(halvings=0, used_bytes=95, limit_bytes=100)
+    (experiment.folder("train") / "attempts" / "1-memory.json").write_bytes(note.to_json())
+    experiment.run(Stage.TRAIN)
+    trained = experiment.trained()
+    for stage in ("teacher", "train"):
+        points = trained[stage]["history"]
+        assert {point["microBatch"] for point in points} == {4}
+        wanted = [point["step"] for point in unstopped[stage]["history"]]
+        assert [point["step"] for point in points] == wanted
+    manifest = Manifest.model_validate_json(
+        (experiment.folder("train") / "manifest.json").read_bytes()
+    )
+    assert manifest.result is not None
+    assert "batches of 8 rows were worked on 4 at a time" in manifest.result.message
 
 
 @pytest.mark.parametrize("change", ["edited", "deleted"])

@@ -13,6 +13,7 @@ from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.data.squad import Answer, Question
 from sparse_transfer_runner.use_cases.question_inputs import (
     EncodedQuestions,
+    LongQuestions,
     Windows,
     encoded_questions,
     window_length,
@@ -109,8 +110,12 @@ def test_characters_beyond_one_byte_are_counted_as_one(preprocessor: TextPreproc
     assert rows.answer(0, first, last) == "good"
 
 
-def _counts(*tokens: int) -> list[tuple[Path, int, int]]:
-    return [(Path("train.json"), line, count) for line, count in enumerate(tokens, start=1)]
+def _counts(
+    preprocessor: TextPreprocessor, asked_length: int | None, *tokens: int
+) -> LongQuestions:
+    found = LongQuestions(preprocessor, asked_length)
+    found.add(Path("train.json"), range(1, len(tokens) + 1), tokens)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,9 @@ def test_the_length_follows_the_rule_and_leaves_room_for_questions(
     asked_length: int | None,
     length: int,
 ) -> None:
-    found = window_length(np.array(pairs), _counts(*questions), preprocessor, asked_length)
+    counts = _counts(preprocessor, asked_length, *questions)
+
+    found = window_length(np.array(pairs), counts, preprocessor, asked_length)
 
     assert found == length
 
@@ -139,8 +146,10 @@ def test_the_length_follows_the_rule_and_leaves_room_for_questions(
 def test_a_question_that_is_too_long_is_named_with_its_line(
     preprocessor: TextPreprocessor, asked_length: int | None, room: int
 ) -> None:
+    counts = _counts(preprocessor, asked_length, 3, 19)
+
     with pytest.raises(InputError, match=f"more than {room} tokens") as caught:
-        window_length(np.array([20]), _counts(3, 19), preprocessor, asked_length)
+        window_length(np.array([20]), counts, preprocessor, asked_length)
 
     (problem,) = caught.value.problems
     assert (problem.line, problem.message) == (2, "the question takes 19 tokens")
@@ -148,4 +157,14 @@ def test_a_question_that_is_too_long_is_named_with_its_line(
 
 def test_a_window_longer_than_the_model_is_refused(preprocessor: TextPreprocessor) -> None:
     with pytest.raises(InputError, match="more than the model's 32"):
-        window_length(np.array([20]), _counts(3), preprocessor, 64)
+        window_length(np.array([20]), _counts(preprocessor, 64, 3), preprocessor, 64)
+
+
+def test_of_many_questions_that_are_too_long_all_are_counted_and_the_first_are_kept(
+    preprocessor: TextPreprocessor,
+) -> None:
+    counts = _counts(preprocessor, None, *[19] * 500)
+
+    assert (counts.count, len(counts.problems), counts.longest) == (500, 20, 19)
+    with pytest.raises(InputError, match="500 questions are too long"):
+        window_length(np.array([20]), counts, preprocessor, None)

@@ -10,6 +10,8 @@ from tests.runner.tiny_models import random_batch, tiny_classifier, write_tiny_e
 from transformers import (
     DistilBertConfig,
     DistilBertModel,
+    ModernBertConfig,
+    ModernBertModel,
     RobertaConfig,
     RobertaModel,
     ViTConfig,
@@ -18,6 +20,7 @@ from transformers import (
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.training.distillation import logit_loss, task_loss
+from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.question_model import build_answerer, has_head, is_head
 from sparse_transfer_runner.use_cases.text_model import save_classifier
 
@@ -109,6 +112,22 @@ def test_a_model_that_cannot_answer_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="a vit cannot answer questions"):
         build_answerer(tmp_path / "model", seed=0)
+
+
+def test_a_head_of_another_kind_is_refused_before_training(folder: Path) -> None:
+    config = ModernBertConfig(
+        **SMALL,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        **dict.fromkeys(("pad_token_id", "bos_token_id", "cls_token_id"), 0),
+        **dict.fromkeys(("eos_token_id", "sep_token_id"), 1),
+    )
+    ModernBertModel(config).save_pretrained(folder)
+
+    with pytest.raises(InputError, match="a modernbert answers questions by a head of its own"):
+        use_case("qa").check(folder, trusted=False)
 
 
 def test_in_training_padding_weighs_nothing_in_the_loss(folder: Path) -> None:

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.runner.tiny_models import WORDS, write_tiny_encoder
-from transformers import RobertaConfig, RobertaTokenizerFast
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    ModernBertConfig,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaTokenizerFast,
+)
 
 from sparse_transfer_runner.use_cases.protocol import IGNORED
 from sparse_transfer_runner.use_cases.tagged_text import (
@@ -96,6 +102,18 @@ def test_answers_that_are_the_targets_are_right_for_every_word_that_is_seen(
     assert (split.targets != IGNORED).sum() == split.seen.sum()
 
 
+def test_a_vocabulary_alone_is_tokenizer_enough(tmp_path: Path) -> None:
+    folder = write_tiny_encoder(tmp_path / "model")
+    whole = load_word_tokenizer(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).unlink(missing_ok=True)
+
+    alone = load_word_tokenizer(folder)
+
+    rows = [["the", "good.", ZERO_WIDTH, "film"]]
+    assert pieces_of(alone, rows, 8) == pieces_of(whole, rows, 8)
+
+
 def test_a_word_has_the_same_pieces_wherever_it_stands(tmp_path: Path) -> None:
     names = ("<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", "a", "b", "Ġa", "ab")
     RobertaTokenizerFast(
@@ -107,3 +125,45 @@ def test_a_word_has_the_same_pieces_wherever_it_stands(tmp_path: Path) -> None:
 
     assert pieces.tokens[0][1:3] == pieces.tokens[0][3:5]
     assert pieces.words[0] == [None, 0, 0, 1, 1, None]
+
+
+def byte_level(**more: bool) -> pre_tokenizers.ByteLevel:
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, **more)
+
+
+SPACED = {
+    "ModernBERT's": byte_level(),
+    "behind a split": pre_tokenizers.Sequence([pre_tokenizers.Digits(), byte_level()]),
+    "SentencePiece's": pre_tokenizers.Metaspace(prepend_scheme="never"),
+}
+
+
+@pytest.mark.parametrize("cut", SPACED.values(), ids=SPACED)
+def test_words_have_the_pieces_that_they_have_within_a_text(
+    tmp_path: Path, cut: pre_tokenizers.PreTokenizer
+) -> None:
+    names = ("<unk>", "<pad>", "a", "1", "Ġ", "▁", "Ġa", "▁a")
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab={name: place for place, name in enumerate(names)},
+            merges=[("Ġ", "a"), ("▁", "a")],
+            unk_token="<unk>",
+        )
+    )
+    tokenizer.pre_tokenizer = cut
+    saved = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>"
+    )
+    saved.save_pretrained(tmp_path)
+    ids = {"bos_token_id": 0, "eos_token_id": 0, "cls_token_id": 0, "sep_token_id": 0}
+    ModernBertConfig(vocab_size=len(names), pad_token_id=1, **ids).save_pretrained(tmp_path)
+
+    loaded = load_word_tokenizer(tmp_path)
+    pieces = pieces_of(loaded, [["a1", "a1"]], None)
+    loaded.save(tmp_path)
+
+    assert pieces.tokens == [saved("x a1 a1")["input_ids"][1:]]
+    assert pieces.words == [[0, 0, 1, 1]]
+    assert pieces_of(load_word_tokenizer(tmp_path), [["a1", "a1"]], None) == pieces
+    deployed = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert [deployed.encode(["a1", "a1"], is_pretokenized=True).ids] == pieces.tokens

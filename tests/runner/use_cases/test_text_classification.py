@@ -140,7 +140,7 @@ def test_both_text_use_cases_are_there(name: str) -> None:
     ("name", "message"),
     [
         ("sentimant", "did you mean sentiment"),
-        (UseCaseName.CV_DETECTION, "this version cannot run it"),
+        (UseCaseName.CV_SEGMENTATION, "this version cannot run it"),
     ],
 )
 def test_other_use_cases_are_refused_by_name(name: str, message: str) -> None:

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from tests.runner.tiny_models import write_tiny_encoder
 
 from sparse_transfer_api.errors import InputError
+from sparse_transfer_runner.digests import digest_of_tree
 from sparse_transfer_runner.use_cases.text_inputs import (
     TextPreprocessor,
     encoded_text,
@@ -104,6 +105,15 @@ def test_vocab_txt_alone_makes_the_same_tokens(
         path.unlink()
 
     assert preprocessor.same_as(TextPreprocessor.load(folder))
+
+
+def test_a_tokenizer_is_saved_alike_whatever_it_encoded(
+    preprocessor: TextPreprocessor, tmp_path: Path
+) -> None:
+    preprocessor.save(tmp_path / "before")
+    preprocessor.encode((["good " * 100],), 8)
+    preprocessor.save(tmp_path / "after")
+    assert digest_of_tree(tmp_path / "after") == digest_of_tree(tmp_path / "before")
 
 
 def test_a_saved_tokenizer_makes_the_same_tokens(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from tests.runner.tiny_models import write_tiny_encoder
 
+from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import Plan
 from sparse_transfer_api.spec import SparseTransferSpec
 from sparse_transfer_runner.stages.prepare import check_data, check_model, make_plan
@@ -151,3 +152,14 @@ def test_the_length_fits_the_words_and_what_is_cut_is_counted(tmp_path: Path) ->
 
     assert (plan.max_sequence_length, plan.truncated_share) == (32, 0.5)
     assert use_case("ner").score(perfect(split, 2), split, plan).metrics["recall"] == 0.5
+
+
+def test_a_problem_type_of_whole_texts_is_refused(tmp_path: Path) -> None:
+    spec = SparseTransferSpec.model_validate(
+        {"useCase": "ner", "data": {"uri": tmp_path.as_uri(), "problemType": "Regression"}}
+    )
+
+    with pytest.raises(InputError, match="has no problem types") as caught:
+        use_case("ner").inspect(tmp_path, spec)
+
+    assert caught.value.problems[0].where == "spec.data.problemType"

@@ -1,0 +1,141 @@
+"""A dataset YAML of Ultralytics: where its splits lie, and what its classes are called.
+
+Read as data: ``download`` is never run, and no path may lead out of the data's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sparse_transfer_runner.data.findings import Findings, shown
+from sparse_transfer_runner.data.splits import SPLITS
+
+SUFFIXES = (".yaml", ".yml")
+_MAX_BYTES = 4 << 20
+"""Ten thousand names fit many times; a longer file is no dataset file."""
+
+
+@dataclass(frozen=True)
+class DatasetFile:
+    """What a dataset file says.
+
+    Args:
+        path: The file.
+        sources: Split name to its folders of pictures, or files that list pictures.
+        names: Of the classes, in order; None where it does not say them.
+        warnings: What a user should know, though nothing is wrong.
+    """
+
+    path: Path
+    sources: Mapping[str, tuple[Path, ...]]
+    names: tuple[str, ...] | None
+    warnings: tuple[str, ...] = ()
+
+
+def find_dataset_file(root: Path, findings: Findings) -> DatasetFile | None:
+    """Returns the dataset file at a folder's top; what is wrong with it goes to findings.
+
+    A YAML file without the key ``train`` is taken for something else.
+    """
+    found = []
+    for path in sorted(root.iterdir()):
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("."):
+            content = _content(path, findings)
+            if content is not None and "train" in content:
+                found.append((path, content))
+    if len(found) > 1:
+        names = ", ".join(path.name for path, _ in found)
+        findings.add(
+            "ambiguous dataset file",
+            root,
+            f"{len(found)} files describe the data ({names}); expected one: move the others",
+        )
+    return _read(root, *found[0], findings) if found else None
+
+
+def _content(path: Path, findings: Findings) -> dict[Any, Any] | None:
+    if path.stat().st_size > _MAX_BYTES:
+        return None
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        line = mark.line + 1 if mark is not None else None
+        findings.add("damaged dataset file", path, f"not YAML ({reason}); correct it", line)
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _read(root: Path, path: Path, content: Mapping[Any, Any], findings: Findings) -> DatasetFile:
+    top = _inside(root, root, content.get("path") or ".", "path", path, findings)
+    sources = {}
+    for split in SPLITS:
+        value = content.get(split)
+        if value is None or top is None:
+            continue
+        places = [
+            _inside(root, top, each, split, path, findings)
+            for each in (value if isinstance(value, list) else [value])
+        ]
+        sources[split] = tuple(place for place in places if place is not None)
+    warnings = []
+    if content.get("download"):
+        warnings.append(f"{path.name}: its download is never run; the data is taken as it lies")
+    return DatasetFile(path, sources, _names(path, content, findings), tuple(warnings))
+
+
+def _inside(
+    root: Path, top: Path, value: object, key: str, path: Path, findings: Findings
+) -> Path | None:
+    """Returns a place that a dataset file names; None where it is not there, or outside."""
+    if not isinstance(value, str):
+        findings.add("wrong path", path, f"{key}: {shown(value)}; expected a path of this folder")
+        return None
+    try:
+        place = (top / value).resolve()
+        outside = not place.is_relative_to(root.resolve())
+        missing = not place.exists()
+    except (OSError, ValueError, RuntimeError):
+        findings.add("wrong path", path, f"{key}: {shown(value)} is no usable path")
+        return None
+    if outside:
+        findings.add(
+            "path out",
+            path,
+            f"{key}: {shown(value)} leads out of the data, to {place}; expected a path below "
+            f"{root}: copy the files into it, and write the path from there (path: .)",
+        )
+        return None
+    if missing:
+        findings.add("missing path", path, f"{key}: {shown(value)} is not there ({place})")
+        return None
+    return root / place.relative_to(root.resolve())
+
+
+def _names(path: Path, content: Mapping[Any, Any], findings: Findings) -> tuple[str, ...] | None:
+    names = content.get("names")
+    if isinstance(names, dict):
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            findings.add(
+                "wrong names",
+                path,
+                f"names: numbered {shown(list(names)[:8])}; expected 0 to {len(names) - 1}, each "
+                "once",
+            )
+            return None
+        names = [names[number] for number in range(len(names))]
+    if names is None:
+        return None
+    if not isinstance(names, list):
+        findings.add("wrong names", path, f"names: {shown(names)}; expected a list of names")
+        return None
+    count = content.get("nc")
+    if count is not None and count != len(names):
+        findings.add("wrong names", path, f"nc: {shown(count)}, but names has {len(names)}")
+    return tuple(map(str, names))

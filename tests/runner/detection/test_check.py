@@ -1,0 +1,284 @@
+"""Checking detection data: what is accepted, and every mistake with its place and a remedy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from tests.runner.object_folders import CLASSES, write_objects
+
+from sparse_transfer_api.errors import InputError, Problem
+from sparse_transfer_runner.detection.check import check_objects, digest_of_objects
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_objects(tmp_path / "data", {"train": 3, "val": 2})
+
+
+def problems(root: Path, *, polygons: bool = False) -> list[Problem]:
+    with pytest.raises(InputError) as caught:
+        check_objects(root, polygons=polygons)
+    return list(caught.value.problems)
+
+
+def test_a_good_folder_gives_classes_rows_and_digests(folder: Path) -> None:
+    checked = check_objects(folder)
+    assert checked.layout.labels == CLASSES
+    assert {name: len(split.items) for name, split in checked.layout.splits.items()} == {
+        "train": 3,
+        "val": 2,
+    }
+    assert checked.digests["train"] == digest_of_objects(folder, "train")
+    assert not checked.warnings
+
+
+def test_nothing_is_written_into_the_data(folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    check_objects(folder)
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("changed", ["images/train/0.png", "labels/train/0.txt", "classes.txt"])
+def test_the_digest_of_a_split_tells_when_any_of_its_files_changed(
+    folder: Path, changed: str
+) -> None:
+    before = digest_of_objects(folder, "train")
+    (folder / changed).write_bytes((folder / changed).read_bytes() + b"\n")
+    assert digest_of_objects(folder, "train") != before
+
+
+def test_a_folder_for_each_split_is_as_good(tmp_path: Path) -> None:
+    write_objects(tmp_path / "made", {"train": 2, "valid": 1, "test": 1})
+    data = tmp_path / "data"
+    for split in ("train", "valid", "test"):
+        for kind in ("images", "labels"):
+            shutil.copytree(tmp_path / "made" / kind / split, data / split / kind)
+    shutil.copy(tmp_path / "made" / "classes.txt", data)
+    assert set(check_objects(data).layout.splits) == {"train", "val", "test"}
+
+
+def with_dataset_file(root: Path, **changed: object) -> Path:
+    (root / "classes.txt").unlink(missing_ok=True)
+    content = {"path": ".", "train": "images/train", "val": "images/val", "names": list(CLASSES)}
+    text = yaml.safe_dump({**content, **changed})
+    (root / "data.yaml").write_text(text)
+    return root
+
+
+def test_a_dataset_file_says_where_splits_lie(folder: Path) -> None:
+    checked = check_objects(with_dataset_file(folder, nc=2))
+    assert checked.layout.labels == CLASSES
+    assert len(checked.layout.splits["train"].items) == 3
+    assert checked.digests["train"] == digest_of_objects(folder, "train")
+
+
+def test_a_dataset_file_may_number_its_names_and_list_pictures(folder: Path) -> None:
+    (folder / "train.txt").write_text("./images/train/0.png\nimages/train/2.png\n")
+    with_dataset_file(folder, train=["train.txt"], names={0: "blue", 1: "red"})
+    checked = check_objects(folder)
+    assert [item.label for item in checked.layout.splits["train"].items] == [
+        "labels/train/0.txt",
+        "labels/train/2.txt",
+    ]
+
+
+def test_a_download_is_never_run(folder: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "ran"
+    with_dataset_file(folder, download=f"open({str(trace)!r}, 'w')")
+    (warning,) = check_objects(folder).warnings
+    assert "never run" in warning
+    assert not trace.exists()
+
+
+def test_splits_may_have_pictures_of_different_kinds(folder: Path) -> None:
+    for path in (folder / "images" / "val").iterdir():
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+    assert len(check_objects(folder).layout.splits["val"].items) == 2
+
+
+@pytest.mark.parametrize("count", [1, 10_000])
+def test_any_number_of_classes_is_fine(folder: Path, count: int) -> None:
+    (folder / "classes.txt").write_text("".join(f"class {n}\n" for n in range(count)))
+    for path in folder.glob("labels/*/*.txt"):
+        path.write_text(f"{count - 1} 0.5 0.5 0.25 0.25\n")
+    assert len(check_objects(folder).layout.labels) == count
+
+
+def test_pictures_without_a_label_are_backgrounds_and_counted(folder: Path) -> None:
+    (folder / "labels" / "train" / "0.txt").unlink()
+    (folder / "labels" / "train" / "1.txt").write_text("\n")
+    told = check_objects(folder).warnings
+    assert "train: 2 of 3 pictures have no object (backgrounds)" in told
+
+
+def test_what_can_be_put_right_is_put_right_and_told(folder: Path) -> None:
+    lines = ["0 0.1 0.5 0.4 0.2", "0 0.1 0.5 0.4 0.2", "1 0.2 0.2 0.4 0.2 0.4 0.4"]
+    (folder / "labels" / "train" / "0.txt").write_text("\n".join(lines))
+    told = "\n".join(check_objects(folder).warnings)
+    assert "1 lines repeat" in told
+    assert "1 boxes reach out" in told
+    assert "1 polygons" in told
+
+
+def label(text: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        (root / "labels" / "train" / "1.txt").write_text(text)
+
+    return write
+
+
+def a_label_without_a_picture(root: Path) -> None:
+    (root / "labels" / "train" / "9.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+
+
+def no_objects_at_all(root: Path) -> None:
+    for path in root.glob("labels/train/*.txt"):
+        path.write_text("")
+
+
+def labels_in_a_foreign_folder(root: Path) -> None:
+    (root / "labels").rename(root / "annotations")
+
+
+def a_picture_of_no_bytes(root: Path) -> None:
+    (root / "images" / "train" / "1.png").write_bytes(b"")
+
+
+def a_damaged_header(root: Path) -> None:
+    (root / "images" / "train" / "1.png").write_bytes(b"\x89PNG nothing more")
+
+
+def two_pictures_of_one_stem(root: Path) -> None:
+    picture = root / "images" / "train" / "1.png"
+    Image.open(picture).save(picture.with_suffix(".jpg"))
+
+
+def no_classes(root: Path) -> None:
+    (root / "classes.txt").unlink()
+
+
+def two_classes_of_one_name(root: Path) -> None:
+    (root / "classes.txt").write_text("red\nred\n")
+
+
+def a_class_without_a_name(root: Path) -> None:
+    (root / "classes.txt").write_text("blue\n\nred\n")
+
+
+def no_val(root: Path) -> None:
+    shutil.rmtree(root / "images" / "val")
+
+
+def two_vals(root: Path) -> None:
+    shutil.copytree(root / "images" / "val", root / "images" / "validation")
+
+
+def a_link_out(root: Path) -> None:
+    outside = root.parent / "outside.txt"
+    outside.write_text("0 0.5 0.5 0.1 0.1\n")
+    path = root / "labels" / "train" / "1.txt"
+    path.unlink()
+    path.symlink_to(outside)
+
+
+def dataset_file(**changed: object) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        with_dataset_file(root, **changed)
+
+    return write
+
+
+def a_damaged_dataset_file(root: Path) -> None:
+    (root / "data.yaml").write_text("train: images/train\nval: [\n")
+
+
+def two_dataset_files(root: Path) -> None:
+    with_dataset_file(root)
+    shutil.copy(root / "data.yaml", root / "other.yaml")
+
+
+def names_that_contradict(root: Path) -> None:
+    with_dataset_file(root)
+    (root / "classes.txt").write_text("red\nblue\n")
+
+
+MISTAKES = [
+    (label("0 0.5 0.5 0.1 0.1\n1 1.2 0.5 0.1 0.1\n"), "labels/train/1.txt:2", "1.2; expected"),
+    (label("0 120 40 30 30\n"), "labels/train/1.txt:1", "pixels are divided"),
+    (label("0 -0.1 0.5 0.1 0.1\n"), "labels/train/1.txt:1", "-0.1; expected"),
+    (label("0 nan 0.5 0.1 0.1\n"), "labels/train/1.txt:1", "nan; expected"),
+    (label("0 0.5 0.5 0 0.1\n"), "labels/train/1.txt:1", "width 0"),
+    (label("\n2 0.5 0.5 0.1 0.1\n"), "labels/train/1.txt:2", "class 2, but there are 2"),
+    (label("-1 0.5 0.5 0.1 0.1\n"), "labels/train/1.txt:1", "whole number from 0"),
+    (label("0.5 0.5 0.5 0.1 0.1\n"), "labels/train/1.txt:1", "whole number from 0"),
+    (label("red 0.5 0.5 0.1 0.1\n"), "labels/train/1.txt:1", "'red' is no number"),
+    (label("0 0.5 0.5 0.1\n"), "labels/train/1.txt:1", "4 numbers; expected 'class x_center"),
+    (label("0 0.5 0.5 0.1 0.1 0.9\n"), "labels/train/1.txt:1", "6 numbers"),
+    (a_label_without_a_picture, "labels/train/9.txt", "no picture of this name"),
+    (no_objects_at_all, "images/train", "none of the 3 pictures"),
+    (labels_in_a_foreign_folder, "images/train", "labels are expected as in labels/train/0.txt"),
+    (a_picture_of_no_bytes, "images/train/1.png", "holds no bytes"),
+    (a_damaged_header, "images/train/1.png", "replace or remove it"),
+    (two_pictures_of_one_stem, "images/train/1.png", "would share labels/train/1.txt"),
+    (no_classes, "classes.txt", "expected classes.txt"),
+    (two_classes_of_one_name, "classes.txt:2", "names class 1 and class 0"),
+    (a_class_without_a_name, "classes.txt:2", "class 1 has no name"),
+    (no_val, "", "no val split"),
+    (two_vals, "", "2 folders look like the val split"),
+    (a_link_out, "labels/train/1.txt", "leads out of the data"),
+    (a_damaged_dataset_file, "data.yaml:3", "not YAML"),
+    (two_dataset_files, "", "2 files describe the data"),
+    (names_that_contradict, "classes.txt", "data.yaml says"),
+    (dataset_file(path="/"), "data.yaml", "leads out of the data"),
+    (dataset_file(train="../images/train"), "data.yaml", "leads out of the data"),
+    (dataset_file(val="images/none"), "data.yaml", "is not there"),
+    (dataset_file(val=None), "", "names no val split"),
+    (dataset_file(nc=3), "data.yaml", "nc: 3, but names has 2"),
+    (dataset_file(names={0: "a", 2: "b"}), "data.yaml", "expected 0 to 1"),
+    (dataset_file(train=7), "data.yaml", "train: 7"),
+]
+
+
+@pytest.mark.parametrize(("damage", "place", "message"), MISTAKES)
+def test_a_mistake_is_told_with_its_place_and_what_was_expected(
+    folder: Path, damage: Callable[[Path], None], place: str, message: str
+) -> None:
+    damage(folder)
+    found = [str(problem) for problem in problems(folder)]
+    assert any(text.startswith(str(folder / place)) and message in text for text in found), (
+        "\n".join(found)
+    )
+
+
+def test_all_mistakes_are_told_at_once(folder: Path) -> None:
+    for damage in (a_picture_of_no_bytes, a_label_without_a_picture, label("7 1 1 1 1\nx\n")):
+        damage(folder)
+    assert len(problems(folder)) == 4
+
+
+@pytest.mark.parametrize("place", ["labels", "annotations"])
+def test_polygons_are_found_in_either_folder(tmp_path: Path, place: str) -> None:
+    data = write_objects(tmp_path, {"train": 2, "val": 1}, labels=place, polygons=True)
+    checked = check_objects(data, polygons=True)
+    assert not checked.warnings
+    assert checked.layout.splits["train"].items[0].label == f"{place}/train/0.txt"
+
+
+def test_a_polygon_of_two_points_is_refused(tmp_path: Path) -> None:
+    data = write_objects(tmp_path, {"train": 2, "val": 1}, polygons=True)
+    label("0 0.1 0.1 0.4 0.4\n")(data)
+    (problem,) = problems(data, polygons=True)
+    assert "a polygon of 2 points" in str(problem)
+    assert problem.line == 1
+
+
+def test_polygons_in_both_folders_are_refused(tmp_path: Path) -> None:
+    data = write_objects(tmp_path, {"train": 2, "val": 1}, polygons=True)
+    shutil.copytree(data / "labels", data / "annotations")
+    assert any("there is labels/" in str(problem) for problem in problems(data, polygons=True))
