@@ -1,8 +1,7 @@
 """Sparse INT8 products as custom operators of onnxruntime.
 
-    options = onnxruntime.SessionOptions()
-    sparse_transfer_kernels.register(options)
-    session = onnxruntime.InferenceSession("model.onnx", options)
+model = sparse_transfer_kernels.session("model.onnx")
+logits = model.run(None, inputs)[0]
 """
 
 from __future__ import annotations
@@ -33,3 +32,19 @@ def library() -> Path:
 def register(options: onnxruntime.SessionOptions) -> None:
     """Adds the operators to a session's options."""
     options.register_custom_ops_library(str(library()))
+
+
+def session(
+    model: str | Path, options: onnxruntime.SessionOptions | None = None
+) -> onnxruntime.InferenceSession:
+    """Loads a model file that uses the operators, on the CPU.
+
+    Args:
+        model: The file.
+        options: Yours; the operators are added to them. By default onnxruntime's.
+    """
+    import onnxruntime
+
+    options = options or onnxruntime.SessionOptions()
+    register(options)
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

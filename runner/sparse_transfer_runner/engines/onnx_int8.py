@@ -60,6 +60,18 @@ def quantized(
     return writer.write()
 
 
+def rounded_weights(
+    model: onnx.ModelProto, modules: Collection[str]
+) -> dict[str, NDArray[np.int8]]:
+    """Returns the INT8 weights ``[out, in]`` of Linear modules, as every form has them."""
+    graph = Graph(model)
+    return {
+        module_of(node): rounded_weight(graph.weight(node), WEIGHT_LEVELS)[1]
+        for node in graph.linear_nodes()
+        if module_of(node) in modules
+    }
+
+
 class _Writer:
     """One rewriting of one graph."""
 
