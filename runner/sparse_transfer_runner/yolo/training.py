@@ -11,7 +11,7 @@ import math
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sparse_transfer_api.errors import OutOfMemory, Stopped
+from sparse_transfer_api.errors import InputError, OutOfMemory, Stopped
 from sparse_transfer_api.records import TrainingSettings
 from sparse_transfer_runner.out_of_memory import is_out_of_memory
 from sparse_transfer_runner.packaging.evaluation import HistoryPoint
@@ -31,7 +31,7 @@ from sparse_transfer_runner.training.backoff import Backoff
 from sparse_transfer_runner.training.checkpoint import Checkpoints
 from sparse_transfer_runner.training.checkpoint_files import Position
 from sparse_transfer_runner.training.divergence import require_finite
-from sparse_transfer_runner.training.loop import Evaluate, Phase, device, precision_context
+from sparse_transfer_runner.training.loop import Evaluate, Phase, device
 from sparse_transfer_runner.training.random_state import (
     random_state,
     restore_random_state,
@@ -89,8 +89,6 @@ class DetectorRun:
     _done: int = field(default=0, init=False, repr=False)
     _losses: list[Tensor] = field(default_factory=list, init=False, repr=False)
     _trainer: QuietTrainer = field(init=False, repr=False)
-    _step: ExitStack = field(default_factory=ExitStack, init=False, repr=False)
-    """What holds during a step alone."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -120,7 +118,7 @@ class DetectorRun:
                 self.model.network, self.data, self._arguments(), hooks, Path(folder)
             )
             try:
-                with suppress(_Finished), self._step:
+                with suppress(_Finished):
                     self._trainer.train()
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
@@ -194,9 +192,8 @@ class DetectorRun:
         if rate is not None:
             for group in self._trainer.optimizer.param_groups:
                 group["lr"] = rate
-        # Ultralytics' own knows bfloat16 on GPUs alone.
         precision = "fp32" if self.backend.quantizing else self.settings.precision
-        self._step.enter_context(precision_context(precision))
+        self._trainer.amp = _autocast(precision, device())
 
     def _stepped(self) -> None:
         # Averages of zeros are zeros; what a loaded average brings along is not taken on trust.
@@ -204,7 +201,6 @@ class DetectorRun:
         self.backend.mask({f"network.{name}": weight for name, weight in average})
 
     def _after(self) -> None:
-        self._step.close()
         trainer = self._trainer
         self._losses.append(trainer.loss.detach().float() / self.settings.batch_size)
         self._done += 1
@@ -321,6 +317,22 @@ class DetectorRun:
         _LOG.info("%s goes on at step %d, from %s", self.phase, self._done, saved.uri)
         # An evaluation that was cut short is made up for.
         self._note()
+
+
+def _autocast(precision: str, where: torch.device) -> bool | torch.dtype:
+    """Returns what Ultralytics' loop takes its arithmetic from: it closes any context around it.
+
+    Raises:
+        InputError: The device does not know it.
+    """
+    if precision == "bf16" and where.type == "cpu":
+        return True  # what autocast computes in there; by its name, Ultralytics takes GPUs alone
+    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise InputError(
+            "spec.training.precision: Bf16, which this GPU does not compute in; expected Fp16 or "
+            "Fp32"
+        )
+    return {"fp32": False, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 class _Finished(Exception):
