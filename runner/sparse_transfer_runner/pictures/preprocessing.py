@@ -105,7 +105,8 @@ def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
     """Returns width and height of a picture as ``read_picture`` returns it; reads its header."""
     with Image.open(path, formats=_FORMATS) as picture:
         width, height = picture.size
-        turned = picture.getexif().get(_ORIENTATION, 1) in _TURNED
+        # Of a TIFF, Pillow tells the size as it will be once it is turned.
+        turned = picture.format != "TIFF" and picture.getexif().get(_ORIENTATION, 1) in _TURNED
         return (height, width) if turned else (width, height)
 
 

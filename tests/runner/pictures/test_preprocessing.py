@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sparse_transfer_runner.pictures import preprocessing
-from sparse_transfer_runner.pictures.preprocessing import PictureError, Preprocessing, read_picture
+from sparse_transfer_runner.pictures.preprocessing import (
+    PictureError,
+    Preprocessing,
+    picture_size,
+    read_picture,
+)
 
 CONFIG = {
     "size": {"shortest_edge": 12},
@@ -59,12 +64,17 @@ def test_every_kind_of_picture_becomes_rgb(kind: str, tmp_path: Path) -> None:
     assert np.abs(np.asarray(read, int)[2, 2] - colour).max() <= 1
 
 
-def test_a_camera_s_orientation_is_applied(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_camera_s_orientation_is_applied(suffix: str, orientation: int, tmp_path: Path) -> None:
+    path = tmp_path / f"turned.{suffix}"
     picture = Image.new("RGB", (20, 10))
     exif = Image.Exif()
-    exif[0x0112] = 6
-    picture.save(tmp_path / "turned.jpg", exif=exif)
-    assert read_picture(tmp_path / "turned.jpg").size == (10, 20)
+    exif[0x0112] = orientation
+    picture.save(path, exif=exif)
+    size = (10, 20) if orientation > 4 else (20, 10)
+    assert read_picture(path).size == size
+    assert picture_size(path) == size
 
 
 def test_of_several_frames_the_first_counts(tmp_path: Path) -> None:
