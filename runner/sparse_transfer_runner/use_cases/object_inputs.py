@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ CONFIDENCE = 0.001
 OVERLAP = 0.7
 MOST = 300
 AUGMENTATION = "augmentation"
+T = TypeVar("T")
 _NOTHING = -1
 _COLUMNS = 6
 
@@ -161,19 +162,21 @@ class EncodedObjects:
         Raises:
             InputError: It cannot be read any more.
         """
-        path = self.root / self.items[row].picture
-        try:
-            return read_picture(path)
-        except PictureError as error:
-            raise InputError(f"{path}: {error}; it changed since it was checked") from error
+        return self._read(read_picture, self.items[row])
 
     @cached_property
     def _readers(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(usable_processors(), thread_name_prefix="pictures")
 
     def _sizes(self) -> list[tuple[int, int]]:
-        paths = (self.root / item.picture for item in self.items)
-        return list(self._readers.map(picture_size, paths))
+        return list(self._readers.map(lambda item: self._read(picture_size, item), self.items))
+
+    def _read(self, read: Callable[[Path], T], item: Item) -> T:
+        path = self.root / item.picture
+        try:
+            return read(path)
+        except PictureError as error:
+            raise InputError(f"{path}: {error}; replace it") from error
 
     def _objects_of(self, item: Item) -> Objects:
         def wrong(kind: str, message: str, line: int | None) -> None:

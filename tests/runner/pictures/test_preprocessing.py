@@ -77,6 +77,30 @@ def test_a_camera_s_orientation_is_applied(suffix: str, orientation: int, tmp_pa
     assert picture_size(path) == size
 
 
+def test_the_size_of_a_png_is_known_without_its_pixels(tmp_path: Path) -> None:
+    assert picture_size(damaged(tmp_path, "png")) == (64, 64)
+
+
+def test_a_damaged_header_has_no_size(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    path.write_bytes(damaged(tmp_path, "png").read_bytes()[:20])
+    with pytest.raises(PictureError, match="damaged or cut short"):
+        picture_size(path)
+
+
+def test_a_png_is_turned_by_what_stands_before_its_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (20, 10)).save(path, exif=exif)
+    chunk = path.read_bytes()
+    start = chunk.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(chunk[start : start + 4])
+    trailer = len(chunk) - 12
+    path.write_bytes(chunk[:start] + chunk[end:trailer] + chunk[start:end] + chunk[trailer:])
+    assert read_picture(path).size == picture_size(path) == (20, 10)
+
+
 def test_of_several_frames_the_first_counts(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])

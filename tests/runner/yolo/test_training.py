@@ -13,6 +13,7 @@ from tests.runner.training.small_run import SELDOM, Precision, in_folder
 from torch import nn
 
 from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import TrainingSettings
 from sparse_transfer_runner.data.findings import Findings
 from sparse_transfer_runner.detection.layout import find_layout
@@ -85,3 +86,12 @@ def test_a_step_computes_in_the_precision_that_is_recorded(
     history = one_step(rows, tmp_path / "checkpoints", model, precision).fit()
     assert seen == {dtype}
     assert len(history) == 1
+
+
+def test_a_picture_that_cannot_be_decoded_ends_training_with_its_path(
+    rows: EncodedObjects, tmp_path: Path
+) -> None:
+    path = rows.root / rows.items[1].picture
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match=f"{path}: damaged or cut short"):
+        one_step(rows, tmp_path / "checkpoints", tiny_detector(CLASSES)).fit()
