@@ -133,6 +133,8 @@ def test_objects_are_found_by_a_sparse_int8_detector(finished: Path) -> None:
     assert results.sparsity == pytest.approx(0.5, abs=0.01)
     assert {engine.name for engine in results.engines} == {"onnxruntime", "openvino"}
     assert "AGPL-3.0" in manifest.licences.values()
+    files = json.loads((package / "evaluation.json").read_bytes())["files"]
+    assert {file.get("largestDifference") for file in files} == {None}
     assert "square of 64 &times; 64 pixels" in (package / "report.html").read_text()
 
 
