@@ -14,6 +14,7 @@ import yaml
 
 from sparse_transfer_runner.data.findings import Findings, shown
 from sparse_transfer_runner.data.splits import SPLITS
+from sparse_transfer_runner.pictures.folders import Inside
 
 SUFFIXES = (".yaml", ".yml")
 _MAX_BYTES = 4 << 20
@@ -37,14 +38,16 @@ class DatasetFile:
     warnings: tuple[str, ...] = ()
 
 
-def find_dataset_file(root: Path, findings: Findings) -> DatasetFile | None:
+def find_dataset_file(root: Path, inside: Inside) -> DatasetFile | None:
     """Returns the dataset file at a folder's top; what is wrong with it goes to findings.
 
     A YAML file without the key ``train`` is taken for something else.
     """
-    found = []
+    found, findings = [], inside.findings
     for path in sorted(root.iterdir()):
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("."):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        if inside.holds(path) and path.is_file():
             content = _content(path, findings)
             if content is not None and "train" in content:
                 found.append((path, content))

@@ -91,22 +91,23 @@ def find_layout(root: Path, findings: Findings, *, polygons: bool = False) -> La
             f"{root}: a file; spec.data.uri names the folder that holds images/ and labels/, or a "
             "dataset YAML"
         )
-    described = find_dataset_file(root, findings)
+    inside = Inside(root, findings)
+    described = find_dataset_file(root, inside)
     if described is not None:
         sources = dict(described.sources)
     else:
-        sources = {name: (place,) for name, place in _split_folders(root, findings).items()}
+        sources = {name: (place,) for name, place in _split_folders(root, inside).items()}
     for split in REQUIRED:
         if split not in sources and not findings.total:
             findings.add("missing split", root, _missing(root, split, described))
-    labels, named_by = class_names(root, described, findings)
+    labels, named_by = class_names(root, described, inside)
     folder = _Labels(root, findings, polygons)
-    found = {name: _split(root, name, places, folder, findings) for name, places in sources.items()}
+    found = {name: _split(root, name, places, folder, inside) for name, places in sources.items()}
     splits = {name: each for name, each in found.items() if each is not None}
     return Layout(root, splits, labels, named_by, described.warnings if described else ())
 
 
-def _split_folders(root: Path, findings: Findings) -> dict[str, Path]:
+def _split_folders(root: Path, inside: Inside) -> dict[str, Path]:
     """Returns the folder of pictures of each split, in one of the two layouts."""
     images = root / IMAGES
     candidates = (
@@ -116,13 +117,14 @@ def _split_folders(root: Path, findings: Findings) -> dict[str, Path]:
     )
     found: dict[str, list[Path]] = {split: [] for split in SPLITS}
     for name, place in candidates:
-        if place.is_dir():
-            for split in splits_of(name):
+        splits = list(splits_of(name))
+        if splits and place.is_dir() and inside.reaches(place):
+            for split in splits:
                 found[split].append(place)
     for split, places in found.items():
         if len(places) > 1:
             names = ", ".join(place.relative_to(root).as_posix() for place in places)
-            findings.add(
+            inside.findings.add(
                 "ambiguous split",
                 root,
                 f"{len(places)} folders look like the {split} split ({names}); expected one: "
@@ -175,15 +177,15 @@ class _Labels:
 
 
 def _split(
-    root: Path, name: str, places: Sequence[Path], labels: _Labels, findings: Findings
+    root: Path, name: str, places: Sequence[Path], labels: _Labels, inside: Inside
 ) -> Split | None:
     if not places:
         return None
-    inside = Inside(root, findings)
+    findings = inside.findings
     items: list[Item] = []
     orphans: list[str] = []
     for place in places:
-        if not inside.holds(place):
+        if not inside.reaches(place):
             continue
         if place.is_dir():
             pictures = sorted(_files_below(place, root, inside, known_suffixes()))
@@ -206,17 +208,22 @@ def _paired(
     """Returns pictures with their labels, and the labels in the same folders that have none."""
     folders: dict[PurePosixPath, PurePosixPath] = {}
     items = []
+    left_out = set()
     for picture in pictures:
         path = PurePosixPath(picture)
         if path.parent not in folders:
             folders[path.parent] = labels.folder(path.parent)
+            if not inside.reaches(root / folders[path.parent]):
+                left_out.add(path.parent)
+        if path.parent in left_out:
+            continue
         items.append(Item(picture, (folders[path.parent] / f"{path.stem}{_SUFFIX}").as_posix()))
     wanted = {item.label for item in items}
     orphans = [
         label
         for pictures_folder, folder in folders.items()
         # Where labels lie beside their pictures, other texts may too.
-        if folder != pictures_folder and (root / folder).is_dir()
+        if folder != pictures_folder and folder not in left_out and (root / folder).is_dir()
         for label in _files_below(root / folder, root, inside, (_SUFFIX,), deep=False)
         if label not in wanted
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sparse_transfer_api.errors import AccessError, InputError
@@ -186,6 +186,17 @@ class Inside:
 
     root: Path
     findings: Findings
+    _on_the_way: dict[Path, bool] = field(default_factory=dict, init=False, repr=False)
+
+    def reaches(self, path: Path) -> bool:
+        """Whether a path below the root and every folder on its way do; each is noted once."""
+        way = [path, *(each for each in path.parents if self.root in each.parents)]
+        for each in reversed(way):
+            if each not in self._on_the_way:
+                self._on_the_way[each] = self.holds(each)
+            if not self._on_the_way[each]:
+                return False
+        return True
 
     def holds(self, entry: Path) -> bool:
         """Whether an entry does; where not, findings say why."""

@@ -256,6 +256,46 @@ def test_a_mistake_is_told_with_its_place_and_what_was_expected(
     )
 
 
+@pytest.mark.parametrize(
+    ("place", "split_first"),
+    [
+        ("images", False),
+        ("images/train", False),
+        ("labels", False),
+        ("labels/train", False),
+        ("classes.txt", False),
+        ("data.yaml", False),
+        ("train", True),
+        ("train/images", True),
+        ("train/labels", True),
+    ],
+)
+def test_a_link_out_of_the_data_is_told_once_whatever_it_stands_for(
+    folder: Path, place: str, split_first: bool
+) -> None:
+    if split_first:
+        for split in ("train", "val"):
+            (folder / split).mkdir()
+            for kind in ("images", "labels"):
+                (folder / kind / split).rename(folder / split / kind)
+        for kind in ("images", "labels"):
+            (folder / kind).rmdir()
+    if place == "data.yaml":
+        with_dataset_file(folder)
+    (folder / place).rename(folder.parent / "elsewhere")
+    (folder / place).symlink_to(folder.parent / "elsewhere")
+    found = [str(problem) for problem in problems(folder)]
+    told = [text for text in found if "leads out of the data" in text]
+    assert [text.partition(": ")[0] for text in told] == [str(folder / place)]
+
+
+def test_links_within_the_data_are_followed(folder: Path) -> None:
+    for place in ("images", "labels"):
+        (folder / place).rename(folder / f"{place}-1")
+        (folder / place).symlink_to(f"{place}-1")
+    assert len(check_objects(folder).layout.splits["train"].items) == 3
+
+
 def test_all_mistakes_are_told_at_once(folder: Path) -> None:
     for damage in (a_picture_of_no_bytes, a_label_without_a_picture, label("7 1 1 1 1\nx\n")):
         damage(folder)
