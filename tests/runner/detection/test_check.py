@@ -296,6 +296,18 @@ def test_links_within_the_data_are_followed(folder: Path) -> None:
     assert len(check_objects(folder).layout.splits["train"].items) == 3
 
 
+@pytest.mark.parametrize("test", [0, 1])
+def test_one_picture_suffices_where_none_of_train_has_to_be_held_out(
+    tmp_path: Path, test: int
+) -> None:
+    data = write_objects(tmp_path, {"train": 1, "val": 1, **({"test": test} if test else {})})
+    if test:
+        assert len(check_objects(data).layout.splits["train"].items) == 1
+    else:
+        (problem,) = problems(data)
+        assert str(problem).startswith(f"{data}/images/train: train holds 1 picture")
+
+
 def test_all_mistakes_are_told_at_once(folder: Path) -> None:
     for damage in (a_picture_of_no_bytes, a_label_without_a_picture, label("7 1 1 1 1\nx\n")):
         damage(folder)
