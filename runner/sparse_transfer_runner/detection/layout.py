@@ -98,7 +98,7 @@ def find_layout(root: Path, findings: Findings, *, polygons: bool = False) -> La
     else:
         sources = {name: (place,) for name, place in _split_folders(root, inside).items()}
     for split in REQUIRED:
-        if split not in sources and not findings.total:
+        if not sources.get(split) and not findings.total:
             findings.add("missing split", root, _missing(root, split, described))
     labels, named_by = class_names(root, described, inside)
     folder = _Labels(root, findings, polygons)
