@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_runner.data.findings import Findings, shown
 from sparse_transfer_runner.data.splits import REQUIRED, SPLITS, splits_of
-from sparse_transfer_runner.pictures.folders import Inside, known_suffixes
+from sparse_transfer_runner.pictures.folders import Inside, in_utf8, known_suffixes
 
 from .classes import class_names
 from .dataset_file import DatasetFile, find_dataset_file
@@ -274,11 +274,17 @@ def _files_below(
     for entry in _entries(folder):
         if not inside.holds(entry):
             continue
-        if entry.is_dir():
-            if deep:
-                yield from _files_below(entry, root, inside, wanted)
-        elif entry.suffix.lower() in wanted:
+        is_folder = entry.is_dir()
+        if not is_folder and entry.suffix.lower() not in wanted:
+            continue
+        if not in_utf8(entry.name):
+            inside.findings.add(
+                "unreadable name", folder, f"{entry.name!r} is no UTF-8 name; rename it"
+            )
+        elif not is_folder:
             yield entry.relative_to(root).as_posix()
+        elif deep:
+            yield from _files_below(entry, root, inside, wanted)
 
 
 def _folders(path: Path) -> list[Path]:

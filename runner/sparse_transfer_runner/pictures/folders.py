@@ -173,7 +173,7 @@ def _pictures(folder: Path, inside: Inside, findings: Findings) -> tuple[str, ..
                 folder / entry.name,
                 "a folder inside a class; expected pictures: move them up, or make it a class",
             )
-        elif _named(entry.name):
+        elif in_utf8(entry.name):
             names.append(entry.name)
         else:
             findings.add("unreadable name", folder, f"{entry.name!r} is no UTF-8 name; rename it")
@@ -220,7 +220,8 @@ class Inside:
         return False
 
 
-def _named(name: str) -> bool:
+def in_utf8(name: str) -> bool:
+    """Whether a file's name can be written down."""
     try:
         name.encode()
     except UnicodeEncodeError:

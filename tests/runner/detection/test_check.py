@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,11 @@ def two_pictures_of_one_stem(root: Path) -> None:
     Image.open(picture).save(picture.with_suffix(".jpg"))
 
 
+def a_name_that_is_no_utf8(root: Path) -> None:
+    picture = root / "images" / "train" / "1.png"
+    picture.rename(picture.with_name(os.fsdecode(b"1\xff.png")))
+
+
 def no_classes(root: Path) -> None:
     (root / "classes.txt").unlink()
 
@@ -226,6 +232,7 @@ MISTAKES = [
     (a_picture_of_no_bytes, "images/train/1.png", "holds no bytes"),
     (a_damaged_header, "images/train/1.png", "replace or remove it"),
     (two_pictures_of_one_stem, "images/train/1.png", "would share labels/train/1.txt"),
+    (a_name_that_is_no_utf8, "images/train", "no UTF-8 name"),
     (no_classes, "classes.txt", "expected classes.txt"),
     (two_classes_of_one_name, "classes.txt:2", "names class 1 and class 0"),
     (a_class_without_a_name, "classes.txt:2", "class 1 has no name"),
