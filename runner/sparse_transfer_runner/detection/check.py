@@ -97,10 +97,13 @@ def _require_choice(layout: Layout, findings: Findings) -> None:
 
 
 def digest_of_objects(root: Path, name: str, *, polygons: bool = False) -> str | None:
-    """Returns the digest of a split as the check has it; None where there is no such split."""
+    """Returns the digest of a split as the check has it.
+
+    None where there is no such split, or nothing that names the classes.
+    """
     layout = find_layout(root, Findings(), polygons=polygons)
     split = layout.splits.get(name)
-    if split is None:
+    if split is None or not (root / layout.named_by).is_file():
         return None
     found = {layout.named_by: sha256_of(root / layout.named_by)}
     for item in split.items:

@@ -53,6 +53,13 @@ def test_the_digest_of_a_split_tells_when_any_of_its_files_changed(
     assert digest_of_objects(folder, "train") != before
 
 
+@pytest.mark.parametrize("removed", ["images/train", "classes.txt"])
+def test_a_split_whose_files_are_gone_has_no_digest(folder: Path, removed: str) -> None:
+    path = folder / removed
+    path.rename(folder.parent / path.name)
+    assert digest_of_objects(folder, "train") is None
+
+
 def test_a_folder_for_each_split_is_as_good(tmp_path: Path) -> None:
     write_objects(tmp_path / "made", {"train": 2, "valid": 1, "test": 1})
     data = tmp_path / "data"
