@@ -70,8 +70,7 @@ class DetectorRun:
         checkpoints: Where unfinished work is kept.
         stop: Set when the run has to stop.
         evaluate: Called after each epoch; its metrics go into the curve.
-        backoff: Ultralytics' loop takes no batch apart: where an earlier attempt asks for that,
-            the run ends.
+        backoff: Of whole batches: Ultralytics' loop takes none apart.
     """
 
     phase: Phase
@@ -110,7 +109,6 @@ class DetectorRun:
             Stopped: A stop was asked for; a checkpoint was written.
             OutOfMemory: A batch does not fit.
         """
-        self._require_whole_batches()
         seed_everything(self.settings.seed)
         hooks = Hooks(self._optimizer, self._ready, self._before, self._stepped, self._after)
         with tempfile.TemporaryDirectory(prefix="ultralytics-run-") as folder:
@@ -138,10 +136,6 @@ class DetectorRun:
             "detectors do not train on in parts; choose a smaller spec.training.batchSize or "
             "imageSize, or give the stage more memory"
         )
-
-    def _require_whole_batches(self) -> None:
-        if self.backoff.micro_batch < self.settings.batch_size:
-            raise OutOfMemory(f"{self.phase}: {self._too_large}")
 
     def _arguments(self) -> dict[str, Any]:
         epochs = max(1, math.ceil(self.total_steps / self.steps_per_epoch))
