@@ -43,6 +43,12 @@ OVERLAP = 0.7
 MOST = 300
 AUGMENTATION = "augmentation"
 T = TypeVar("T")
+_PIXELS_AT_ONCE = 16 * SIDE**2
+"""Of pictures that a model sees at once: what it computes with grows with them."""
+_OUTPUT_BYTES = 64 << 20
+"""Of a model's outputs for these: with ten thousand classes, one picture's take 340 MB."""
+_STRIDES = (8, 16, 32)
+"""Of the usual networks: each has a place for every so many pixels, either way."""
 _NOTHING = -1
 _COLUMNS = 6
 
@@ -155,6 +161,13 @@ class EncodedObjects:
             )
             found[row, : len(best)] = best[:, :_COLUMNS]
         return found
+
+    def rows_at_once(self) -> int:
+        """Returns how many rows a detector may be asked about at once, 1 or more."""
+        pixels = self.preprocessor.side**2
+        places = sum(pixels // stride**2 for stride in _STRIDES)
+        row_bytes = places * (4 + len(self.labels)) * np.dtype(np.float32).itemsize
+        return max(1, min(_PIXELS_AT_ONCE // pixels, _OUTPUT_BYTES // max(1, row_bytes)))
 
     def picture(self, row: int) -> Any:
         """Returns a row's picture as RGB.

@@ -239,6 +239,13 @@ class DetectorRun:
         except _Interrupted:
             self._look()
             raise
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                f"{self.phase}: memory does not suffice to score pictures beside the training; "
+                f"choose a smaller spec.training.imageSize, or give the stage more memory ({error})"
+            ) from error
         self.model.train()
         return metrics
 

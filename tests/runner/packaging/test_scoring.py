@@ -80,14 +80,19 @@ class _Reduced(_Rows):
     def reduced(self, outputs: NDArray[Any]) -> NDArray[np.float32]:
         return np.ones((len(outputs), 4, 6), dtype=np.float32)
 
+    def rows_at_once(self) -> int:
+        return 2
+
 
 def test_what_a_split_reduces_is_kept_whole() -> None:
     rows = _Reduced([{"ids": [n]} for n in range(3)], np.zeros(3))
 
-    outputs = outputs_of(_EchoAtEachPosition(), rows)
+    batches = []
+    outputs = outputs_of(_EchoAtEachPosition(), rows, lambda: batches.append(1))
 
     assert outputs.shape == (3, 4, 6)
     assert outputs.all()
+    assert len(batches) == 2
 
 
 @pytest.mark.parametrize(("kind", "difference"), [(_Rows, 0.5), (_Reduced, None)])

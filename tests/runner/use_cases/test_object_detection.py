@@ -78,6 +78,19 @@ def test_outputs_are_reduced_to_a_bounded_number_of_boxes(rows: EncodedObjects) 
     assert kept(rows, perfect(rows)).shape == (len(rows), MOST, 6)
 
 
+@pytest.mark.parametrize(
+    ("side", "classes", "rows_at_once"),
+    [(640, 1, 16), (640, 80, 16), (640, 1_000, 1), (640, 10_000, 1), (1280, 80, 4), (64, 2, 1600)],
+)
+def test_the_more_a_picture_and_its_outputs_take_the_fewer_are_looked_at_at_once(
+    rows: EncodedObjects, side: int, classes: int, rows_at_once: int
+) -> None:
+    labels = [str(number) for number in range(classes)]
+    preprocessor = ObjectPreprocessor({"side": side, "padding": 114})
+    found = EncodedObjects(rows.root, rows.items, labels, preprocessor)
+    assert found.rows_at_once() == rows_at_once
+
+
 def test_perfect_boxes_score_as_high_as_the_metric_goes(rows: EncodedObjects) -> None:
     found = scored(kept(rows, perfect(rows)), rows)
     assert found.metrics["map50_95"] == pytest.approx(0.995, abs=1e-3)

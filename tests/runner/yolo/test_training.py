@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.runner.training.small_run import SELDOM, Precision, in_folder
 from torch import nn
 
 from sparse_transfer_api.contract import Stage
-from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.errors import InputError, OutOfMemory
 from sparse_transfer_api.records import TrainingSettings
 from sparse_transfer_runner.data.findings import Findings
 from sparse_transfer_runner.detection.layout import find_layout
@@ -22,6 +23,7 @@ from sparse_transfer_runner.recipes import parse_recipe
 from sparse_transfer_runner.training.backend import NativeBackend
 from sparse_transfer_runner.training.backoff import Backoff
 from sparse_transfer_runner.training.checkpoint import Checkpoints
+from sparse_transfer_runner.training.loop import Evaluate
 from sparse_transfer_runner.use_cases.object_inputs import (
     AUGMENTATION,
     EncodedObjects,
@@ -47,7 +49,11 @@ def rows(tmp_path: Path) -> EncodedObjects:
 
 
 def one_step(
-    rows: EncodedObjects, folder: Path, model: Detector, precision: Precision = "fp32"
+    rows: EncodedObjects,
+    folder: Path,
+    model: Detector,
+    precision: Precision = "fp32",
+    evaluate: Evaluate = lambda look: {},
 ) -> DetectorRun:
     recipe = parse_recipe(RECIPE)
     return DetectorRun(
@@ -67,7 +73,7 @@ def one_step(
         reporter=Reporter(Stage.TRAIN, lambda _: None),
         checkpoints=Checkpoints(in_folder(folder), SELDOM),
         stop=threading.Event(),
-        evaluate=lambda look: {},
+        evaluate=evaluate,
         backoff=Backoff(PICTURES),
     )
 
@@ -95,3 +101,15 @@ def test_a_picture_that_cannot_be_decoded_ends_training_with_its_path(
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InputError, match=f"{path}: damaged or cut short"):
         one_step(rows, tmp_path / "checkpoints", tiny_detector(CLASSES)).fit()
+
+
+def test_memory_that_runs_out_in_an_evaluation_is_not_blamed_on_the_batch(
+    rows: EncodedObjects, tmp_path: Path
+) -> None:
+    def evaluate(look: Callable[[], None]) -> dict[str, float]:
+        raise MemoryError
+
+    run = one_step(rows, tmp_path / "checkpoints", tiny_detector(CLASSES), evaluate=evaluate)
+    with pytest.raises(OutOfMemory, match="to score pictures") as failed:
+        run.fit()
+    assert "batchSize" not in str(failed.value)
