@@ -8,7 +8,7 @@ polygons) for the last ``images`` and ``.txt`` for the ending; as Ultralytics ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -191,10 +191,12 @@ def _split(
             pictures = sorted(_files_below(place, root, inside, known_suffixes()))
         else:
             pictures = _listed(root, place, findings)
-        found, left = _paired(root, pictures, labels, inside)
+        found, folders = _paired(root, pictures, labels, inside)
         items += found
         # A list names some of the pictures of its folders; the labels of the others are theirs.
-        orphans += left if place.is_dir() else []
+        if place.is_dir():
+            folders |= _labels_beside(place, root, labels, inside)
+            orphans += _orphans(root, folders, {item.label for item in found}, inside)
     _note_duplicates(root, items, findings)
     first = places[0].relative_to(root).as_posix()
     if not items and not findings.total:
@@ -204,8 +206,8 @@ def _split(
 
 def _paired(
     root: Path, pictures: Iterable[str], labels: _Labels, inside: Inside
-) -> tuple[list[Item], list[str]]:
-    """Returns pictures with their labels, and the labels in the same folders that have none."""
+) -> tuple[list[Item], set[PurePosixPath]]:
+    """Returns pictures with their labels, and the folders that hold nothing but labels."""
     folders: dict[PurePosixPath, PurePosixPath] = {}
     items = []
     left_out = set()
@@ -218,16 +220,29 @@ def _paired(
         if path.parent in left_out:
             continue
         items.append(Item(picture, (folders[path.parent] / f"{path.stem}{_SUFFIX}").as_posix()))
-    wanted = {item.label for item in items}
-    orphans = [
+    # Where labels lie beside their pictures, other texts may too.
+    own = {folder for of, folder in folders.items() if folder != of and of not in left_out}
+    return items, own
+
+
+def _labels_beside(place: Path, root: Path, labels: _Labels, inside: Inside) -> set[PurePosixPath]:
+    """Returns the folder of all labels of a split, where there is one."""
+    pictures = PurePosixPath(place.relative_to(root).as_posix())
+    folder = labels.folder(pictures)
+    return {folder} if folder != pictures and inside.reaches(root / folder) else set()
+
+
+def _orphans(
+    root: Path, folders: Iterable[PurePosixPath], wanted: Set[str], inside: Inside
+) -> list[str]:
+    """Returns the labels in folders and all below that no picture asks for."""
+    found = {
         label
-        for pictures_folder, folder in folders.items()
-        # Where labels lie beside their pictures, other texts may too.
-        if folder != pictures_folder and folder not in left_out and (root / folder).is_dir()
-        for label in _files_below(root / folder, root, inside, (_SUFFIX,), deep=False)
-        if label not in wanted
-    ]
-    return items, sorted(orphans)
+        for folder in folders
+        if (root / folder).is_dir()
+        for label in _files_below(root / folder, root, inside, (_SUFFIX,))
+    }
+    return sorted(found - wanted)
 
 
 def _listed(root: Path, path: Path, findings: Findings) -> list[str]:
@@ -268,7 +283,7 @@ def _note_duplicates(root: Path, items: Sequence[Item], findings: Findings) -> N
 
 
 def _files_below(
-    folder: Path, root: Path, inside: Inside, suffixes: Iterable[str], *, deep: bool = True
+    folder: Path, root: Path, inside: Inside, suffixes: Iterable[str]
 ) -> Iterator[str]:
     wanted = frozenset(suffixes)
     for entry in _entries(folder):
@@ -283,7 +298,7 @@ def _files_below(
             )
         elif not is_folder:
             yield entry.relative_to(root).as_posix()
-        elif deep:
+        else:
             yield from _files_below(entry, root, inside, wanted)
 
 

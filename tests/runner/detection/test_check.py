@@ -145,6 +145,12 @@ def a_label_without_a_picture(root: Path) -> None:
     (root / "labels" / "train" / "9.txt").write_text("0 0.5 0.5 0.1 0.1\n")
 
 
+def labels_that_lie_deeper_than_their_pictures(root: Path) -> None:
+    (root / "labels" / "train" / "a").mkdir()
+    path = root / "labels" / "train" / "1.txt"
+    path.rename(path.parent / "a" / path.name)
+
+
 def no_objects_at_all(root: Path) -> None:
     for path in root.glob("labels/train/*.txt"):
         path.write_text("")
@@ -234,6 +240,7 @@ MISTAKES = [
     (label("0 0.5 0.5 0.1\n"), "labels/train/1.txt:1", "4 numbers; expected 'class x_center"),
     (label("0 0.5 0.5 0.1 0.1 0.9\n"), "labels/train/1.txt:1", "6 numbers"),
     (a_label_without_a_picture, "labels/train/9.txt", "no picture of this name"),
+    (labels_that_lie_deeper_than_their_pictures, "labels/train/a/1.txt", "no picture of this name"),
     (no_objects_at_all, "images/train", "none of the 3 pictures"),
     (labels_in_a_foreign_folder, "images/train", "labels are expected as in labels/train/0.txt"),
     (a_picture_of_no_bytes, "images/train/1.png", "holds no bytes"),
