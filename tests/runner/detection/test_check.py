@@ -233,6 +233,7 @@ MISTAKES = [
     (label("0 -0.1 0.5 0.1 0.1\n"), "labels/train/1.txt:1", "-0.1; expected"),
     (label("0 nan 0.5 0.1 0.1\n"), "labels/train/1.txt:1", "nan; expected"),
     (label("0 0.5 0.5 0 0.1\n"), "labels/train/1.txt:1", "width 0"),
+    (label("0 0.1 0.5 0.2 0.5 0.3 0.5\n"), "labels/train/1.txt:1", "on one line"),
     (label("\n2 0.5 0.5 0.1 0.1\n"), "labels/train/1.txt:2", "class 2, but there are 2"),
     (label("-1 0.5 0.5 0.1 0.1\n"), "labels/train/1.txt:1", "whole number from 0"),
     (label("0.5 0.5 0.5 0.1 0.1\n"), "labels/train/1.txt:1", "whole number from 0"),
