@@ -17,7 +17,7 @@ from sparse_transfer_runner.data.findings import Findings, shown
 from sparse_transfer_runner.data.splits import REQUIRED, SPLITS, splits_of
 from sparse_transfer_runner.pictures.folders import Inside, in_utf8, known_suffixes
 
-from .classes import class_names
+from .classes import CLASSES, class_names
 from .dataset_file import DatasetFile, find_dataset_file
 
 IMAGES = "images"
@@ -242,7 +242,8 @@ def _orphans(
         if (root / folder).is_dir()
         for label in _files_below(root / folder, root, inside, (_SUFFIX,))
     }
-    return sorted(found - wanted)
+    # Where labelImg writes labels, it writes the names of their classes too.
+    return sorted(each for each in found - wanted if PurePosixPath(each).name != CLASSES)
 
 
 def _listed(root: Path, path: Path, findings: Findings) -> list[str]:

@@ -95,6 +95,42 @@ def test_a_dataset_file_may_number_its_names_and_list_pictures(folder: Path) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("changed", "warning"),
+    [
+        ({"train": "../images/train"}, "train: '../images/train' is taken for 'images/train'"),
+        ({"val": "../../images/val"}, "val: '../../images/val' is taken for 'images/val'"),
+        ({"path": "coco8"}, "path: 'coco8' is not there; its own folder is taken"),
+        ({"path": "../datasets/coco8"}, "path: '../datasets/coco8' is not there"),
+    ],
+)
+def test_paths_as_roboflow_and_ultralytics_write_them_are_taken_for_what_they_mean(
+    folder: Path, changed: dict[str, object], warning: str
+) -> None:
+    checked = check_objects(with_dataset_file(folder, **changed))
+    assert len(checked.layout.splits["train"].items) == 3
+    (told,) = checked.warnings
+    assert warning in told
+
+
+def test_a_path_may_lead_up_within_the_data(folder: Path) -> None:
+    (folder / "lists" / "images" / "train").mkdir(parents=True)
+    with_dataset_file(folder, path="lists", train="../images/train", val="../images/val")
+    checked = check_objects(folder)
+    assert len(checked.layout.splits["train"].items) == 3
+    assert not checked.warnings
+
+
+def test_other_yaml_beside_the_data_is_passed_over(folder: Path) -> None:
+    (folder / "recipe.yaml").write_text("modifiers:\n  - !EpochRangeModifier {start_epoch: 0.0}\n")
+    assert not check_objects(folder).warnings
+
+
+def test_labelimg_s_classes_among_the_labels_are_no_label(folder: Path) -> None:
+    (folder / "labels" / "train" / "classes.txt").write_text("blue\nred\n")
+    assert not check_objects(folder).warnings
+
+
 def test_a_download_is_never_run(folder: Path, tmp_path: Path) -> None:
     trace = tmp_path / "ran"
     with_dataset_file(folder, download=f"open({str(trace)!r}, 'w')")
@@ -258,7 +294,12 @@ MISTAKES = [
     (two_dataset_files, "", "2 files describe the data"),
     (names_that_contradict, "classes.txt", "data.yaml says"),
     (dataset_file(path="/"), "data.yaml", "leads out of the data"),
-    (dataset_file(train="../images/train"), "data.yaml", "leads out of the data"),
+    (dataset_file(train="../elsewhere/train"), "data.yaml", "leads out of the data"),
+    (dataset_file(train="../classes"), "data.yaml", "leads out of the data"),
+    (dataset_file(path="coco8", train="images/none"), "data.yaml", "is not there"),
+    (dataset_file(path="../data/../.."), "data.yaml", "leads out of the data"),
+    (dataset_file(path="a\0b"), "data.yaml", "no usable path"),
+    (dataset_file(path="a" * 5000), "data.yaml", "no usable path"),
     (dataset_file(val="images/none"), "data.yaml", "is not there"),
     (dataset_file(val=None), "", "names no val split"),
     (dataset_file(train=[]), "", "names no train split"),
