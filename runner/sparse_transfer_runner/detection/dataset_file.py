@@ -9,7 +9,9 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import yaml
@@ -19,6 +21,7 @@ from sparse_transfer_runner.data.splits import SPLITS
 from sparse_transfer_runner.pictures.folders import Inside
 
 SUFFIXES = (".yaml", ".yml")
+_SCALARS = (str, int, float, date, NoneType)
 _MAX_BYTES = 4 << 20
 """Ten thousand names fit many times; a longer file is no dataset file."""
 
@@ -69,7 +72,7 @@ def _content(path: Path, findings: Findings) -> dict[Any, Any] | None:
         return None
     text = path.read_bytes()
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         if not any(line.startswith(b"train:") for line in text.splitlines()):
             return None  # such as a recipe, whose tags are no damage
@@ -140,7 +143,7 @@ class _Paths:
     def _inside(self, top: Path, value: object, key: str) -> Path | None:
         root, path, add = self.root.resolve(), self.file, self.findings.add
         if not isinstance(value, str):
-            add("wrong path", path, f"{key}: {shown(value)}; expected a path of this folder")
+            add("wrong path", path, f"{key}: {_shown(value)}; expected a path of this folder")
             return None
         try:
             place = (top / value).resolve()
@@ -188,9 +191,37 @@ def _names(path: Path, content: Mapping[Any, Any], findings: Findings) -> tuple[
     if names is None:
         return None
     if not isinstance(names, list):
-        findings.add("wrong names", path, f"names: {shown(names)}; expected a list of names")
+        findings.add("wrong names", path, f"names: {_shown(names)}; expected a list of names")
+        return None
+    nested = [number for number, name in enumerate(names) if not isinstance(name, _SCALARS)]
+    if nested:
+        findings.add(
+            "wrong names",
+            path,
+            f"names: class {nested[0]} is {_shown(names[nested[0]])}; expected a name",
+        )
         return None
     count = content.get("nc")
     if count is not None and count != len(names):
-        findings.add("wrong names", path, f"nc: {shown(count)}, but names has {len(names)}")
+        findings.add("wrong names", path, f"nc: {_shown(count)}, but names has {len(names)}")
     return tuple(map(str, names))
+
+
+def _shown(value: object) -> str:
+    """Returns a value as it is quoted; what is nested is not written out.
+
+    An alias in it is one object, and may stand for more text than memory holds.
+    """
+    return shown(value) if isinstance(value, _SCALARS) else f"a {type(value).__name__}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain values; mappings are not merged into others, which may double at each step."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuses ``<<``."""
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, "'<<' merges another mapping; write it out", key.start_mark
+                )

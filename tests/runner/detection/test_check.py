@@ -253,6 +253,29 @@ def a_damaged_dataset_file(root: Path) -> None:
     (root / "data.yaml").write_text("train: images/train\nval: [\n")
 
 
+LAUGHS = "".join(
+    f"l{number}: &l{number} [{', '.join([f'*l{number - 1}'] * 9)}]\n"
+    if number
+    else "l0: &l0 [ha]\n"
+    for number in range(12)
+)
+MERGES = "".join(
+    f"m{number}: &m{number} {{<<: [*m{number - 1}, *m{number - 1}]}}\n"
+    if number
+    else "m0: &m0 {a: 1}\n"
+    for number in range(40)
+)
+
+
+def aliases(text: str, **changed: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        content = {"train": "images/train", "val": "images/val", "names": "[blue, red]", **changed}
+        lines = "".join(f"{key}: {value}\n" for key, value in content.items())
+        (root / "data.yaml").write_text(text + lines)
+
+    return write
+
+
 def two_dataset_files(root: Path) -> None:
     with_dataset_file(root)
     shutil.copy(root / "data.yaml", root / "other.yaml")
@@ -306,6 +329,12 @@ MISTAKES = [
     (dataset_file(val=[]), "", "names no val split"),
     (dataset_file(nc=3), "data.yaml", "nc: 3, but names has 2"),
     (dataset_file(names={0: "a", 2: "b"}), "data.yaml", "expected 0 to 1"),
+    (aliases(LAUGHS, names="[blue, *l11]"), "data.yaml", "class 1 is a list; expected a name"),
+    (aliases(LAUGHS, names="{*l0 : 1}"), "data.yaml", "not YAML"),
+    (aliases(LAUGHS, nc="*l11"), "data.yaml", "nc: a list, but names has 2"),
+    (aliases(LAUGHS, train="[*l11]"), "data.yaml", "train: a list; expected a path"),
+    (aliases(LAUGHS, path="*l11"), "data.yaml", "path: a list; expected a path"),
+    (aliases(MERGES), "data.yaml:2", "'<<' merges another mapping"),
     (dataset_file(train=7), "data.yaml", "train: 7"),
 ]
 
