@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -113,3 +114,21 @@ def test_memory_that_runs_out_in_an_evaluation_is_not_blamed_on_the_batch(
     with pytest.raises(OutOfMemory, match="to score pictures") as failed:
         run.fit()
     assert "batchSize" not in str(failed.value)
+
+
+def test_what_is_done_to_pictures_depends_on_no_other_package(
+    rows: EncodedObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ultralytics.data import augment
+
+    asked = []
+
+    class Recorded(augment.Albumentations):  # type: ignore[misc]
+        def __init__(self, p: float, transforms: Any, **more: Any) -> None:
+            asked.append(transforms)
+            super().__init__(p, transforms, **more)
+
+    monkeypatch.setattr(augment, "Albumentations", Recorded)
+    one_step(rows, tmp_path / "checkpoints", tiny_detector(CLASSES)).fit()
+    assert asked
+    assert all(each == [] for each in asked)
