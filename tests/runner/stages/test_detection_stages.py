@@ -219,6 +219,7 @@ def test_a_dense_int8_level_and_the_dense_level_work(sources: Path, tmp_path: Pa
             {"recipe": {"inline": DISTILLING}, "training": {"imageSize": 64}},
             "does not distil",
         ),
+        ({"teacher": {"mode": "Given", "uri": "file:///nowhere"}}, "does not distil, so that"),
         ({"evaluation": {"metric": "accuracy"}}, "expected map50_95, map50"),
     ],
 )  # fmt: skip
