@@ -44,7 +44,8 @@ def require_ultralytics() -> None:
     if not is_installed():
         raise InputError(
             "detection and segmentation run on Ultralytics, which is not installed; install the "
-            f"extra 'yolo' (pip install 'sparse-transfer[yolo]'). Mind its licence: {LICENCE}, "
+            "extra 'yolo' (pip install 'sparse-transfer[yolo]'), in a cluster an image of "
+            f"FLAVOUR=yolo (spec.image). Mind its licence: {LICENCE}, "
             "which asks those who offer its functions over a network to publish their source"
         )
     # Removed in the end: nothing in it is worth keeping.
