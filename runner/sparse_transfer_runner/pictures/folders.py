@@ -186,7 +186,9 @@ class Inside:
 
     root: Path
     findings: Findings
-    _on_the_way: dict[Path, bool] = field(default_factory=dict, init=False, repr=False)
+    _on_the_way: dict[Path, bool] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def reaches(self, path: Path) -> bool:
         """Whether a path below the root and every folder on its way do; each is noted once."""

@@ -326,14 +326,18 @@ def _autocast(precision: str, where: torch.device) -> bool | torch.dtype:
     Raises:
         InputError: The device does not know it.
     """
-    if precision == "bf16" and where.type == "cpu":
+    if precision == "fp32":
+        return False
+    if precision == "fp16":
+        return torch.float16
+    if where.type == "cpu":
         return True  # what autocast computes in there; by its name, Ultralytics takes GPUs alone
-    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if not torch.cuda.is_bf16_supported(including_emulation=False):
         raise InputError(
             "spec.training.precision: Bf16, which this GPU does not compute in; expected Fp16 or "
             "Fp32"
         )
-    return {"fp32": False, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return torch.bfloat16
 
 
 class _Finished(Exception):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,15 @@ def test_a_step_computes_in_the_precision_that_is_recorded(
     history = one_step(rows, tmp_path / "checkpoints", model, precision).fit()
     assert seen == {dtype}
     assert len(history) == 1
+
+
+def test_one_class_is_trained_on_as_two_are(rows: EncodedObjects, tmp_path: Path) -> None:
+    for item in rows.items:
+        (rows.root / item.label).write_text("0 0.5 0.5 0.5 0.5\n")
+    alone = replace(rows, labels=CLASSES[:1])
+    (point,) = one_step(alone, tmp_path / "checkpoints", tiny_detector(CLASSES[:1])).fit()
+    assert point.loss is not None
+    assert math.isfinite(point.loss)
 
 
 def test_a_picture_that_cannot_be_decoded_ends_training_with_its_path(
