@@ -79,6 +79,7 @@ def extract(
         return
     if name == "county-questions":
         _write_questions(output, rows, seed)
+        return
     if name == "trees":
         _write_trees(output, rows, seed)
         return
