@@ -15,6 +15,7 @@ from sparse_transfer_api.records import Plan
 from sparse_transfer_api.spec import SparseTransferSpec
 from sparse_transfer_api.use_cases import UseCaseName
 from sparse_transfer_runner.stages.prepare import check_data, check_model, make_plan
+from sparse_transfer_runner.storage.settings import StorageSettings, using
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.protocol import EncodedSplit
 
@@ -117,7 +118,11 @@ def test_data_that_changed_after_prepare_is_not_used(tmp_path: Path) -> None:
     path = data / "val.jsonl"
     path.write_text(path.read_text().replace("good", "fine"))
 
-    with pytest.raises(InputError, match=r"changed since prepare checked it; set spec\.data\.rev"):
+    # What was encoded before the change, if anything was, would be found in a cache.
+    with (
+        using(StorageSettings(cache=tmp_path / "cache")),
+        pytest.raises(InputError, match=r"changed since prepare checked it; set spec\.data\.rev"),
+    ):
         loaded(plan, data, "val")
 
 

