@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparse_transfer_api.errors import InputError
-from sparse_transfer_api.records import AnswerRule, Plan, SplitInfo
+from sparse_transfer_api.records import AnswerRule, Plan
 from sparse_transfer_runner.catalog.checked import CheckedModel
-from sparse_transfer_runner.catalog.hugging_face import check_text_model
 from sparse_transfer_runner.data.selection import selected_rows
 from sparse_transfer_runner.data.squad import Question
 from sparse_transfer_runner.data.squad_check import check_questions
 from sparse_transfer_runner.data.squad_rows import read_questions
 
-from . import answer_scores, question_model, text_model
-from .protocol import Batch, DataSummary, EncodedSplit, Preprocessor
+from . import answer_scores, question_model
+from .protocol import DataSummary, EncodedSplit, Preprocessor
 from .question_inputs import (
     EncodedQuestions,
     LongQuestions,
@@ -34,8 +33,8 @@ from .text_inputs import (
     INPUT_IDS,
     TOKEN_TYPE_IDS,
     TextPreprocessor,
-    placeholder_inputs,
 )
+from .text_use_case import TextUseCase, splits_in, tokenizer_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,24 +46,17 @@ PROBLEM_TYPE = "question_answering"
 _LENGTH_QUESTIONS = 50_000
 """Questions from which the length of windows is taken; more would hardly change it."""
 
-_DEFAULT_LENGTH = 384
-"""Tokens, where nothing says how long windows are."""
 
-
-class QuestionAnswering:
+class QuestionAnswering(TextUseCase):
     """The use case behind ``nlp-question_answering``.
 
     Args:
         name: Canonical name.
     """
 
-    family = "text"
     default_batch_size = 16
-    solves_start = True
+    default_length = 384
     program = "answer_questions"
-
-    def __init__(self, name: str) -> None:
-        self.name = str(name)
 
     def inspect(self, data: Path, spec: SparseTransferSpec) -> DataSummary:
         """Checks all of the data in constant memory; see ``data.squad_check``."""
@@ -73,15 +65,7 @@ class QuestionAnswering:
             problem_type=PROBLEM_TYPE,
             columns={"text": ("question", "context"), "label": ("answers",)},
             labels=question_model.LABELS,
-            splits=[
-                SplitInfo(
-                    name=cast(Any, name),
-                    file=split.path.relative_to(data).as_posix(),
-                    samples=split.rows,
-                    digest=split.digest,
-                )
-                for name, split in checked.splits.items()
-            ],
+            splits=splits_in(data, checked.splits),
             digest=checked.digest,
             warnings=checked.warnings,
             answers=checked.rule,
@@ -89,7 +73,7 @@ class QuestionAnswering:
 
     def check(self, model: Path, *, trusted: bool) -> CheckedModel:
         """Checks a model folder; see ``catalog.hugging_face``, and that it can answer questions."""
-        checked = check_text_model(model, trusted=trusted)
+        checked = super().check(model, trusted=trusted)
         question_model.require_answerer(model)
         return checked
 
@@ -99,7 +83,7 @@ class QuestionAnswering:
         Raises:
             InputError: There is none, it cannot be read, or it cannot tell where a token stands.
         """
-        loaded = TextPreprocessor.load(model)
+        loaded = super().preprocessor(model, plan)
         if not loaded.tokenizer.is_fast:
             raise InputError(
                 f"{model}: its tokenizer cannot tell where in a text a token stands; expected one "
@@ -107,14 +91,10 @@ class QuestionAnswering:
             )
         return loaded
 
-    def same_inputs(self, first: Preprocessor, second: Preprocessor) -> bool:
-        """Whether both tokenizers turn every text into the same tokens."""
-        return _tokenizer(first).same_as(_tokenizer(second))
-
     def input_names(self, summary: DataSummary, preprocessor: Preprocessor) -> list[str]:
         """Returns the model's inputs, token types where it tells texts of a pair apart by them."""
         names = [INPUT_IDS, ATTENTION_MASK]
-        return [*names, TOKEN_TYPE_IDS] if _tokenizer(preprocessor).knows_pairs else names
+        return [*names, TOKEN_TYPE_IDS] if tokenizer_of(preprocessor).knows_pairs else names
 
     def natural_length(
         self,
@@ -124,7 +104,7 @@ class QuestionAnswering:
         asked: int | None = None,
     ) -> tuple[int, float]:
         """Returns the tokens of a window, and 0: windows slide, so that nothing is cut."""
-        tokenizer = _tokenizer(preprocessor)
+        tokenizer = tokenizer_of(preprocessor)
         pairs: list[int] = []
         questions = LongQuestions(tokenizer, asked)
         for split in summary.splits:
@@ -141,9 +121,6 @@ class QuestionAnswering:
                 seen += len(chunk)
         return window_length(np.asarray(pairs), questions, tokenizer, asked), 0.0
 
-    def preprocessing(self, model: Path, spec: SparseTransferSpec) -> None:
-        """Returns None: tokenizers travel with their models."""
-
     def load(
         self, data: Path, plan: Plan, split: str, preprocessor: Preprocessor
     ) -> EncodedQuestions:
@@ -154,9 +131,9 @@ class QuestionAnswering:
             for chunk in read_questions(data / info.file, rows, digest=info.digest):
                 yield [question for _, question in chunk]
 
-        length = plan.max_sequence_length or _DEFAULT_LENGTH
+        length = plan.max_sequence_length or self.default_length
         pairs = TOKEN_TYPE_IDS in plan.inputs
-        return encoded_questions(chunks(), _tokenizer(preprocessor), length, pairs=pairs)
+        return encoded_questions(chunks(), tokenizer_of(preprocessor), length, pairs=pairs)
 
     def build(self, model: Path, plan: Plan) -> nn.Module:
         """Loads a model with a head that finds start and end of an answer."""
@@ -165,15 +142,6 @@ class QuestionAnswering:
     def has_head(self, model: Path, labels: Sequence[str], problem_type: str) -> bool:
         """Whether a model folder already answers questions."""
         return question_model.has_head(model)
-
-    def activation_bytes(self, model: Path, plan: Plan) -> int:
-        """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
-        length = plan.max_sequence_length or _DEFAULT_LENGTH
-        return text_model.activation_bytes(model, plan.training.batch_size, length)
-
-    def save(self, model: nn.Module, folder: Path) -> None:
-        """Writes a model so that ``build`` reads it back."""
-        text_model.save_classifier(model, folder)
 
     def is_head(self, parameter: str) -> bool:
         """Whether a parameter belongs to the head."""
@@ -206,17 +174,6 @@ class QuestionAnswering:
         found, rule = _windows(rows), _rule(plan)
         pairs = zip(answers(outputs, found, rule), answers(reference, found, rule), strict=True)
         return float(np.mean([ours == theirs for ours, theirs in pairs]))
-
-    def example_inputs(self, plan: Plan, batch: int, sequence: int | None) -> Batch:
-        """Returns full rows of arbitrary tokens, the same at every call."""
-        width = sequence or plan.max_sequence_length or _DEFAULT_LENGTH
-        return placeholder_inputs(plan.inputs, batch, width)
-
-
-def _tokenizer(preprocessor: Preprocessor) -> TextPreprocessor:
-    if not isinstance(preprocessor, TextPreprocessor):
-        raise TypeError(f"a text use case needs a TextPreprocessor, not {type(preprocessor)}")
-    return preprocessor
 
 
 def _windows(rows: EncodedSplit) -> EncodedQuestions:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_transfer_api.records import Plan, SplitInfo
-from sparse_transfer_runner.catalog.checked import CheckedModel
-from sparse_transfer_runner.catalog.hugging_face import check_text_model
+from sparse_transfer_api.records import Plan
 from sparse_transfer_runner.data.labels import name_of
 from sparse_transfer_runner.data.selection import selected_rows
 from sparse_transfer_runner.data.text_check import check_text
@@ -20,18 +18,17 @@ from sparse_transfer_runner.data.text_rows import TextRows, read_text_rows
 
 from . import metrics, text_model
 from .classification_scores import Metrics, constant_metric, same_answers, scored
-from .protocol import Batch, DataSummary, EncodedSplit, Preprocessor
+from .protocol import DataSummary, EncodedSplit, Preprocessor
 from .scores import Scored
 from .text_inputs import (
     ATTENTION_MASK,
     INPUT_IDS,
     TOKEN_TYPE_IDS,
     EncodedText,
-    TextPreprocessor,
     mapped_text,
-    placeholder_inputs,
     sequence_length,
 )
+from .text_use_case import TextUseCase, splits_in, tokenizer_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,24 +38,16 @@ if TYPE_CHECKING:
 _LENGTH_ROWS = 50_000
 """Rows from which the sequence length is taken, evenly spaced; more would hardly change it."""
 
-_DEFAULT_LENGTH = 128
-"""Tokens, where nothing says how long sequences are."""
 
-
-class TextClassification:
+class TextClassification(TextUseCase):
     """The use case behind ``nlp-text_classification`` and ``nlp-sentiment_analysis``.
 
     Args:
         name: Canonical name.
     """
 
-    family = "text"
     default_batch_size = 32
-    solves_start = True
     program = "classify_texts"
-
-    def __init__(self, name: str) -> None:
-        self.name = str(name)
 
     def inspect(self, data: Path, spec: SparseTransferSpec) -> DataSummary:
         """Checks all of the data in constant memory; see ``data.text_check``."""
@@ -68,35 +57,15 @@ class TextClassification:
             problem_type=checked.rule.problem_type,
             columns={"text": columns.text, "label": (columns.label,)},
             labels=checked.rule.names or (columns.label,),
-            splits=[
-                SplitInfo(
-                    name=cast(Any, name),
-                    file=split.path.relative_to(data).as_posix(),
-                    samples=split.rows,
-                    digest=split.digest,
-                )
-                for name, split in checked.splits.items()
-            ],
+            splits=splits_in(data, checked.splits),
             digest=checked.digest,
             warnings=checked.warnings,
         )
 
-    def check(self, model: Path, *, trusted: bool) -> CheckedModel:
-        """Checks a model folder; see ``catalog.hugging_face``."""
-        return check_text_model(model, trusted=trusted)
-
-    def preprocessor(self, model: Path, plan: Plan | None = None) -> TextPreprocessor:
-        """Loads the tokenizer of a model folder."""
-        return TextPreprocessor.load(model)
-
-    def same_inputs(self, first: Preprocessor, second: Preprocessor) -> bool:
-        """Whether both tokenizers turn every text into the same tokens."""
-        return _tokenizer(first).same_as(_tokenizer(second))
-
     def input_names(self, summary: DataSummary, preprocessor: Preprocessor) -> list[str]:
         """Returns the model's inputs; token types only where there are two texts to tell apart."""
         names = [INPUT_IDS, ATTENTION_MASK]
-        if len(summary.columns["text"]) > 1 and _tokenizer(preprocessor).knows_pairs:
+        if len(summary.columns["text"]) > 1 and tokenizer_of(preprocessor).knows_pairs:
             names.append(TOKEN_TYPE_IDS)
         return names
 
@@ -108,7 +77,7 @@ class TextClassification:
         asked: int | None = None,
     ) -> tuple[int, float]:
         """Returns the sequence length by the design's rule, and the share of rows it truncates."""
-        tokenizer = _tokenizer(preprocessor)
+        tokenizer = tokenizer_of(preprocessor)
         train = next(split for split in summary.splits if split.name == "train")
         step = max(1, train.samples // _LENGTH_ROWS)
         lengths = [
@@ -123,12 +92,9 @@ class TextClassification:
         ]
         return sequence_length(np.asarray(lengths), tokenizer.max_length, asked)
 
-    def preprocessing(self, model: Path, spec: SparseTransferSpec) -> None:
-        """Returns None: tokenizers travel with their models."""
-
     def load(self, data: Path, plan: Plan, split: str, preprocessor: Preprocessor) -> EncodedText:
         """Reads and encodes a split: ``train``, ``val``, ``test`` or ``choice``."""
-        tokenizer = _tokenizer(preprocessor)
+        tokenizer = tokenizer_of(preprocessor)
         info, rows = selected_rows(plan, split)
         label = plan.columns["label"][0]
         length = plan.max_sequence_length or tokenizer.max_length
@@ -159,19 +125,6 @@ class TextClassification:
         """Whether a model folder already answers with these labels."""
         return text_model.has_head(model, labels, problem_type)
 
-    def activation_bytes(self, model: Path, plan: Plan) -> int:
-        """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
-        length = plan.max_sequence_length or _DEFAULT_LENGTH
-        return text_model.activation_bytes(model, plan.training.batch_size, length)
-
-    def save(self, model: nn.Module, folder: Path) -> None:
-        """Writes a model so that ``build`` reads it back."""
-        text_model.save_classifier(model, folder)
-
-    def is_head(self, parameter: str) -> bool:
-        """Whether a parameter belongs to the head."""
-        return text_model.is_head(parameter)
-
     def metric_names(self, problem_type: str, labels: Sequence[str]) -> Sequence[str]:
         """Returns the metrics that can be the primary one, the default first."""
         return metrics.NAMES[problem_type]
@@ -194,17 +147,6 @@ class TextClassification:
     ) -> float:
         """Returns the share of rows with the same answer."""
         return same_answers(outputs, reference, plan.problem_type)
-
-    def example_inputs(self, plan: Plan, batch: int, sequence: int | None) -> Batch:
-        """Returns full rows of arbitrary tokens, the same at every call."""
-        width = sequence or plan.max_sequence_length or _DEFAULT_LENGTH
-        return placeholder_inputs(plan.inputs, batch, width)
-
-
-def _tokenizer(preprocessor: Preprocessor) -> TextPreprocessor:
-    if not isinstance(preprocessor, TextPreprocessor):
-        raise TypeError(f"a text use case needs a TextPreprocessor, not {type(preprocessor)}")
-    return preprocessor
 
 
 def _metrics(plan: Plan) -> Metrics:

@@ -11,19 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_transfer_api.errors import InputError, Problem
-from sparse_transfer_api.records import Plan, SplitInfo
-from sparse_transfer_runner.catalog.checked import CheckedModel
-from sparse_transfer_runner.catalog.hugging_face import check_text_model
+from sparse_transfer_api.records import Plan
 from sparse_transfer_runner.data.selection import selected_rows
 from sparse_transfer_runner.data.tagged_check import check_tagged
 from sparse_transfer_runner.data.tags import OUTSIDE, entity_tags
 from sparse_transfer_runner.data.text_rows import TextRows, read_text_rows
 
-from . import tag_metrics, text_model, token_model
-from .protocol import Batch, DataSummary, EncodedSplit, Preprocessor
+from . import tag_metrics, token_model
+from .protocol import DataSummary, EncodedSplit, Preprocessor
 from .scores import Resampling, Scored, Sums
 from .tagged_text import EncodedTags, Pieces, load_word_tokenizer, mapped_tags, pieces_of
 from .text_inputs import ATTENTION_MASK, INPUT_IDS, TextPreprocessor, sequence_length
+from .text_use_case import TextUseCase, splits_in, tokenizer_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,27 +34,16 @@ PROBLEM_TYPE = "token_classification"
 _LENGTH_ROWS = 50_000
 """Rows from which the sequence length is taken, evenly spaced; more would hardly change it."""
 
-_DEFAULT_LENGTH = 128
-"""Tokens, where nothing says how long sequences are."""
 
-_PLACEHOLDERS = (5, 20)
-"""Example inputs use these tokens: every vocabulary has them, and none of them is special."""
-
-
-class TokenClassification:
+class TokenClassification(TextUseCase):
     """The use case behind ``nlp-token_classification`` and ``nlp-named_entity_recognition``.
 
     Args:
         name: Canonical name.
     """
 
-    family = "text"
     default_batch_size = 32
-    solves_start = True
     program = "tag_words"
-
-    def __init__(self, name: str) -> None:
-        self.name = str(name)
 
     def inspect(self, data: Path, spec: SparseTransferSpec) -> DataSummary:
         """Checks all of the data in constant memory; see ``data.tagged_check``."""
@@ -69,30 +57,14 @@ class TokenClassification:
             problem_type=PROBLEM_TYPE,
             columns={"text": (checked.columns.tokens,), "label": (checked.columns.tags,)},
             labels=checked.names,
-            splits=[
-                SplitInfo(
-                    name=cast(Any, name),
-                    file=split.path.relative_to(data).as_posix(),
-                    samples=split.rows,
-                    digest=split.digest,
-                )
-                for name, split in checked.splits.items()
-            ],
+            splits=splits_in(data, checked.splits),
             digest=checked.digest,
             warnings=checked.warnings,
         )
 
-    def check(self, model: Path, *, trusted: bool) -> CheckedModel:
-        """Checks a model folder; see ``catalog.hugging_face``."""
-        return check_text_model(model, trusted=trusted)
-
     def preprocessor(self, model: Path, plan: Plan | None = None) -> TextPreprocessor:
         """Loads the tokenizer of a model folder, so that it takes words."""
         return load_word_tokenizer(model)
-
-    def same_inputs(self, first: Preprocessor, second: Preprocessor) -> bool:
-        """Whether both tokenizers turn every text into the same tokens."""
-        return _tokenizer(first).same_as(_tokenizer(second))
 
     def input_names(self, summary: DataSummary, preprocessor: Preprocessor) -> list[str]:
         """Returns the model's inputs."""
@@ -106,7 +78,7 @@ class TokenClassification:
         asked: int | None = None,
     ) -> tuple[int, float]:
         """Returns the sequence length by the design's rule, and the share of rows it truncates."""
-        tokenizer = _tokenizer(preprocessor)
+        tokenizer = tokenizer_of(preprocessor)
         train = next(split for split in summary.splits if split.name == "train")
         step = max(1, train.samples // _LENGTH_ROWS)
         chunks = read_text_rows(
@@ -120,12 +92,9 @@ class TokenClassification:
         ]
         return sequence_length(np.asarray(lengths), tokenizer.max_length, asked)
 
-    def preprocessing(self, model: Path, spec: SparseTransferSpec) -> None:
-        """Returns None: tokenizers travel with their models."""
-
     def load(self, data: Path, plan: Plan, split: str, preprocessor: Preprocessor) -> EncodedTags:
         """Reads and encodes a split: ``train``, ``val``, ``test`` or ``choice``."""
-        tokenizer = _tokenizer(preprocessor)
+        tokenizer = tokenizer_of(preprocessor)
         info, rows = selected_rows(plan, split)
         length = plan.max_sequence_length or tokenizer.max_length
         places = _places(plan.labels)
@@ -152,19 +121,6 @@ class TokenClassification:
     def has_head(self, model: Path, labels: Sequence[str], problem_type: str) -> bool:
         """Whether a model folder already gives these tags."""
         return token_model.has_head(model, labels)
-
-    def activation_bytes(self, model: Path, plan: Plan) -> int:
-        """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
-        length = plan.max_sequence_length or _DEFAULT_LENGTH
-        return text_model.activation_bytes(model, plan.training.batch_size, length)
-
-    def save(self, model: nn.Module, folder: Path) -> None:
-        """Writes a model so that ``build`` reads it back."""
-        text_model.save_classifier(model, folder)
-
-    def is_head(self, parameter: str) -> bool:
-        """Whether a parameter belongs to the head."""
-        return text_model.is_head(parameter)
 
     def metric_names(self, problem_type: str, labels: Sequence[str]) -> Sequence[str]:
         """Returns the metrics that can be the primary one: F1 of entities first."""
@@ -204,21 +160,6 @@ class TokenClassification:
         split = _encoded(rows)
         answers = (split.answers(each, _unseen(plan)) for each in (outputs, reference))
         return float(np.equal(*answers).mean())
-
-    def example_inputs(self, plan: Plan, batch: int, sequence: int | None) -> Batch:
-        """Returns full rows of arbitrary tokens, the same at every call."""
-        width = sequence or plan.max_sequence_length or _DEFAULT_LENGTH
-        random = np.random.default_rng(0)
-        return {
-            INPUT_IDS: random.integers(*_PLACEHOLDERS, (batch, width), dtype=np.int64),
-            ATTENTION_MASK: np.ones((batch, width), dtype=np.int64),
-        }
-
-
-def _tokenizer(preprocessor: Preprocessor) -> TextPreprocessor:
-    if not isinstance(preprocessor, TextPreprocessor):
-        raise TypeError(f"a text use case needs a TextPreprocessor, not {type(preprocessor)}")
-    return preprocessor
 
 
 def _encoded(rows: EncodedSplit) -> EncodedTags:
