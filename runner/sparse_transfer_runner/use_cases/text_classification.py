@@ -28,15 +28,12 @@ from .text_inputs import (
     mapped_text,
     sequence_length,
 )
-from .text_use_case import TextUseCase, splits_in, tokenizer_of
+from .text_use_case import TextUseCase, rows_for_length, splits_in, tokenizer_of
 
 if TYPE_CHECKING:
     from torch import nn
 
     from sparse_transfer_api.spec import SparseTransferSpec
-
-_LENGTH_ROWS = 50_000
-"""Rows from which the sequence length is taken, evenly spaced; more would hardly change it."""
 
 
 class TextClassification(TextUseCase):
@@ -78,16 +75,9 @@ class TextClassification(TextUseCase):
     ) -> tuple[int, float]:
         """Returns the sequence length by the design's rule, and the share of rows it truncates."""
         tokenizer = tokenizer_of(preprocessor)
-        train = next(split for split in summary.splits if split.name == "train")
-        step = max(1, train.samples // _LENGTH_ROWS)
         lengths = [
             len(row)
-            for rows in read_text_rows(
-                data / train.file,
-                summary.columns["text"],
-                summary.columns["label"][0],
-                np.arange(0, train.samples, step),
-            )
+            for rows in rows_for_length(data, summary)
             for row in tokenizer.encode(rows.texts, None)[INPUT_IDS]
         ]
         return sequence_length(np.asarray(lengths), tokenizer.max_length, asked)

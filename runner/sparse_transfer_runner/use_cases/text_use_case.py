@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
 
 from sparse_transfer_api.records import Plan, SplitInfo
 from sparse_transfer_runner.catalog.checked import CheckedModel
 from sparse_transfer_runner.catalog.hugging_face import check_text_model
+from sparse_transfer_runner.data.text_rows import TextRows, read_text_rows
 
 from . import text_model
-from .protocol import Batch, Preprocessor
+from .protocol import Batch, DataSummary, Preprocessor
 from .text_inputs import TextPreprocessor, placeholder_inputs
 
 if TYPE_CHECKING:
     from torch import nn
 
     from sparse_transfer_api.spec import SparseTransferSpec
+
+
+_LENGTH_ROWS = 50_000
+"""More would hardly change the length."""
 
 
 class CheckedSplit(Protocol):
@@ -94,6 +101,18 @@ def tokenizer_of(preprocessor: Preprocessor) -> TextPreprocessor:
     if not isinstance(preprocessor, TextPreprocessor):
         raise TypeError(f"a text use case needs a TextPreprocessor, not {type(preprocessor)}")
     return preprocessor
+
+
+def rows_for_length(data: Path, summary: DataSummary) -> Iterator[TextRows]:
+    """Returns training rows from which the sequence length is taken, evenly spaced."""
+    train = next(split for split in summary.splits if split.name == "train")
+    step = max(1, train.samples // _LENGTH_ROWS)
+    return read_text_rows(
+        data / train.file,
+        summary.columns["text"],
+        summary.columns["label"][0],
+        np.arange(0, train.samples, step),
+    )
 
 
 def splits_in(data: Path, checked: Mapping[str, CheckedSplit]) -> list[SplitInfo]:

@@ -22,7 +22,7 @@ from .protocol import DataSummary, EncodedSplit, Preprocessor
 from .scores import Resampling, Scored, Sums
 from .tagged_text import EncodedTags, Pieces, load_word_tokenizer, mapped_tags, pieces_of
 from .text_inputs import ATTENTION_MASK, INPUT_IDS, TextPreprocessor, sequence_length
-from .text_use_case import TextUseCase, splits_in, tokenizer_of
+from .text_use_case import TextUseCase, rows_for_length, splits_in, tokenizer_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from sparse_transfer_api.spec import SparseTransferSpec
 
 PROBLEM_TYPE = "token_classification"
-
-_LENGTH_ROWS = 50_000
-"""Rows from which the sequence length is taken, evenly spaced; more would hardly change it."""
 
 
 class TokenClassification(TextUseCase):
@@ -79,14 +76,7 @@ class TokenClassification(TextUseCase):
     ) -> tuple[int, float]:
         """Returns the sequence length by the design's rule, and the share of rows it truncates."""
         tokenizer = tokenizer_of(preprocessor)
-        train = next(split for split in summary.splits if split.name == "train")
-        step = max(1, train.samples // _LENGTH_ROWS)
-        chunks = read_text_rows(
-            data / train.file,
-            summary.columns["text"],
-            summary.columns["label"][0],
-            np.arange(0, train.samples, step),
-        )
+        chunks = rows_for_length(data, summary)
         lengths = [
             len(row) for rows in chunks for row in pieces_of(tokenizer, _words(rows), None).tokens
         ]

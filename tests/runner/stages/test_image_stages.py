@@ -15,9 +15,11 @@ import pytest
 import torch
 from PIL import Image
 from tests.runner.image_folders import COLOURS, picture, write_folder
+from tests.runner.stages import stage_process
+from tests.runner.stages.stage_process import stage
 
-from sparse_transfer_api.contract import ENV_EXPERIMENT, ExitCode
-from sparse_transfer_api.records import Manifest, Plan, StageResult
+from sparse_transfer_api.contract import ExitCode
+from sparse_transfer_api.records import Manifest, Plan
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
 from sparse_transfer_runner.catalog.image_architectures import architecture_named
 from sparse_transfer_runner.digests import digest_of_tree
@@ -63,36 +65,12 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment(sources: Path, output: Path, **more: Any) -> dict[str, str]:
-    document = {
-        "apiVersion": "sparsetransfer.dev/v1alpha1",
-        "kind": "SparseTransferExperiment",
-        "metadata": {"name": "colours"},
-        "spec": {
-            "useCase": "cv-classification",
-            "data": {"uri": (sources / "data").as_uri()},
-            "model": {"uri": (sources / "foundation").as_uri()},
-            "output": {"uri": output.as_uri()},
-            "training": {"imageSize": 32, "epochs": 6, "batchSize": 16, "learningRate": 0.003},
-            "benchmark": {"batchSizes": [1]},
-            "runPolicy": {"checkpointIntervalSteps": 2},
-            **more,
-        },
+    spec = {
+        "training": {"imageSize": 32, "epochs": 6, "batchSize": 16, "learningRate": 0.003},
+        "runPolicy": {"checkpointIntervalSteps": 2},
+        **more,
     }
-    return {**os.environ, "OMP_NUM_THREADS": "1", ENV_EXPERIMENT: json.dumps(document)}
-
-
-def stage(name: str, where: dict[str, str]) -> tuple[int, StageResult]:
-    done = subprocess.run(
-        [sys.executable, "-m", "sparse_transfer_runner", name],
-        env=where,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    lines = done.stdout.splitlines()
-    assert lines, done.stderr
-    return done.returncode, StageResult.model_validate(json.loads(lines[-1]))
+    return stage_process.environment("colours", "cv-classification", sources, output, **spec)
 
 
 def killed_at(where: dict[str, str], output: Path, activity: str, step: int) -> str:

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runner.stages import stage_process
+from tests.runner.stages.stage_process import stage
 from tests.runner.tiny_models import write_tiny_encoder
 from tests.runner.tiny_questions import write_questions
 from tests.runner.tiny_sources import write_sentences
 
-from sparse_transfer_api.contract import ENV_EXPERIMENT, ExitCode, Stage
-from sparse_transfer_api.records import Manifest, Plan, StageResult
+from sparse_transfer_api.contract import ExitCode, Stage
+from sparse_transfer_api.records import Manifest, Plan
 from sparse_transfer_api.spec import SparseTransferSpec
 from sparse_transfer_runner.packaging.evaluation import Evaluation
 from sparse_transfer_runner.progress import Reporter
@@ -81,35 +83,11 @@ def write_answerer(root: Path) -> None:
 
 
 def environment(sources: Path, output: Path, **more: Any) -> dict[str, str]:
-    document = {
-        "apiVersion": "sparsetransfer.dev/v1alpha1",
-        "kind": "SparseTransferExperiment",
-        "metadata": {"name": "questions"},
-        "spec": {
-            "useCase": "qa",
-            "data": {"uri": (sources / "data").as_uri()},
-            "model": {"uri": (sources / "foundation").as_uri()},
-            "output": {"uri": output.as_uri()},
-            "training": {"epochs": 6, "batchSize": 16, "learningRate": 0.005},
-            "benchmark": {"batchSizes": [1]},
-            **more,
-        },
+    spec = {
+        "training": {"epochs": 6, "batchSize": 16, "learningRate": 0.005},
+        **more,
     }
-    return {**os.environ, "OMP_NUM_THREADS": "1", ENV_EXPERIMENT: json.dumps(document)}
-
-
-def stage(name: str, where: dict[str, str]) -> tuple[int, StageResult]:
-    done = subprocess.run(
-        [sys.executable, "-m", "sparse_transfer_runner", name],
-        env=where,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    lines = done.stdout.splitlines()
-    assert lines, done.stderr
-    return done.returncode, StageResult.model_validate(json.loads(lines[-1]))
+    return stage_process.environment("questions", "qa", sources, output, **spec)
 
 
 def manifest_of(output: Path, folder: str) -> tuple[Path, Manifest]:
