@@ -9,6 +9,7 @@ first counts.
 """
 
 import contextlib
+import errno
 import io
 import json
 import pathlib
@@ -97,6 +98,8 @@ def _explained() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise PictureError("no picture that Pillow can read") from error
     except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise  # nothing is wrong with the file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise PictureError(f"damaged or cut short ({reason})") from error
 
