@@ -45,6 +45,25 @@ def test_a_checkpoint_is_read_where_it_is_trusted(pickled: Path) -> None:
     assert all(torch.equal(found.weights[n], wanted[n].half().float()) for n in wanted)
 
 
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        ({"0": "blue", "1": "red"}, LABELS),
+        (list(LABELS), LABELS),
+        ({1: "blue", 2: "red"}, None),
+        ({0: "blue", "0": "red"}, None),
+        ({}, None),
+    ],
+)
+def test_the_classes_are_read_however_they_are_numbered(
+    tmp_path: Path, names: object, labels: tuple[str, ...] | None
+) -> None:
+    network = tiny_detector(LABELS).network
+    network.names = names
+    torch.save({"model": network}, tmp_path / "best.pt")
+    assert read_checkpoint(tmp_path / "best.pt", trusted=True).labels == labels
+
+
 def test_without_trust_it_is_refused_and_the_setting_named(pickled: Path) -> None:
     with pytest.raises(InputError, match=r"spec\.model\.trust: Pickle"):
         check_yolo(pickled, trusted=False, head=DETECT)
