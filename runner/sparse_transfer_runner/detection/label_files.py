@@ -144,7 +144,8 @@ def _wrong_count(rest: Sequence[float], polygons: bool) -> str | None:
         return f"{len(rest) + 1} numbers"
     if len(rest) // 2 < _FEWEST_POINTS:
         points = len(rest) // 2
-        return f"a polygon of {points} points" if polygons else f"{len(rest) + 1} numbers"
+        what = f"a polygon of {points} points{', or a box' if len(rest) == _BOX else ''}"
+        return what if polygons else f"{len(rest) + 1} numbers"
     return None
 
 

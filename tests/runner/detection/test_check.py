@@ -416,12 +416,33 @@ def test_polygons_are_found_in_either_folder(tmp_path: Path, place: str) -> None
     assert checked.layout.splits["train"].items[0].label == f"{place}/train/0.txt"
 
 
-def test_a_polygon_of_two_points_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.1 0.1", "a polygon of 1 points"),
+        ("0 0.1 0.1 0.4 0.4", "a polygon of 2 points, or a box; expected 'class x1 y1"),
+        ("0 0.1 0.1 0.4 0.4 0.1", "6 numbers"),
+        ("0 0.1 0.1 0.4 0.4 0.1 1.2", "1.2; expected"),
+        ("0 0.1 0.1 0.4 0.4 0.1 -0.2", "-0.2; expected"),
+        ("0 10 10 40 40 10 40", "pixels are divided"),
+        ("0 0.1 0.1 0.4 0.1 0.3 0.1", "on one line"),
+        ("2 0.1 0.1 0.4 0.4 0.1 0.4", "class 2, but there are 2"),
+        ("red 0.1 0.1 0.4 0.4 0.1 0.4", "'red' is no number"),
+    ],
+)
+def test_a_wrong_polygon_is_refused_with_its_line(tmp_path: Path, line: str, message: str) -> None:
     data = write_objects(tmp_path, {"train": 2, "val": 1}, polygons=True)
-    label("0 0.1 0.1 0.4 0.4\n")(data)
+    label(f"0 0.1 0.1 0.4 0.4 0.1 0.4\n{line}\n")(data)
     (problem,) = problems(data, polygons=True)
-    assert "a polygon of 2 points" in str(problem)
-    assert problem.line == 1
+    assert message in str(problem)
+    assert problem.line == 2
+
+
+def test_labels_of_boxes_are_refused_where_polygons_are_expected(tmp_path: Path) -> None:
+    data = write_objects(tmp_path, {"train": 2, "val": 1})
+    found = problems(data, polygons=True)
+    assert len(found) == 4
+    assert all("or a box" in str(problem) for problem in found)
 
 
 def test_polygons_in_both_folders_are_refused(tmp_path: Path) -> None:
