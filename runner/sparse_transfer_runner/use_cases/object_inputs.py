@@ -164,9 +164,8 @@ class EncodedObjects:
 
     def rows_at_once(self) -> int:
         """Returns how many rows a detector may be asked about at once, 1 or more."""
+        row_bytes = self._values_of_a_row() * np.dtype(np.float32).itemsize
         pixels = self.preprocessor.side**2
-        places = sum(pixels // stride**2 for stride in _STRIDES)
-        row_bytes = places * (4 + len(self.labels)) * np.dtype(np.float32).itemsize
         return max(1, min(_PIXELS_AT_ONCE // pixels, _OUTPUT_BYTES // max(1, row_bytes)))
 
     def picture(self, row: int) -> Any:
@@ -176,6 +175,14 @@ class EncodedObjects:
             InputError: It cannot be read any more.
         """
         return self._read(read_picture, self.items[row])
+
+    def _places(self) -> int:
+        """Returns how many places a detector looks for objects at."""
+        return sum(self.preprocessor.side**2 // stride**2 for stride in _STRIDES)
+
+    def _values_of_a_row(self) -> int:
+        """Returns how many numbers a detector puts out for one picture."""
+        return self._places() * (4 + len(self.labels))
 
     @cached_property
     def _readers(self) -> ThreadPoolExecutor:

@@ -62,6 +62,10 @@ class EncodedSegments(EncodedObjects):
         drawn = [drawn_mask(_placed(each, place), self.masks) for each in outlines]
         return np.array(drawn, bool).reshape(len(drawn), self.masks.side, self.masks.side)
 
+    def _values_of_a_row(self) -> int:
+        weights = self._places() * self.masks.prototypes
+        return super()._values_of_a_row() + weights + self.masks.prototypes * self.masks.side**2
+
 
 def words_of(side: int) -> int:
     """Returns how many numbers a mask takes."""

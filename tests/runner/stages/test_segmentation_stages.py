@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +13,12 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from tests.runner.object_folders import CLASSES, scene, write_objects
+from tests.runner.stages import stage_process
+from tests.runner.stages.stage_process import stage
 from tests.runner.tiny_detectors import SEGMENTING, write_detectors
 
-from sparse_transfer_api.contract import ENV_EXPERIMENT, ExitCode
-from sparse_transfer_api.records import Manifest, StageResult
+from sparse_transfer_api.contract import ExitCode
+from sparse_transfer_api.records import Manifest
 
 pytestmark = pytest.mark.slow
 
@@ -34,36 +35,11 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def environment(sources: Path, output: Path, **more: Any) -> dict[str, str]:
-    document = {
-        "apiVersion": "sparsetransfer.dev/v1alpha1",
-        "kind": "SparseTransferExperiment",
-        "metadata": {"name": "outlines"},
-        "spec": {
-            "useCase": "instance segmentation",
-            "data": {"uri": (sources / "data").as_uri()},
-            "model": {"uri": (sources / "foundation").as_uri()},
-            "output": {"uri": output.as_uri()},
-            "training": {"imageSize": 64, "epochs": 24, "batchSize": 8, "learningRate": 0.003},
-            "benchmark": {"batchSizes": [1]},
-            **more,
-        },
-    }
-    return {**os.environ, "OMP_NUM_THREADS": "1", ENV_EXPERIMENT: json.dumps(document)}
-
-
-def stage(name: str, where: dict[str, str]) -> tuple[int, StageResult]:
-    done = subprocess.run(
-        [sys.executable, "-m", "sparse_transfer_runner", name],
-        env=where,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1800,
+def environment(sources: Path, output: Path) -> dict[str, str]:
+    training = {"imageSize": 64, "epochs": 24, "batchSize": 8, "learningRate": 0.003}
+    return stage_process.environment(
+        "outlines", "instance segmentation", sources, output, training=training
     )
-    lines = done.stdout.splitlines()
-    assert lines, done.stderr
-    return done.returncode, StageResult.model_validate(json.loads(lines[-1]))
 
 
 @pytest.fixture(scope="module")

@@ -69,6 +69,19 @@ def kept(rows: EncodedSegments, outputs: list[NDArray[np.float32]]) -> NDArray[n
     return gathered.all
 
 
+@pytest.mark.parametrize(
+    ("side", "classes", "rows_at_once"),
+    [(640, 1, 14), (640, 80, 9), (640, 10_000, 1), (64, 2, 1473)],
+)
+def test_masks_count_in_how_many_pictures_are_looked_at_at_once(
+    rows: EncodedSegments, side: int, classes: int, rows_at_once: int
+) -> None:
+    labels = [str(number) for number in range(classes)]
+    config = {"side": side, "padding": 114, "prototypes": 32, "mask_side": side // 4}
+    found = EncodedSegments(rows.root, rows.items, labels, ObjectPreprocessor(config))
+    assert found.rows_at_once() == rows_at_once
+
+
 def test_outputs_are_reduced_to_a_bounded_number_of_objects_with_their_masks(
     rows: EncodedSegments,
 ) -> None:
