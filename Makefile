@@ -122,7 +122,7 @@ format: $(VENV)/.dev ## Apply the formatter and the linter's safe mends
 # ENGINE is docker or buildah; IMAGE_ARGS are further arguments of its build.
 ENGINE ?= docker
 TAG = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-# FLAVOUR=neuralmagic adds SparseML to the runner, DEEPSPARSE=true (for yourself only) DeepSparse.
+# FLAVOUR=yolo adds Ultralytics (AGPL-3.0) to the runner, neuralmagic SparseML, DEEPSPARSE=true (for yourself only) DeepSparse.
 IMAGE = $(ENGINE) build --file Dockerfile.$(1) --tag sparse-transfer-$(1):$(TAG) \
   --build-arg VERSION=$(TAG) \
   --build-arg STE_REVISION=$$(git describe --always --abbrev=40 --dirty --exclude='*') \
@@ -156,6 +156,7 @@ lock: ## Refresh the pinned requirements (needs uv)
 	$(COMPILE) requirements/assets.in --no-deps -o requirements/assets.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples -c requirements/dev.txt -o requirements/quickstart.txt
 	$(COMPILE) pyproject.toml --extra runner -c requirements/dev.txt -o requirements/runner.txt
+	$(COMPILE) pyproject.toml requirements/yolo.in --override requirements/yolo-overrides.in --extra runner --extra yolo -c requirements/dev.txt -o requirements/runner-yolo.txt
 	$(COMPILE_OLD) pyproject.toml --extra deepsparse --extra examples --extra test requirements/build.in -o requirements/neuralmagic.txt
 	$(COMPILE_OLD) pyproject.toml --extra deepsparse -c requirements/neuralmagic.txt -o requirements/runner-neuralmagic-deepsparse.txt
 	$(COMPILE_OLD) pyproject.toml --extra neuralmagic -c requirements/neuralmagic.txt -o requirements/runner-neuralmagic.txt

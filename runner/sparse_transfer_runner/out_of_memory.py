@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import sys
 
@@ -12,6 +13,10 @@ _SAYINGS = (
     "CUDA out of memory",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "Failed to allocate memory for requested buffer",  # onnxruntime's arena
+    "bad allocation",
+    "Cannot allocate memory",  # of a system call, in a library's own words
 )
 _ONEDNN = (
     "could not create a primitive",
@@ -28,13 +33,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory, the processor's or an accelerator's, did not suffice."""
     if isinstance(error, MemoryError):
         return True
+    if isinstance(error, OSError):  # a file that cannot be mapped, a process that cannot be forked
+        return error.errno == errno.ENOMEM
     # The accelerator's own class, whichever it is; whoever has not imported torch has none.
     if type(error).__name__ == "OutOfMemoryError":
         return True
     text = str(error).strip()
-    return isinstance(error, RuntimeError) and (
-        text in _ONEDNN or any(each in text for each in _SAYINGS)
-    )
+    # onnxruntime's own classes are plain exceptions.
+    libraries = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime")
+    return libraries and (text in _ONEDNN or any(each in text for each in _SAYINGS))
 
 
 def release_memory() -> None:

@@ -109,9 +109,11 @@ def test_the_project_is_built_by_what_the_rest_is_pinned_with() -> None:
     [
         ("default", "false", ""),
         ("default", "true", "DEEPSPARSE=true needs FLAVOUR=neuralmagic"),
+        ("yolo", "true", "DEEPSPARSE=true needs FLAVOUR=neuralmagic"),
+        ("yolo", "false", "has no requirements/runner-yolo.txt"),
         ("neuralmagic", "false", "has no requirements/runner-neuralmagic.txt"),
         ("neuralmagic", "true", "has no requirements/runner-neuralmagic-deepsparse.txt"),
-        ("other", "false", "FLAVOUR is default or neuralmagic"),
+        ("other", "false", "FLAVOUR is default, yolo or neuralmagic"),
         ("default", "yes", "DEEPSPARSE is false or true"),
     ],
 )
@@ -141,10 +143,21 @@ def test_no_image_holds_deepsparse_unless_it_is_asked_for() -> None:
     assert not _pinned("runner.txt") & {"sparseml", "sparsezoo", "deepsparse"}
 
 
+def test_only_the_image_for_detectors_holds_ultralytics_with_the_opencv_that_needs_no_screen() -> (
+    None
+):
+    assert "ultralytics" not in _pinned("runner.txt")
+    assert _pinned("runner-yolo.txt") > _pinned("runner.txt") | {"ultralytics"}
+    assert {name for name in _pinned("runner-yolo.txt") if "opencv" in name} == {
+        "opencv-python-headless"
+    }
+
+
 @pytest.mark.parametrize(
     ("flavour", "deepsparse", "list_", "held"),
     [
         ("default", "false", "runner.txt", set()),
+        ("yolo", "false", "runner-yolo.txt", set()),
         ("neuralmagic", "false", "runner-neuralmagic.txt", {"sparseml", "sparsezoo"}),
         (
             "neuralmagic",

@@ -73,3 +73,11 @@ def test_fewer_contexts_are_the_first_of_all() -> None:
     for split in CONTEXTS:
         paragraphs = every[split]["data"][0]["paragraphs"]
         assert few[split]["data"][0]["paragraphs"] == paragraphs[:5]
+
+
+def test_nothing_but_the_questions_is_written(extracted: Path) -> None:
+    assert sorted(path.name for path in extracted.iterdir()) == [
+        "test.json",
+        "train.json",
+        "val.json",
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundatio
 from sparse_transfer_runner.digests import digest_of_tree
 from sparse_transfer_runner.sparsity.prunable import prunable_weights, sparsity_of
 from sparse_transfer_runner.sparsity.solve import magnitude_mask
-from sparse_transfer_runner.yolo.network import Detector, build_network, save_detector
+from sparse_transfer_runner.yolo.network import Detector, build_network, detector_of, save_detector
 
 ARCHITECTURE: dict[str, Any] = {
     "nc": 2,
@@ -35,16 +35,30 @@ ARCHITECTURE: dict[str, Any] = {
 }
 
 
-def tiny_detector(labels: Sequence[str]) -> Detector:
+SEGMENTING: dict[str, Any] = {
+    **ARCHITECTURE,
+    "head": [*ARCHITECTURE["head"][:-1], [[8, 5], 1, "Segment", ["nc", 8, 64]]],
+}
+"""The same with a head that outlines: eight prototypes."""
+
+
+def tiny_detector(
+    labels: Sequence[str], architecture: Mapping[str, Any] = ARCHITECTURE
+) -> Detector:
     """Returns a detector with weights of chance, the same at every call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Detector(build_network(ARCHITECTURE, classes=len(labels)), labels).eval()
+        return detector_of(build_network(architecture, classes=len(labels)), labels).eval()
 
 
-def write_detectors(root: Path, labels: Sequence[str], sparsity: float = 0.5) -> None:
+def write_detectors(
+    root: Path,
+    labels: Sequence[str],
+    sparsity: float = 0.5,
+    architecture: Mapping[str, Any] = ARCHITECTURE,
+) -> None:
     """Writes ``dense`` and the ``foundation`` that was made from it."""
-    detector = tiny_detector(labels)
+    detector = tiny_detector(labels, architecture)
     save_detector(detector, root / "dense")
     with torch.no_grad():
         for weight in prunable_weights(detector).values():
@@ -52,7 +66,7 @@ def write_detectors(root: Path, labels: Sequence[str], sparsity: float = 0.5) ->
     save_detector(detector, root / "foundation")
     record = Foundation(
         name="tiny",
-        family="detection",
+        family="segmentation" if architecture is SEGMENTING else "detection",
         architecture="YOLOv8",
         parent=Parent(uri=(root / "dense").as_uri(), digest=digest_of_tree(root / "dense")),
         sparsity=sparsity_of(prunable_weights(detector)),

@@ -14,6 +14,7 @@ from sparse_transfer_api.errors import AccessError, UsageError
 from sparse_transfer_api.suggest import did_you_mean
 from sparse_transfer_cli import (
     example_objects,
+    example_outlines,
     example_pictures,
     example_questions,
     example_tweets,
@@ -39,6 +40,7 @@ SETS = {
     "digits": "handwritten digits of MNIST as pictures, in an image folder: train, val and test",
     "county-questions": "questions on an invented county, in the SQuAD format: train, val and test",
     "trees": "tiles of aerial pictures with a box around each tree, in YOLO's folders",
+    "nuclei": "tiles of a microscope's picture, a polygon around each nucleus, in YOLO's folders",
 }
 
 
@@ -79,8 +81,12 @@ def extract(
         return
     if name == "county-questions":
         _write_questions(output, rows, seed)
+        return
     if name == "trees":
         _write_trees(output, rows, seed)
+        return
+    if name == "nuclei":
+        _write_nuclei(output, rows, seed)
         return
     require((PACKAGE,), "examples")
     reviews = list(packaged_reviews())
@@ -170,6 +176,29 @@ def _write_trees(output: Path, rows: int | None, seed: int) -> None:
             soft_wrap=True,
         )
     stdout().print(f"licence: {example_objects.LICENCE}", highlight=False, soft_wrap=True)
+
+
+def _write_nuclei(output: Path, rows: int | None, seed: int) -> None:
+    if find_spec(example_outlines.PACKAGE) is None:
+        raise UsageError(
+            "this needs the package stardist, for its pictures alone; install it without what it "
+            "depends on: pip install --no-deps stardist==0.9.2"
+        )
+    require(("PIL",), "runner")
+    for split, tiles in example_outlines.nucleus_splits(seed, rows).items():
+        try:
+            example_outlines.write_nuclei(output, split, tiles)
+        except OSError as error:
+            raise AccessError(
+                f"{output}: cannot be written ({error.strerror}); choose another --output"
+            ) from error
+        outlines = sum(len(tile.outlines) for tile in tiles)
+        stdout().print(
+            f"{output / 'images' / split}: {len(tiles)} pictures, {outlines} polygons",
+            highlight=False,
+            soft_wrap=True,
+        )
+    stdout().print(f"licence: {example_outlines.LICENCE}", highlight=False, soft_wrap=True)
 
 
 def _write_all(splits: Mapping[str, list[Row]], output: Path, file_format: FileFormat) -> None:

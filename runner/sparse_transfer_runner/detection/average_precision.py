@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_transfer_runner.storage.settings import settings
 from sparse_transfer_runner.use_cases.scores import Array
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -24,6 +25,10 @@ MAP = "map50_95"
 MAP50 = "map50"
 _POINTS = np.linspace(0, 1, 101)
 _TINY = 1e-16
+_MOST, _FEWEST = 300, 100
+"""Resamples for an interval: fewer than a hundred hardly have a 2.5th percentile."""
+_FEW_CLASSES = 100
+"""As many are resampled most often, in half a minute."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,11 @@ class Precision:
 
     pictures: Sequence[Picture]
     thresholds: int = len(THRESHOLDS)
-    resamples = 300
+
+    @property
+    def resamples(self) -> int:
+        """How many are worth their time, which grows with the classes."""
+        return max(_FEWEST, min(_MOST, _MOST * _FEW_CLASSES // max(1, len(self._classes))))
 
     @cached_property
     def _classes(self) -> list[_Class]:
@@ -83,7 +92,7 @@ class Precision:
         found = []
         for label in np.unique(truth):
             mine = order[labels[order] == label]
-            found.append(_Class(number[mine], hits[mine], owner[truth == label]))
+            found.append(_Class.of(number[mine], hits[mine], owner[truth == label]))
         return found
 
     def value(self) -> float:
@@ -92,11 +101,15 @@ class Precision:
 
     def values(self, counts: NDArray[Any]) -> Array:
         """Returns the metric of each resample; classes without an object in it are left out."""
-        found = np.array([[each.precision(row) for each in self._classes] for row in counts])
+        found = np.array([self._precisions(row) for row in counts])
         there = ~np.isnan(found)
         total = np.where(there, found, 0).sum(axis=1)
         mean: Array = total / np.maximum(there.sum(axis=1), 1)
         return mean
+
+    def _precisions(self, counts: NDArray[Any]) -> list[float]:
+        settings().raise_if_stopped()
+        return [each.precision(counts) for each in self._classes]
 
 
 @dataclass(frozen=True)
@@ -105,13 +118,22 @@ class _Class:
 
     Args:
         pictures: Of each detection.
-        hits: ``[detections, thresholds]``.
+        hits: ``[detections, columns]``: of thresholds with any, and each column once.
         objects: The picture of each object.
+        shares: Of the thresholds, that a column stands for.
     """
 
     pictures: NDArray[Any]
     hits: NDArray[np.bool_]
     objects: NDArray[Any]
+    shares: Array
+
+    @classmethod
+    def of(cls, pictures: NDArray[Any], hits: NDArray[np.bool_], objects: NDArray[Any]) -> _Class:
+        """Returns a class of detections whose hits are ``[detections, thresholds]``."""
+        columns, times = np.unique(hits, axis=1, return_counts=True)
+        used = columns.any(axis=0)
+        return cls(pictures, columns[:, used], objects, times[used] / hits.shape[1])
 
     def precision(self, counts: NDArray[Any]) -> float:
         """Returns the average precision, averaged over the thresholds; NaN without objects."""
@@ -126,7 +148,8 @@ class _Class:
         right = np.cumsum(weight * hits, axis=0)
         recall = right / (objects + _TINY)
         precision = right / np.cumsum(weight, axis=0)
-        return float(np.mean([_area(*curve) for curve in zip(recall.T, precision.T, strict=True)]))
+        areas = [_area(*curve) for curve in zip(recall.T, precision.T, strict=True)]
+        return float(self.shares @ areas)
 
 
 def _area(recall: Array, precision: Array) -> float:

@@ -76,6 +76,7 @@ def check_objects(root: Path, *, polygons: bool = False) -> CheckedObjects:
     """
     findings = Findings()
     layout = find_layout(root, findings, polygons=polygons)
+    _require_choice(layout, findings)
     digests, seen = {}, {}
     for name, split in layout.splits.items():
         digests[name], seen[name] = _looked_at(layout, split, findings, polygons)
@@ -83,11 +84,26 @@ def check_objects(root: Path, *, polygons: bool = False) -> CheckedObjects:
     return CheckedObjects(layout, digests, (*layout.warnings, *_warnings(layout, seen)))
 
 
+def _require_choice(layout: Layout, findings: Findings) -> None:
+    """Notes where nothing is left for choices, which without a test split are made on train."""
+    train = layout.splits.get("train")
+    if train is not None and len(train.items) == 1 and "test" not in layout.splits:
+        findings.add(
+            "too few pictures",
+            layout.root / train.place,
+            "train holds 1 picture; expected 2 or more where there is no test split, as one of "
+            "them is held out for choices",
+        )
+
+
 def digest_of_objects(root: Path, name: str, *, polygons: bool = False) -> str | None:
-    """Returns the digest of a split as the check has it; None where there is no such split."""
+    """Returns the digest of a split as the check has it.
+
+    None where there is no such split, or nothing that names the classes.
+    """
     layout = find_layout(root, Findings(), polygons=polygons)
     split = layout.splits.get(name)
-    if split is None:
+    if split is None or not (root / layout.named_by).is_file():
         return None
     found = {layout.named_by: sha256_of(root / layout.named_by)}
     for item in split.items:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sparse_transfer_runner.data.findings import Findings, shown
+from sparse_transfer_runner.pictures.folders import Inside
 
 from .dataset_file import DatasetFile
 
@@ -12,16 +13,18 @@ CLASSES = "classes.txt"
 
 
 def class_names(
-    root: Path, described: DatasetFile | None, findings: Findings
+    root: Path, described: DatasetFile | None, inside: Inside
 ) -> tuple[tuple[str, ...], str]:
     """Returns the names of the classes in order, and the file that says them.
 
     Args:
         root: The data's folder.
         described: Its dataset file, where there is one: its names go before ``classes.txt``.
-        findings: Receives what is wrong with them.
+        inside: Tells what leads out of the folder; its findings receive what is wrong.
     """
-    path = root / CLASSES
+    findings, path = inside.findings, root / CLASSES
+    if not inside.holds(path):
+        return (), CLASSES
     listed = _listed(path, findings) if path.is_file() else None
     if described is not None and described.names is not None:
         names, source = described.names, described.path

@@ -131,6 +131,9 @@ def _values(
     if len(rest) == _BOX and not all(rest[2:]):
         note("empty box", f"width {rest[2]:g}, height {rest[3]:g}; expected more than 0", line)
         return None
+    if len(rest) > _BOX and min(np.ptp(rest[0::2]), np.ptp(rest[1::2])) == 0:
+        note("empty polygon", "its points lie on one line; expected an area", line)
+        return None
     return (label, *rest)
 
 
@@ -141,7 +144,8 @@ def _wrong_count(rest: Sequence[float], polygons: bool) -> str | None:
         return f"{len(rest) + 1} numbers"
     if len(rest) // 2 < _FEWEST_POINTS:
         points = len(rest) // 2
-        return f"a polygon of {points} points" if polygons else f"{len(rest) + 1} numbers"
+        what = f"a polygon of {points} points{', or a box' if len(rest) == _BOX else ''}"
+        return what if polygons else f"{len(rest) + 1} numbers"
     return None
 
 

@@ -8,16 +8,16 @@ polygons) for the last ``images`` and ``.txt`` for the ending; as Ultralytics ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sparse_transfer_api.errors import AccessError, InputError
 from sparse_transfer_runner.data.findings import Findings, shown
 from sparse_transfer_runner.data.splits import REQUIRED, SPLITS, splits_of
-from sparse_transfer_runner.pictures.folders import Inside, known_suffixes
+from sparse_transfer_runner.pictures.folders import Inside, in_utf8, known_suffixes
 
-from .classes import class_names
+from .classes import CLASSES, class_names
 from .dataset_file import DatasetFile, find_dataset_file
 
 IMAGES = "images"
@@ -91,22 +91,23 @@ def find_layout(root: Path, findings: Findings, *, polygons: bool = False) -> La
             f"{root}: a file; spec.data.uri names the folder that holds images/ and labels/, or a "
             "dataset YAML"
         )
-    described = find_dataset_file(root, findings)
+    inside = Inside(root, findings)
+    described = find_dataset_file(root, inside)
     if described is not None:
         sources = dict(described.sources)
     else:
-        sources = {name: (place,) for name, place in _split_folders(root, findings).items()}
+        sources = {name: (place,) for name, place in _split_folders(root, inside).items()}
     for split in REQUIRED:
-        if split not in sources and not findings.total:
+        if not sources.get(split) and not findings.total:
             findings.add("missing split", root, _missing(root, split, described))
-    labels, named_by = class_names(root, described, findings)
+    labels, named_by = class_names(root, described, inside)
     folder = _Labels(root, findings, polygons)
-    found = {name: _split(root, name, places, folder, findings) for name, places in sources.items()}
+    found = {name: _split(root, name, places, folder, inside) for name, places in sources.items()}
     splits = {name: each for name, each in found.items() if each is not None}
     return Layout(root, splits, labels, named_by, described.warnings if described else ())
 
 
-def _split_folders(root: Path, findings: Findings) -> dict[str, Path]:
+def _split_folders(root: Path, inside: Inside) -> dict[str, Path]:
     """Returns the folder of pictures of each split, in one of the two layouts."""
     images = root / IMAGES
     candidates = (
@@ -116,13 +117,14 @@ def _split_folders(root: Path, findings: Findings) -> dict[str, Path]:
     )
     found: dict[str, list[Path]] = {split: [] for split in SPLITS}
     for name, place in candidates:
-        if place.is_dir():
-            for split in splits_of(name):
+        splits = list(splits_of(name))
+        if splits and place.is_dir() and inside.reaches(place):
+            for split in splits:
                 found[split].append(place)
     for split, places in found.items():
         if len(places) > 1:
             names = ", ".join(place.relative_to(root).as_posix() for place in places)
-            findings.add(
+            inside.findings.add(
                 "ambiguous split",
                 root,
                 f"{len(places)} folders look like the {split} split ({names}); expected one: "
@@ -175,24 +177,26 @@ class _Labels:
 
 
 def _split(
-    root: Path, name: str, places: Sequence[Path], labels: _Labels, findings: Findings
+    root: Path, name: str, places: Sequence[Path], labels: _Labels, inside: Inside
 ) -> Split | None:
     if not places:
         return None
-    inside = Inside(root, findings)
+    findings = inside.findings
     items: list[Item] = []
     orphans: list[str] = []
     for place in places:
-        if not inside.holds(place):
+        if not inside.reaches(place):
             continue
         if place.is_dir():
             pictures = sorted(_files_below(place, root, inside, known_suffixes()))
         else:
             pictures = _listed(root, place, findings)
-        found, left = _paired(root, pictures, labels, inside)
+        found, folders = _paired(root, pictures, labels, inside)
         items += found
         # A list names some of the pictures of its folders; the labels of the others are theirs.
-        orphans += left if place.is_dir() else []
+        if place.is_dir():
+            folders |= _labels_beside(place, root, labels, inside)
+            orphans += _orphans(root, folders, {item.label for item in found}, inside)
     _note_duplicates(root, items, findings)
     first = places[0].relative_to(root).as_posix()
     if not items and not findings.total:
@@ -202,25 +206,44 @@ def _split(
 
 def _paired(
     root: Path, pictures: Iterable[str], labels: _Labels, inside: Inside
-) -> tuple[list[Item], list[str]]:
-    """Returns pictures with their labels, and the labels in the same folders that have none."""
+) -> tuple[list[Item], set[PurePosixPath]]:
+    """Returns pictures with their labels, and the folders that hold nothing but labels."""
     folders: dict[PurePosixPath, PurePosixPath] = {}
     items = []
+    left_out = set()
     for picture in pictures:
         path = PurePosixPath(picture)
         if path.parent not in folders:
             folders[path.parent] = labels.folder(path.parent)
+            if not inside.reaches(root / folders[path.parent]):
+                left_out.add(path.parent)
+        if path.parent in left_out:
+            continue
         items.append(Item(picture, (folders[path.parent] / f"{path.stem}{_SUFFIX}").as_posix()))
-    wanted = {item.label for item in items}
-    orphans = [
+    # Where labels lie beside their pictures, other texts may too.
+    own = {folder for of, folder in folders.items() if folder != of and of not in left_out}
+    return items, own
+
+
+def _labels_beside(place: Path, root: Path, labels: _Labels, inside: Inside) -> set[PurePosixPath]:
+    """Returns the folder of all labels of a split, where there is one."""
+    pictures = PurePosixPath(place.relative_to(root).as_posix())
+    folder = labels.folder(pictures)
+    return {folder} if folder != pictures and inside.reaches(root / folder) else set()
+
+
+def _orphans(
+    root: Path, folders: Iterable[PurePosixPath], wanted: Set[str], inside: Inside
+) -> list[str]:
+    """Returns the labels in folders and all below that no picture asks for."""
+    found = {
         label
-        for pictures_folder, folder in folders.items()
-        # Where labels lie beside their pictures, other texts may too.
-        if folder != pictures_folder and (root / folder).is_dir()
-        for label in _files_below(root / folder, root, inside, (_SUFFIX,), deep=False)
-        if label not in wanted
-    ]
-    return items, sorted(orphans)
+        for folder in folders
+        if (root / folder).is_dir()
+        for label in _files_below(root / folder, root, inside, (_SUFFIX,))
+    }
+    # Where labelImg writes labels, it writes the names of their classes too.
+    return sorted(each for each in found - wanted if PurePosixPath(each).name != CLASSES)
 
 
 def _listed(root: Path, path: Path, findings: Findings) -> list[str]:
@@ -261,17 +284,23 @@ def _note_duplicates(root: Path, items: Sequence[Item], findings: Findings) -> N
 
 
 def _files_below(
-    folder: Path, root: Path, inside: Inside, suffixes: Iterable[str], *, deep: bool = True
+    folder: Path, root: Path, inside: Inside, suffixes: Iterable[str]
 ) -> Iterator[str]:
     wanted = frozenset(suffixes)
     for entry in _entries(folder):
         if not inside.holds(entry):
             continue
-        if entry.is_dir():
-            if deep:
-                yield from _files_below(entry, root, inside, wanted)
-        elif entry.suffix.lower() in wanted:
+        is_folder = entry.is_dir()
+        if not is_folder and entry.suffix.lower() not in wanted:
+            continue
+        if not in_utf8(entry.name):
+            inside.findings.add(
+                "unreadable name", folder, f"{entry.name!r} is no UTF-8 name; rename it"
+            )
+        elif not is_folder:
             yield entry.relative_to(root).as_posix()
+        else:
+            yield from _files_below(entry, root, inside, wanted)
 
 
 def _folders(path: Path) -> list[Path]:

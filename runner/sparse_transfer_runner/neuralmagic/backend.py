@@ -102,6 +102,9 @@ class SparseMlBackend:
         )
         return share.labels * updated
 
+    def forget(self) -> None:
+        """Does nothing: SparseML's modifiers keep what they keep."""
+
     def check(self) -> None:
         """Makes sure that no masked weight came back."""
         if self._masks is not None:

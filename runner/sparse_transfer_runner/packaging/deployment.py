@@ -15,8 +15,8 @@ from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import Plan
 from sparse_transfer_api.results import Results
 from sparse_transfer_runner.data.tags import entity_tags, tagging_of
-from sparse_transfer_runner.detection import detections
-from sparse_transfer_runner.detection.nms_graph import write_with_nms
+from sparse_transfer_runner.detection import detections, masks
+from sparse_transfer_runner.detection.nms_graph import write_masks_with_nms, write_with_nms
 from sparse_transfer_runner.engines.protocol import Engine
 from sparse_transfer_runner.pictures import preprocessing
 from sparse_transfer_runner.use_cases import tagging
@@ -31,15 +31,24 @@ _REQUIREMENTS = "requirements.txt"
 _LIBRARIES = {
     "detection": ("numpy", "pillow"),
     "image": ("numpy", "pillow"),
+    "segmentation": ("numpy", "pillow"),
     "text": ("numpy", "tokenizers"),
 }
 """What the program needs beside its engine, by family of use cases."""
 _MODULES = {
     "classify_images": (Path(preprocessing.__file__),),
     "detect_objects": (Path(preprocessing.__file__), Path(detections.__file__)),
+    "segment_objects": (
+        Path(preprocessing.__file__),
+        Path(detections.__file__),
+        Path(masks.__file__),
+    ),
     "tag_words": (Path(tagging.__file__),),
 }
 """What is shipped beside a program, as it stands here, so that both do the same."""
+
+_BOXING = ("detection", "segmentation")
+"""Families whose models put out a box at every place of their grids."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +100,22 @@ class Deployment:
             name = self.program(engine)
             _write(folder / name, program.render(engine=engine, plan=self.plan, program=name))
         if self.with_nms is not None:
-            write_with_nms(folder / _ONNX, folder / self.with_nms)
+            self._write_with_nms(folder / _ONNX, folder / self.with_nms)
         _write(folder / _README, environment.get_template("README.md.j2").render(it=self))
 
     @property
     def with_nms(self) -> str | None:
         """The file that leaves the best box of each object by itself, where there is one."""
-        has = self.family == "detection" and any(e.model_file == _ONNX for e in self.engines)
+        has = self.family in _BOXING and any(e.model_file == _ONNX for e in self.engines)
         return _ONNX_NMS if has else None
+
+    def _write_with_nms(self, source: Path, target: Path) -> None:
+        if self.family == "segmentation":
+            assert self.plan.preprocessing is not None, "prepare records it for pictures"
+            own = masks.Masks.of(self.plan.preprocessing)
+            write_masks_with_nms(source, target, own, classes=len(self.plan.labels))
+        else:
+            write_with_nms(source, target)
 
     def program(self, engine: Engine) -> str:
         """Returns the name of an engine's program; the headline engine's is ``predict.py``."""

@@ -23,7 +23,9 @@ class FileEvaluation(Part):
     keeps_accuracy: bool = Field(
         True, description="Whether the trained model's metric is kept there, as far as rows tell."
     )
-    largest_difference: float = Field(description="Largest absolute logit difference.")
+    largest_difference: float | None = Field(
+        None, description="Largest absolute logit difference; none of outputs without an order."
+    )
     label_agreement: Ratio = Field(description="Share of rows with the trained model's label.")
     sparsity: Ratio = Field(description="Masked positions that decode to exactly 0 / prunable.")
     zero_share: Ratio

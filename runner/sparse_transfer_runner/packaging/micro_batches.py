@@ -25,7 +25,8 @@ def micro_batch_notes(
         told = (
             f"memory ran out in training ({phase}): batches of {batch_size} rows were worked on "
             f"{' then '.join(map(str, sizes))} at a time, by step {points[0].step} at the latest, "
-            "and their gradients summed, to the same result but for rounding"
+            "and their gradients summed, to the same result but for rounding and for what dropout "
+            "draws"
         )
         if batch_norms:
             told += (

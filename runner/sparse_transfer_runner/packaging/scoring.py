@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sparse_transfer_runner.engines.protocol import Session
 from sparse_transfer_runner.training.batches import sorted_by_length
 from sparse_transfer_runner.training.loop import lengths_of
-from sparse_transfer_runner.use_cases.outputs import Outputs
+from sparse_transfer_runner.use_cases.outputs import Outputs, rows_at_once
 from sparse_transfer_runner.use_cases.protocol import EncodedSplit
 
 BATCH = 32
@@ -30,7 +30,7 @@ def outputs_of(
         on_batch: Called after each batch.
     """
     gathered = Outputs(data)
-    for rows in sorted_by_length(lengths_of(data), BATCH):
+    for rows in sorted_by_length(lengths_of(data), rows_at_once(data, BATCH)):
         gathered.put(rows, session.run(data.collate(rows)))
         on_batch()
     return gathered.all

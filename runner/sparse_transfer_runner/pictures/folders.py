@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sparse_transfer_api.errors import AccessError, InputError
@@ -173,7 +173,7 @@ def _pictures(folder: Path, inside: Inside, findings: Findings) -> tuple[str, ..
                 folder / entry.name,
                 "a folder inside a class; expected pictures: move them up, or make it a class",
             )
-        elif _named(entry.name):
+        elif in_utf8(entry.name):
             names.append(entry.name)
         else:
             findings.add("unreadable name", folder, f"{entry.name!r} is no UTF-8 name; rename it")
@@ -186,6 +186,19 @@ class Inside:
 
     root: Path
     findings: Findings
+    _on_the_way: dict[Path, bool] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def reaches(self, path: Path) -> bool:
+        """Whether a path below the root and every folder on its way do; each is noted once."""
+        way = [path, *(each for each in path.parents if self.root in each.parents)]
+        for each in reversed(way):
+            if each not in self._on_the_way:
+                self._on_the_way[each] = self.holds(each)
+            if not self._on_the_way[each]:
+                return False
+        return True
 
     def holds(self, entry: Path) -> bool:
         """Whether an entry does; where not, findings say why."""
@@ -209,7 +222,8 @@ class Inside:
         return False
 
 
-def _named(name: str) -> bool:
+def in_utf8(name: str) -> bool:
+    """Whether a file's name can be written down."""
     try:
         name.encode()
     except UnicodeEncodeError:

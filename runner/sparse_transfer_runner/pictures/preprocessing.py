@@ -4,11 +4,12 @@ This file is shipped beside every deployed model, so that serving sees what eval
 stand alone, on numpy and Pillow.
 
 Any format that Pillow reads by itself: grey, palette and CMYK become RGB, 16 bits a channel become
-8, what is transparent becomes white, a camera's orientation is applied, and of several frames the
-first counts.
+8, what is transparent becomes white, a camera's orientation is applied (of a PNG where it stands
+before the pixels), and of several frames the first counts.
 """
 
 import contextlib
+import errno
 import io
 import json
 import pathlib
@@ -18,7 +19,7 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 CONFIG = "preprocessor_config.json"
 INPUT = "pixel_values"
@@ -27,6 +28,16 @@ _SIXTEEN_BITS = 65535
 _LONGEST = 16
 """Sides of the input that a scaled picture may be long: a strip of few pixels is no more."""
 _ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What is done to a picture by its orientation; see the EXIF standard, tag 0x0112."""
 _TURNED = (5, 6, 7, 8)
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 
@@ -67,9 +78,9 @@ def read_picture(source: str | pathlib.Path | io.BytesIO) -> Image.Image:
         PermissionError: It may not be read.
     """
     with _explained(), Image.open(source, formats=_FORMATS) as picture:
+        turn = _UPRIGHT.get(_orientation(picture))
         picture.load()
-        upright = ImageOps.exif_transpose(picture)
-        return _as_rgb(upright)
+        return _as_rgb(picture if turn is None else picture.transpose(turn))
 
 
 def read_size(source: str | pathlib.Path | io.BytesIO) -> tuple[int, int]:
@@ -97,16 +108,31 @@ def _explained() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise PictureError("no picture that Pillow can read") from error
     except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise  # nothing is wrong with the file
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise PictureError(f"damaged or cut short ({reason})") from error
 
 
 def picture_size(path: str | pathlib.Path) -> tuple[int, int]:
-    """Returns width and height of a picture as ``read_picture`` returns it; reads its header."""
-    with Image.open(path, formats=_FORMATS) as picture:
+    """Returns width and height of a picture as ``read_picture`` returns it; reads its header.
+
+    Raises:
+        PictureError: The header cannot be read.
+        PermissionError: It may not be read.
+    """
+    with _explained(), Image.open(path, formats=_FORMATS) as picture:
         width, height = picture.size
-        turned = picture.getexif().get(_ORIENTATION, 1) in _TURNED
-        return (height, width) if turned else (width, height)
+        return (height, width) if _orientation(picture) in _TURNED else (width, height)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Returns how the camera was held, by the header; 1 where Pillow turns the picture itself."""
+    if picture.format == "TIFF":
+        return 1
+    # A PNG may say it behind its pixels too, where Pillow finds it by decoding all of them.
+    exif = Image.Image.getexif(picture) if picture.format == "PNG" else picture.getexif()
+    return exif.get(_ORIENTATION, 1)
 
 
 def _require_integers(picture: Image.Image) -> None:

@@ -166,6 +166,10 @@ class FakeQuantizer:
             module.__dict__.pop("forward", None)
         self._shared = _SharedInput()
 
+    def forget(self) -> None:
+        """Lets go of the last rounded input, and of the graph behind it."""
+        self._shared = _SharedInput()
+
     def record(self) -> QuantizationRecord:
         """Returns the learned scales."""
         scales = {name: observed.parameters() for name, observed in self._ranges.items()}

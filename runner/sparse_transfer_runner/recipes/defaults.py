@@ -6,7 +6,9 @@ from importlib.resources import files
 
 from sparse_transfer_api.errors import InputError
 
-FAMILIES = ("detection", "image", "text")
+FAMILIES = ("detection", "image", "segmentation", "text")
+_LIKE = {"segmentation": "detection"}
+"""Families that train by another one's recipes."""
 
 
 def default_recipe(family: str, *, sparse: bool, quantize: bool) -> str:
@@ -41,4 +43,8 @@ def _read(family: str, form: str) -> str:
             f"no default recipes for {family!r} models, only for {', '.join(FAMILIES)}; "
             "give one in recipe.uri or recipe.inline"
         )
-    return files(__package__).joinpath("data", f"{family}-{form}.yaml").read_text("utf-8")
+    return (
+        files(__package__)
+        .joinpath("data", f"{_LIKE.get(family, family)}-{form}.yaml")
+        .read_text("utf-8")
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from sparse_transfer_api.contract import MANIFEST
@@ -16,6 +16,7 @@ from sparse_transfer_runner.training.memory_notes import learning_from_kills
 from sparse_transfer_runner.training.outputs import MODEL
 from sparse_transfer_runner.training.task import Task
 from sparse_transfer_runner.training.transfer import Shares, transfer, transfer_digests
+from sparse_transfer_runner.training.whole_batches import whole_batches
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.protocol import TrainsItself
 
@@ -34,7 +35,7 @@ def run(context: StageContext) -> StageOutcome:
 def _backoff(context: StageContext, plan: Plan) -> AbstractContextManager[Backoff]:
     batch_size = plan.training.batch_size
     if isinstance(use_case(plan.use_case), TrainsItself):
-        return nullcontext(Backoff(batch_size))  # nobody takes its batches apart
+        return whole_batches(context.work, batch_size)
     return learning_from_kills(context.work, batch_size)
 
 

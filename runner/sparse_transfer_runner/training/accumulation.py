@@ -80,6 +80,7 @@ class Accumulation:
                     raise
                 why = str(error) or type(error).__name__
             # Only here is the error gone, whose traceback holds the step's tensors.
+            self.backend.forget()
             self.model.zero_grad(set_to_none=True)
             release_memory()
             self.backoff.halve(max(map(len, parts)), self._least, where, why)

@@ -64,6 +64,9 @@ class Backend(Protocol):
             share: What part of the batch they are: a loss that is a mean is multiplied by it.
         """
 
+    def forget(self) -> None:
+        """Lets go of what it keeps of the latest step, which may be all of its activations."""
+
     def check(self) -> None:
         """Makes sure that what has to hold holds; called at every evaluation."""
 
@@ -230,6 +233,12 @@ class NativeBackend:
         """Applies the masks to copies of the model's weights, by their names."""
         if self._masks is not None:
             self._masks.apply_to(copies)
+
+    def forget(self) -> None:
+        """Lets go of recorded hidden states and of the last rounded input."""
+        for recorded in self._layers or ():
+            recorded.latest.clear()
+        self._quantizer.forget()
 
     def check(self) -> None:
         """Makes sure that no masked weight came back."""

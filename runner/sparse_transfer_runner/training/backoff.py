@@ -61,7 +61,9 @@ class Backoff:
         Raises:
             OutOfMemory: It was halved as often as it may be, or cannot be halved.
         """
-        if tried <= least or self.halvings >= MAX_BATCH_HALVINGS:
+        # Parts of an odd batch have a row more where none may be smaller: fewer halvings help not.
+        smallest = tried <= least or self.micro_batch < tried
+        if smallest or self.halvings >= MAX_BATCH_HALVINGS:
             raise OutOfMemory(f"{where}: {self._tried(tried)}; the last error: {_line(why)}")
         while self.micro_batch >= tried and self.halvings < MAX_BATCH_HALVINGS:
             self.halvings += 1

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sparse_transfer_runner.use_cases.outputs import Outputs
+from sparse_transfer_runner.use_cases.outputs import Outputs, rows_at_once
 from sparse_transfer_runner.use_cases.protocol import EncodedSplit, ReducedSplit
 
 from .batches import sorted_by_length
@@ -56,7 +56,7 @@ def logits_of(
     """
     model.eval()
     outputs = Outputs(data)
-    batches = sorted_by_length(lengths_of(data), BATCH)
+    batches = sorted_by_length(lengths_of(data), rows_at_once(data, BATCH))
     with torch.inference_mode(), precision_context(precision):
         for done, rows in enumerate(batches, start=1):
             logits = model(**to_tensors(data.collate(rows))).logits

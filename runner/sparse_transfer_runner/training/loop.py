@@ -246,6 +246,7 @@ class TrainingRun:
     def _release(self) -> None:
         """Makes room for what comes after the steps, where they nearly filled the memory."""
         if self.backoff.halvings:
+            self.backend.forget()
             self.model.zero_grad(set_to_none=True)
             release_memory()
 

@@ -1,9 +1,10 @@
 """What a killed attempt leaves to say that memory was short: nobody who is killed can say why.
 
 While an attempt's memory is nearly used up, a note of it stands beside the attempt's claim, and is
-taken away when the attempt ends by itself. So a note that is found is of an attempt that was killed
-and most likely for its memory; one that was killed for other reasons left none, and is repeated as
-it was. A step that takes the last of the memory within ``_INTERVAL`` leaves no note either.
+taken away when that is over, and when the attempt ends by itself. So a note that is found is of an
+attempt that was killed and most likely for its memory; one that was killed for other reasons left
+none, and is repeated as it was. A step that takes the last of the memory within ``_INTERVAL``
+leaves no note either.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from .backoff import Backoff
 _LOG = logging.getLogger(__name__)
 _NEAR = 0.85
 """Share of the memory from which on a kill may follow at once."""
+_PAST = 0.75
+"""Share below which a peak is over: a kill that comes then has another reason."""
 _INTERVAL = 0.05
 """Seconds between two looks: a machine fills a few per cent of its memory in that time."""
 _SUFFIX = "-memory.json"
@@ -140,17 +143,24 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(_INTERVAL):
-            use = None if self._noted else self._use()
-            if use is None or use.share < _NEAR:
+            use = self._use()
+            if use is None:
                 continue
-            self._noted = True
-            note = MemoryNote(
-                halvings=self._backoff.halvings, used_bytes=use.used, limit_bytes=use.limit
-            )
-            try:
-                self._notes.write(note)
-            except SparseTransferError as error:
-                _LOG.debug("no note of the memory that is short: %s", error)
+            if use.share >= _NEAR and not self._noted:
+                self._note(use)
+            elif use.share < _PAST and self._noted:
+                self._notes.remove_own()
+                self._noted = False
+
+    def _note(self, use: MemoryUse) -> None:
+        self._noted = True
+        note = MemoryNote(
+            halvings=self._backoff.halvings, used_bytes=use.used, limit_bytes=use.limit
+        )
+        try:
+            self._notes.write(note)
+        except SparseTransferError as error:
+            _LOG.debug("no note of the memory that is short: %s", error)
 
     def end(self) -> None:
         """Ends the watch."""

@@ -10,6 +10,7 @@ from torch import nn
 from sparse_transfer_runner.disk import write_json
 from sparse_transfer_runner.output import Attempt
 from sparse_transfer_runner.packaging.evaluation import HistoryPoint
+from sparse_transfer_runner.use_cases.protocol import ReducedSplit
 
 from .inference import logits_of
 from .task import Task
@@ -38,7 +39,9 @@ def write_evaluation(
     work.path.mkdir(parents=True, exist_ok=True)
     logits = logits_of(model, rows, on_batch=task.stop_check())
     metrics = dict(task.use_case.score(logits, rows, task.plan).metrics)
-    np.savez(work.path / predictions_file(split), logits=logits, targets=rows.targets)
+    # What is reduced is mostly room for more: boxes that are not there, masks that are empty.
+    write = np.savez_compressed if isinstance(rows, ReducedSplit) else np.savez
+    write(work.path / predictions_file(split), logits=logits, targets=rows.targets)
     write_json(work.path / METRICS, {"schemaVersion": 1, "split": split, "metrics": metrics})
     points = [point.model_dump(mode="json", by_alias=True, exclude_none=True) for point in history]
     write_json(work.path / HISTORY, points)

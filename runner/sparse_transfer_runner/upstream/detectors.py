@@ -38,6 +38,8 @@ from .options import UpstreamOptions
 from .pictures import HELD_OUT_ROWS, PictureMaterial
 
 _LEARNING_RATE = 1e-3
+_ANSWERS = ("boxes", "scores", "mask_coefficient", "proto")
+"""What a head says of a picture, as far as it does."""
 _VIEWS = Augmentation.of("CropAndFlip")
 
 
@@ -154,4 +156,4 @@ def _layer_outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
     finally:
         for handle in handles:
             handle.remove()
-    return [*outputs, said["boxes"], said["scores"]]
+    return [*outputs, *(said[name] for name in _ANSWERS if name in said)]

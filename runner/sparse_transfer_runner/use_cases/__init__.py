@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
-from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.use_cases import UseCaseName, resolve_use_case
 
 from .protocol import UseCase
@@ -13,6 +12,7 @@ from .protocol import UseCase
 _USE_CASES = {
     UseCaseName.CV_CLASSIFICATION: ("image_classification", "ImageClassification"),
     UseCaseName.CV_DETECTION: ("object_detection", "ObjectDetection"),
+    UseCaseName.CV_SEGMENTATION: ("object_segmentation", "ObjectSegmentation"),
     UseCaseName.NLP_TEXT_CLASSIFICATION: ("text_classification", "TextClassification"),
     UseCaseName.NLP_SENTIMENT_ANALYSIS: ("text_classification", "TextClassification"),
     UseCaseName.NLP_TOKEN_CLASSIFICATION: ("token_classification", "TokenClassification"),
@@ -26,13 +26,8 @@ def use_case(name: str) -> UseCase:
     """Returns a use case by its canonical name or an alias.
 
     Raises:
-        InputError: The name is unknown, or the use case cannot be run yet.
+        InputError: The name is unknown.
     """
     canonical = resolve_use_case(name)
-    entry = _USE_CASES.get(canonical)
-    if entry is None:
-        raise InputError(
-            f"{canonical}: this version cannot run it (it runs {', '.join(_USE_CASES)})"
-        )
-    module, kind = entry
+    module, kind = _USE_CASES[canonical]
     return cast(UseCase, getattr(import_module(f"{__name__}.{module}"), kind)(canonical))

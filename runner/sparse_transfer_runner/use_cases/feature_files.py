@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from sparse_transfer_runner.storage.settings import settings
 
 _LAYOUT = 1
 """Version of the files; those of another version are not found."""
+_VERSIONS = [
+    f"{name} {version(name)}" for name in ("sparse-transfer", "tokenizers", "transformers")
+]
+"""Of the code that makes them: a cache outlives upgrades."""
 _SHAPES = "shapes.json"
 
 Features = Mapping[str, NDArray[Any]]
@@ -44,7 +49,7 @@ def mapped_features(
     def write(folder: Path) -> None:
         write_features(folder, _stoppable(chunks()))
 
-    identity = identity_of(["features", _LAYOUT, *made_of])
+    identity = identity_of(["features", _LAYOUT, _VERSIONS, *made_of])
     return read_features(cache(settings()).fetched(identity, write))
 
 

@@ -19,7 +19,7 @@ from sparse_transfer_runner.detection.detections import INPUT
 from sparse_transfer_runner.detection.layout import find_layout
 from sparse_transfer_runner.recipes import SPARSEML, Recipe
 from sparse_transfer_runner.yolo.architecture import DETECT
-from sparse_transfer_runner.yolo.files import check_yolo, read_yolo
+from sparse_transfer_runner.yolo.files import YoloModel, check_yolo, read_yolo
 from sparse_transfer_runner.yolo.library import LICENCE, require_ultralytics
 
 from .object_inputs import AUGMENTATION, EncodedObjects, ObjectPreprocessor
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sparse_transfer_api.spec import SparseTransferSpec
-
-PROBLEM = "object_detection"
 
 
 class ObjectDetection:
@@ -46,6 +44,12 @@ class ObjectDetection:
     default_batch_size = 16
     solves_start = False
     program = "detect_objects"
+    encoded: type[EncodedObjects] = EncodedObjects
+    problem = "object_detection"
+    head = DETECT
+    """Of the networks that it trains."""
+    polygons = False
+    """Whether objects are outlined, rather than boxed."""
     loop_licences: Mapping[str, str] = {"ultralytics, which trained it": LICENCE}
 
     def __init__(self, name: str) -> None:
@@ -53,9 +57,9 @@ class ObjectDetection:
 
     def inspect(self, data: Path, spec: SparseTransferSpec) -> DataSummary:
         """Checks pictures and labels; see ``detection.check``."""
-        checked = check_objects(data)
+        checked = check_objects(data, polygons=self.polygons)
         return DataSummary(
-            problem_type=PROBLEM,
+            problem_type=self.problem,
             columns={},
             labels=checked.layout.labels,
             splits=[
@@ -73,11 +77,11 @@ class ObjectDetection:
 
     def split_digest(self, data: Path, name: str) -> str | None:
         """Returns the digest of a split's pictures, labels and names of classes."""
-        return digest_of_objects(data, name)
+        return digest_of_objects(data, name, polygons=self.polygons)
 
     def check(self, model: Path, *, trusted: bool) -> CheckedModel:
         """Checks a model's files; see ``yolo.files``."""
-        return check_yolo(model, trusted=trusted, head=DETECT)
+        return check_yolo(model, trusted=trusted, head=self.head)
 
     def preprocessor(self, model: Path, plan: Plan | None = None) -> ObjectPreprocessor:
         """Returns how a model's pictures are letterboxed, or what the plan decided of it."""
@@ -108,7 +112,7 @@ class ObjectDetection:
 
         own = ObjectPreprocessor.of(model)
         side = spec.training.image_size or own.side
-        stride = largest_stride(_read(model))
+        stride = largest_stride(read_trusted(model))
         if side % stride or side < 2 * stride:
             raise InputError(
                 f"spec.training.imageSize: {side}; expected a multiple of {stride} pixels, "
@@ -122,8 +126,8 @@ class ObjectDetection:
     ) -> EncodedObjects:
         """Lists the pictures of a split: ``train``, ``val``, ``test`` or ``choice``."""
         info, rows = selected_rows(plan, split)
-        found = find_layout(data, Findings()).splits[info.name]
-        return EncodedObjects(
+        found = find_layout(data, Findings(), polygons=self.polygons).splits[info.name]
+        return self.encoded(
             root=data,
             items=[found.items[row] for row in rows],
             labels=plan.labels,
@@ -134,18 +138,18 @@ class ObjectDetection:
         """Loads a model with a head for the plan's classes."""
         from sparse_transfer_runner.yolo.network import build_detector
 
-        return build_detector(model, plan.labels, plan.training.seed, head=DETECT)
+        return build_detector(model, plan.labels, plan.training.seed, head=self.head)
 
     def has_head(self, model: Path, labels: Sequence[str], problem_type: str) -> bool:
         """Whether a model already answers with these classes."""
-        return _read(model).labels == tuple(labels)
+        return read_trusted(model).labels == tuple(labels)
 
     def activation_bytes(self, model: Path, plan: Plan) -> int:
         """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
         from sparse_transfer_runner.yolo.network import activation_bytes
 
         side = self.preprocessor(model, plan).side
-        return activation_bytes(_read(model), side, plan.training.batch_size)
+        return activation_bytes(read_trusted(model), side, plan.training.batch_size)
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Writes a model so that ``build`` reads it back."""
@@ -212,7 +216,8 @@ class ObjectDetection:
         return DetectorRun(**run)
 
 
-def _read(model: Path) -> Any:
+def read_trusted(model: Path) -> YoloModel:
+    """Reads files that were checked before."""
     # Whether the origin is trusted was decided when the files were checked.
     return read_yolo(model, trusted=True)
 

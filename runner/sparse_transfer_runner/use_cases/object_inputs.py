@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,13 @@ CONFIDENCE = 0.001
 OVERLAP = 0.7
 MOST = 300
 AUGMENTATION = "augmentation"
+T = TypeVar("T")
+_PIXELS_AT_ONCE = 16 * SIDE**2
+"""Of pictures that a model sees at once: what it computes with grows with them."""
+_OUTPUT_BYTES = 64 << 20
+"""Of a model's outputs for these: with ten thousand classes, one picture's take 340 MB."""
+_STRIDES = (8, 16, 32)
+"""Of the usual networks: each has a place for every so many pixels, either way."""
 _NOTHING = -1
 _COLUMNS = 6
 
@@ -155,25 +162,41 @@ class EncodedObjects:
             found[row, : len(best)] = best[:, :_COLUMNS]
         return found
 
+    def rows_at_once(self) -> int:
+        """Returns how many rows a detector may be asked about at once, 1 or more."""
+        row_bytes = self._values_of_a_row() * np.dtype(np.float32).itemsize
+        pixels = self.preprocessor.side**2
+        return max(1, min(_PIXELS_AT_ONCE // pixels, _OUTPUT_BYTES // max(1, row_bytes)))
+
     def picture(self, row: int) -> Any:
         """Returns a row's picture as RGB.
 
         Raises:
             InputError: It cannot be read any more.
         """
-        path = self.root / self.items[row].picture
-        try:
-            return read_picture(path)
-        except PictureError as error:
-            raise InputError(f"{path}: {error}; it changed since it was checked") from error
+        return self._read(read_picture, self.items[row])
+
+    def _places(self) -> int:
+        """Returns how many places a detector looks for objects at."""
+        return sum(self.preprocessor.side**2 // stride**2 for stride in _STRIDES)
+
+    def _values_of_a_row(self) -> int:
+        """Returns how many numbers a detector puts out for one picture."""
+        return self._places() * (4 + len(self.labels))
 
     @cached_property
     def _readers(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(usable_processors(), thread_name_prefix="pictures")
 
     def _sizes(self) -> list[tuple[int, int]]:
-        paths = (self.root / item.picture for item in self.items)
-        return list(self._readers.map(picture_size, paths))
+        return list(self._readers.map(lambda item: self._read(picture_size, item), self.items))
+
+    def _read(self, read: Callable[[Path], T], item: Item) -> T:
+        path = self.root / item.picture
+        try:
+            return read(path)
+        except PictureError as error:
+            raise InputError(f"{path}: {error}; replace it") from error
 
     def _objects_of(self, item: Item) -> Objects:
         def wrong(kind: str, message: str, line: int | None) -> None:

@@ -11,6 +11,16 @@ from numpy.typing import NDArray
 from .protocol import EncodedSplit, ReducedSplit
 
 
+def rows_at_once(rows: EncodedSplit, most: int) -> int:
+    """Returns how many rows of a split to ask a model about at once.
+
+    Args:
+        rows: The split.
+        most: Where their outputs are small.
+    """
+    return min(most, rows.rows_at_once()) if isinstance(rows, ReducedSplit) else most
+
+
 class Outputs:
     """Takes batches in any order; knows the outputs of all rows in the end.
 

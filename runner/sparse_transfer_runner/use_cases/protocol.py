@@ -103,6 +103,9 @@ class ReducedSplit(Protocol):
     def reduced(self, outputs: NDArray[Any]) -> NDArray[np.float32]:
         """Returns what is kept of a batch's outputs, batch first, of the same size at each call."""
 
+    def rows_at_once(self) -> int:
+        """Returns how many rows a model may be asked about at once, 1 or more."""
+
 
 @runtime_checkable
 class DigestsSplits(Protocol):

@@ -19,8 +19,9 @@ Array = NDArray[np.float64]
 class Resampling(Protocol):
     """One metric of outputs, as a function of how often each sample counts."""
 
-    resamples: int
-    """How many are worth their time."""
+    @property
+    def resamples(self) -> int:
+        """How many are worth their time."""
 
     def values(self, counts: NDArray[Any]) -> Array:
         """Returns the metric of each resample, ``[resamples]``.

@@ -102,7 +102,8 @@ class TextPreprocessor:
     @cached_property
     def identity(self) -> str:
         """SHA-256 of all that decides which tokens it makes."""
-        whole = hashlib.sha256(repr(sorted(self.tokenizer.special_tokens_map.items())).encode())
+        special = sorted(self.tokenizer.special_tokens_map.items())
+        whole = hashlib.sha256(repr([special, self.tokenizer.truncation_side]).encode())
         fast = self._forget_requests()
         if fast is not None:
             whole.update(fast.to_str().encode())
@@ -110,6 +111,9 @@ class TextPreprocessor:
         with tempfile.TemporaryDirectory() as folder:
             self.tokenizer.save_vocabulary(folder)
             whole.update(type(self.tokenizer).__name__.encode())
+            # How it reads texts is not in its vocabulary.
+            options = sorted(self.tokenizer.init_kwargs.items())
+            whole.update(repr([each for each in options if not _is_path(each[0])]).encode())
             whole.update(digest_of_tree(Path(folder)).encode())
         return whole.hexdigest()
 
@@ -129,6 +133,10 @@ class TextPreprocessor:
             verbose=False,
         )
         return encoded
+
+
+def _is_path(option: str) -> bool:
+    return option.endswith(("_file", "_path"))
 
 
 _PROBE = ["Ünïcode, CASE & 12.5% 'quotes' don't\tmatter? 漢字 🙂"]

@@ -145,5 +145,6 @@ def _tensors(module: object, prefix: str = "", depth: int = 0) -> Iterator[tuple
 def _labels(model: StandIn) -> tuple[str, ...] | None:
     names = getattr(model, "names", None)
     if isinstance(names, dict) and sorted(map(str, names)) == sorted(map(str, range(len(names)))):
-        names = [names[number] for number in range(len(names))]
+        numbered = {str(number): name for number, name in names.items()}
+        names = [numbered[str(number)] for number in range(len(names))]
     return tuple(map(str, names)) if isinstance(names, list) and names else None

@@ -38,25 +38,39 @@ def require_ultralytics() -> None:
     """Imports Ultralytics the quiet way; what imports parts of it calls this first.
 
     Raises:
-        InputError: It is not installed; says how, and under which licence it is.
+        InputError: It is not installed; says how, and under which licence it is. Or it cannot be
+            imported.
     """
     if not is_installed():
         raise InputError(
             "detection and segmentation run on Ultralytics, which is not installed; install the "
-            f"extra 'yolo' (pip install 'sparse-transfer[yolo]'). Mind its licence: {LICENCE}, "
+            "extra 'yolo' (pip install 'sparse-transfer[yolo]'), in a cluster an image of "
+            f"FLAVOUR=yolo (spec.image). Mind its licence: {LICENCE}, "
             "which asks those who offer its functions over a network to publish their source"
         )
     # Removed in the end: nothing in it is worth keeping.
     folder = tempfile.mkdtemp(prefix="ultralytics-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with _environment({**_ENVIRONMENT, "YOLO_CONFIG_DIR": folder}), _unpatched():
-        from ultralytics.utils import SETTINGS
+        try:
+            _import()
+        except ImportError as error:
+            raise InputError(
+                f"Ultralytics is installed, but cannot be imported ({error}); where a library of "
+                "the screen is missing, such as libGL.so.1, replace opencv-python by "
+                "opencv-python-headless: pip uninstall opencv-python, then pip install "
+                "--force-reinstall opencv-python-headless"
+            ) from error
 
-        SETTINGS.update(dict.fromkeys(_REPORTING, False))
-        # All that is used, so that nothing is patched later.
-        import ultralytics.data.dataset
-        import ultralytics.models.yolo.segment.train
-        import ultralytics.nn.tasks  # noqa: F401
+
+def _import() -> None:
+    from ultralytics.utils import SETTINGS
+
+    SETTINGS.update(dict.fromkeys(_REPORTING, False))
+    # All that is used, so that nothing is patched later.
+    import ultralytics.data.dataset
+    import ultralytics.models.yolo.segment.train
+    import ultralytics.nn.tasks  # noqa: F401
 
 
 @contextmanager

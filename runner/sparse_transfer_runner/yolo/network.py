@@ -25,7 +25,10 @@ _PROBE = 64
 
 @dataclass
 class Detected:
-    """What a detector puts out: ``[batch, places, 4 + classes]``, boxes in pixels, scores 0..1."""
+    """What a detector puts out: ``[batch, places, 4 + classes]``, boxes in pixels, scores 0..1.
+
+    Of a segmenter it is flat; see there.
+    """
 
     logits: Tensor
 
@@ -50,6 +53,22 @@ class Detector(nn.Module):
         decoded = self.network(inputs[INPUT])
         places = decoded[0] if isinstance(decoded, tuple) else decoded
         return Detected(places.transpose(1, 2))
+
+
+class Segmenter(Detector):
+    """A detector that says of each box too which pixels in it are the object's.
+
+    Its output is flat, since both its parts have shapes of their own: the places ``[places, 4 +
+    classes + prototypes]``, row by row, whose last columns are coefficients, then the prototypes
+    ``[prototypes, side, side]`` that a mask is the weighted sum of. ``detection.masks`` takes it
+    apart.
+    """
+
+    def forward(self, **inputs: Tensor) -> Detected:
+        """Returns decoded places and prototypes of pictures, ``[batch, values]``."""
+        places, prototypes = self.network(inputs[INPUT])[0]
+        parts = (places.transpose(1, 2).flatten(1), prototypes.flatten(1))
+        return Detected(torch.cat(parts, dim=1))
 
 
 def build_network(
@@ -119,7 +138,18 @@ def build_detector(folder: Path, labels: Sequence[str], seed: int, *, head: str)
         # Fixed weights, by which a distribution over distances becomes a distance.
         if ".dfl." in name:
             parameter.requires_grad_(False)
-    return Detector(network, labels).eval()
+    return detector_of(network, labels).eval()
+
+
+def detector_of(network: Any, labels: Sequence[str]) -> Detector:
+    """Returns a network behind the names that every model here has.
+
+    Args:
+        network: Ultralytics'.
+        labels: Names of its classes.
+    """
+    kind = Segmenter if task_of(network.yaml) == SEGMENT else Detector
+    return kind(network, labels)
 
 
 def save_detector(detector: Detector, folder: Path) -> None:
@@ -152,6 +182,18 @@ def activation_bytes(model: YoloModel, side: int, rows: int) -> int:
 def largest_stride(model: YoloModel) -> int:
     """Returns what the sides of a model's pictures must be multiples of, in pixels."""
     return int(build_network(model.architecture).stride.max())
+
+
+def mask_grid(model: YoloModel, side: int) -> tuple[int, int]:
+    """Returns the number of a segmenter's prototypes, and their side in cells.
+
+    Args:
+        model: Its head is ``Segment``.
+        side: Of the pictures, in pixels.
+    """
+    network = build_network(model.architecture, head=SEGMENT)
+    # The prototypes are drawn from the finest of the head's inputs, twice as fine.
+    return int(network.model[-1].nm), 2 * side // int(network.stride.min())
 
 
 def _fitting(model: YoloModel, network: Any, labels: Sequence[str]) -> dict[str, Tensor]:

@@ -176,6 +176,7 @@ _FIXED: dict[str, Any] = {
     "save": False,
     "amp": False,  # else a model is downloaded to try it
     "deterministic": False,
+    "augmentations": [],  # else blur, grey and contrast where albumentations is installed
     "warmup_epochs": 0.0,
     "workers": 0,
     "verbose": False,

@@ -11,7 +11,7 @@ import math
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sparse_transfer_api.errors import OutOfMemory, Stopped
+from sparse_transfer_api.errors import InputError, OutOfMemory, Stopped
 from sparse_transfer_api.records import TrainingSettings
 from sparse_transfer_runner.out_of_memory import is_out_of_memory
 from sparse_transfer_runner.packaging.evaluation import HistoryPoint
@@ -31,7 +31,7 @@ from sparse_transfer_runner.training.backoff import Backoff
 from sparse_transfer_runner.training.checkpoint import Checkpoints
 from sparse_transfer_runner.training.checkpoint_files import Position
 from sparse_transfer_runner.training.divergence import require_finite
-from sparse_transfer_runner.training.loop import Evaluate, Phase, device, precision_context
+from sparse_transfer_runner.training.loop import Evaluate, Phase, device
 from sparse_transfer_runner.training.random_state import (
     random_state,
     restore_random_state,
@@ -70,8 +70,7 @@ class DetectorRun:
         checkpoints: Where unfinished work is kept.
         stop: Set when the run has to stop.
         evaluate: Called after each epoch; its metrics go into the curve.
-        backoff: Ultralytics' loop takes no batch apart: where an earlier attempt asks for that,
-            the run ends.
+        backoff: Of whole batches: Ultralytics' loop takes none apart.
     """
 
     phase: Phase
@@ -89,8 +88,6 @@ class DetectorRun:
     _done: int = field(default=0, init=False, repr=False)
     _losses: list[Tensor] = field(default_factory=list, init=False, repr=False)
     _trainer: QuietTrainer = field(init=False, repr=False)
-    _step: ExitStack = field(default_factory=ExitStack, init=False, repr=False)
-    """What holds during a step alone."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -112,7 +109,6 @@ class DetectorRun:
             Stopped: A stop was asked for; a checkpoint was written.
             OutOfMemory: A batch does not fit.
         """
-        self._require_whole_batches()
         seed_everything(self.settings.seed)
         hooks = Hooks(self._optimizer, self._ready, self._before, self._stepped, self._after)
         with tempfile.TemporaryDirectory(prefix="ultralytics-run-") as folder:
@@ -120,7 +116,7 @@ class DetectorRun:
                 self.model.network, self.data, self._arguments(), hooks, Path(folder)
             )
             try:
-                with suppress(_Finished), self._step:
+                with suppress(_Finished):
                     self._trainer.train()
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
@@ -140,10 +136,6 @@ class DetectorRun:
             "detectors do not train on in parts; choose a smaller spec.training.batchSize or "
             "imageSize, or give the stage more memory"
         )
-
-    def _require_whole_batches(self) -> None:
-        if self.backoff.micro_batch < self.settings.batch_size:
-            raise OutOfMemory(f"{self.phase}: {self._too_large}")
 
     def _arguments(self) -> dict[str, Any]:
         epochs = max(1, math.ceil(self.total_steps / self.steps_per_epoch))
@@ -194,9 +186,8 @@ class DetectorRun:
         if rate is not None:
             for group in self._trainer.optimizer.param_groups:
                 group["lr"] = rate
-        # Ultralytics' own knows bfloat16 on GPUs alone.
         precision = "fp32" if self.backend.quantizing else self.settings.precision
-        self._step.enter_context(precision_context(precision))
+        self._trainer.amp = _autocast(precision, device())
 
     def _stepped(self) -> None:
         # Averages of zeros are zeros; what a loaded average brings along is not taken on trust.
@@ -204,7 +195,6 @@ class DetectorRun:
         self.backend.mask({f"network.{name}": weight for name, weight in average})
 
     def _after(self) -> None:
-        self._step.close()
         trainer = self._trainer
         self._losses.append(trainer.loss.detach().float() / self.settings.batch_size)
         self._done += 1
@@ -249,6 +239,13 @@ class DetectorRun:
         except _Interrupted:
             self._look()
             raise
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                f"{self.phase}: memory does not suffice to score pictures beside the training; "
+                f"choose a smaller spec.training.imageSize, or give the stage more memory ({error})"
+            ) from error
         self.model.train()
         return metrics
 
@@ -321,6 +318,26 @@ class DetectorRun:
         _LOG.info("%s goes on at step %d, from %s", self.phase, self._done, saved.uri)
         # An evaluation that was cut short is made up for.
         self._note()
+
+
+def _autocast(precision: str, where: torch.device) -> bool | torch.dtype:
+    """Returns what Ultralytics' loop takes its arithmetic from: it closes any context around it.
+
+    Raises:
+        InputError: The device does not know it.
+    """
+    if precision == "fp32":
+        return False
+    if precision == "fp16":
+        return torch.float16
+    if where.type == "cpu":
+        return True  # what autocast computes in there; by its name, Ultralytics takes GPUs alone
+    if not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise InputError(
+            "spec.training.precision: Bf16, which this GPU does not compute in; expected Fp16 or "
+            "Fp32"
+        )
+    return torch.bfloat16
 
 
 class _Finished(Exception):

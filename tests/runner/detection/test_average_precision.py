@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sparse_transfer_api.errors import Stopped
 from sparse_transfer_runner.detection.average_precision import THRESHOLDS, Picture, Precision
 from sparse_transfer_runner.detection.detections import overlaps
+from sparse_transfer_runner.storage.settings import StorageSettings, using
 from sparse_transfer_runner.yolo.library import require_ultralytics
 
 
@@ -72,3 +74,23 @@ def test_perfect_boxes_are_worth_one_and_none_are_worth_nothing() -> None:
     assert Precision([right]).value() == pytest.approx(0.995)
     assert Precision([nothing]).value() == 0
     assert Precision([right, nothing]).values(np.array([[0, 0]]))[0] == 0
+
+
+@pytest.mark.parametrize(("classes", "resamples"), [(2, 300), (100, 300), (200, 150), (1000, 100)])
+def test_the_more_classes_there_are_the_fewer_resamples_are_drawn(
+    classes: int, resamples: int
+) -> None:
+    each = [
+        Picture(np.ones(1), np.array([label]), np.array([label]), np.ones((1, 1)))
+        for label in range(classes)
+    ]
+    assert Precision(each).resamples == resamples
+
+
+def test_resampling_can_be_stopped() -> None:
+    def stop() -> None:
+        raise Stopped("asked to stop")
+
+    found = Precision(pictures(3))
+    with using(StorageSettings(raise_if_stopped=stop)), pytest.raises(Stopped):
+        found.values(np.ones((2, len(found.pictures)), np.int64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,13 @@ def test_the_digest_of_a_split_tells_when_any_of_its_files_changed(
     assert digest_of_objects(folder, "train") != before
 
 
+@pytest.mark.parametrize("removed", ["images/train", "classes.txt"])
+def test_a_split_whose_files_are_gone_has_no_digest(folder: Path, removed: str) -> None:
+    path = folder / removed
+    path.rename(folder.parent / path.name)
+    assert digest_of_objects(folder, "train") is None
+
+
 def test_a_folder_for_each_split_is_as_good(tmp_path: Path) -> None:
     write_objects(tmp_path / "made", {"train": 2, "valid": 1, "test": 1})
     data = tmp_path / "data"
@@ -85,6 +93,42 @@ def test_a_dataset_file_may_number_its_names_and_list_pictures(folder: Path) -> 
         "labels/train/0.txt",
         "labels/train/2.txt",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "warning"),
+    [
+        ({"train": "../images/train"}, "train: '../images/train' is taken for 'images/train'"),
+        ({"val": "../../images/val"}, "val: '../../images/val' is taken for 'images/val'"),
+        ({"path": "coco8"}, "path: 'coco8' is not there; its own folder is taken"),
+        ({"path": "../datasets/coco8"}, "path: '../datasets/coco8' is not there"),
+    ],
+)
+def test_paths_as_roboflow_and_ultralytics_write_them_are_taken_for_what_they_mean(
+    folder: Path, changed: dict[str, object], warning: str
+) -> None:
+    checked = check_objects(with_dataset_file(folder, **changed))
+    assert len(checked.layout.splits["train"].items) == 3
+    (told,) = checked.warnings
+    assert warning in told
+
+
+def test_a_path_may_lead_up_within_the_data(folder: Path) -> None:
+    (folder / "lists" / "images" / "train").mkdir(parents=True)
+    with_dataset_file(folder, path="lists", train="../images/train", val="../images/val")
+    checked = check_objects(folder)
+    assert len(checked.layout.splits["train"].items) == 3
+    assert not checked.warnings
+
+
+def test_other_yaml_beside_the_data_is_passed_over(folder: Path) -> None:
+    (folder / "recipe.yaml").write_text("modifiers:\n  - !EpochRangeModifier {start_epoch: 0.0}\n")
+    assert not check_objects(folder).warnings
+
+
+def test_labelimg_s_classes_among_the_labels_are_no_label(folder: Path) -> None:
+    (folder / "labels" / "train" / "classes.txt").write_text("blue\nred\n")
+    assert not check_objects(folder).warnings
 
 
 def test_a_download_is_never_run(folder: Path, tmp_path: Path) -> None:
@@ -137,6 +181,12 @@ def a_label_without_a_picture(root: Path) -> None:
     (root / "labels" / "train" / "9.txt").write_text("0 0.5 0.5 0.1 0.1\n")
 
 
+def labels_that_lie_deeper_than_their_pictures(root: Path) -> None:
+    (root / "labels" / "train" / "a").mkdir()
+    path = root / "labels" / "train" / "1.txt"
+    path.rename(path.parent / "a" / path.name)
+
+
 def no_objects_at_all(root: Path) -> None:
     for path in root.glob("labels/train/*.txt"):
         path.write_text("")
@@ -157,6 +207,11 @@ def a_damaged_header(root: Path) -> None:
 def two_pictures_of_one_stem(root: Path) -> None:
     picture = root / "images" / "train" / "1.png"
     Image.open(picture).save(picture.with_suffix(".jpg"))
+
+
+def a_name_that_is_no_utf8(root: Path) -> None:
+    picture = root / "images" / "train" / "1.png"
+    picture.rename(picture.with_name(os.fsdecode(b"1\xff.png")))
 
 
 def no_classes(root: Path) -> None:
@@ -198,6 +253,29 @@ def a_damaged_dataset_file(root: Path) -> None:
     (root / "data.yaml").write_text("train: images/train\nval: [\n")
 
 
+LAUGHS = "".join(
+    f"l{number}: &l{number} [{', '.join([f'*l{number - 1}'] * 9)}]\n"
+    if number
+    else "l0: &l0 [ha]\n"
+    for number in range(12)
+)
+MERGES = "".join(
+    f"m{number}: &m{number} {{<<: [*m{number - 1}, *m{number - 1}]}}\n"
+    if number
+    else "m0: &m0 {a: 1}\n"
+    for number in range(40)
+)
+
+
+def aliases(text: str, **changed: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        content = {"train": "images/train", "val": "images/val", "names": "[blue, red]", **changed}
+        lines = "".join(f"{key}: {value}\n" for key, value in content.items())
+        (root / "data.yaml").write_text(text + lines)
+
+    return write
+
+
 def two_dataset_files(root: Path) -> None:
     with_dataset_file(root)
     shutil.copy(root / "data.yaml", root / "other.yaml")
@@ -214,6 +292,7 @@ MISTAKES = [
     (label("0 -0.1 0.5 0.1 0.1\n"), "labels/train/1.txt:1", "-0.1; expected"),
     (label("0 nan 0.5 0.1 0.1\n"), "labels/train/1.txt:1", "nan; expected"),
     (label("0 0.5 0.5 0 0.1\n"), "labels/train/1.txt:1", "width 0"),
+    (label("0 0.1 0.5 0.2 0.5 0.3 0.5\n"), "labels/train/1.txt:1", "on one line"),
     (label("\n2 0.5 0.5 0.1 0.1\n"), "labels/train/1.txt:2", "class 2, but there are 2"),
     (label("-1 0.5 0.5 0.1 0.1\n"), "labels/train/1.txt:1", "whole number from 0"),
     (label("0.5 0.5 0.5 0.1 0.1\n"), "labels/train/1.txt:1", "whole number from 0"),
@@ -221,11 +300,13 @@ MISTAKES = [
     (label("0 0.5 0.5 0.1\n"), "labels/train/1.txt:1", "4 numbers; expected 'class x_center"),
     (label("0 0.5 0.5 0.1 0.1 0.9\n"), "labels/train/1.txt:1", "6 numbers"),
     (a_label_without_a_picture, "labels/train/9.txt", "no picture of this name"),
+    (labels_that_lie_deeper_than_their_pictures, "labels/train/a/1.txt", "no picture of this name"),
     (no_objects_at_all, "images/train", "none of the 3 pictures"),
     (labels_in_a_foreign_folder, "images/train", "labels are expected as in labels/train/0.txt"),
     (a_picture_of_no_bytes, "images/train/1.png", "holds no bytes"),
     (a_damaged_header, "images/train/1.png", "replace or remove it"),
     (two_pictures_of_one_stem, "images/train/1.png", "would share labels/train/1.txt"),
+    (a_name_that_is_no_utf8, "images/train", "no UTF-8 name"),
     (no_classes, "classes.txt", "expected classes.txt"),
     (two_classes_of_one_name, "classes.txt:2", "names class 1 and class 0"),
     (a_class_without_a_name, "classes.txt:2", "class 1 has no name"),
@@ -236,11 +317,24 @@ MISTAKES = [
     (two_dataset_files, "", "2 files describe the data"),
     (names_that_contradict, "classes.txt", "data.yaml says"),
     (dataset_file(path="/"), "data.yaml", "leads out of the data"),
-    (dataset_file(train="../images/train"), "data.yaml", "leads out of the data"),
+    (dataset_file(train="../elsewhere/train"), "data.yaml", "leads out of the data"),
+    (dataset_file(train="../classes"), "data.yaml", "leads out of the data"),
+    (dataset_file(path="coco8", train="images/none"), "data.yaml", "is not there"),
+    (dataset_file(path="../data/../.."), "data.yaml", "leads out of the data"),
+    (dataset_file(path="a\0b"), "data.yaml", "no usable path"),
+    (dataset_file(path="a" * 5000), "data.yaml", "no usable path"),
     (dataset_file(val="images/none"), "data.yaml", "is not there"),
     (dataset_file(val=None), "", "names no val split"),
+    (dataset_file(train=[]), "", "names no train split"),
+    (dataset_file(val=[]), "", "names no val split"),
     (dataset_file(nc=3), "data.yaml", "nc: 3, but names has 2"),
     (dataset_file(names={0: "a", 2: "b"}), "data.yaml", "expected 0 to 1"),
+    (aliases(LAUGHS, names="[blue, *l11]"), "data.yaml", "class 1 is a list; expected a name"),
+    (aliases(LAUGHS, names="{*l0 : 1}"), "data.yaml", "not YAML"),
+    (aliases(LAUGHS, nc="*l11"), "data.yaml", "nc: a list, but names has 2"),
+    (aliases(LAUGHS, train="[*l11]"), "data.yaml", "train: a list; expected a path"),
+    (aliases(LAUGHS, path="*l11"), "data.yaml", "path: a list; expected a path"),
+    (aliases(MERGES), "data.yaml:2", "'<<' merges another mapping"),
     (dataset_file(train=7), "data.yaml", "train: 7"),
 ]
 
@@ -254,6 +348,58 @@ def test_a_mistake_is_told_with_its_place_and_what_was_expected(
     assert any(text.startswith(str(folder / place)) and message in text for text in found), (
         "\n".join(found)
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "split_first"),
+    [
+        ("images", False),
+        ("images/train", False),
+        ("labels", False),
+        ("labels/train", False),
+        ("classes.txt", False),
+        ("data.yaml", False),
+        ("train", True),
+        ("train/images", True),
+        ("train/labels", True),
+    ],
+)
+def test_a_link_out_of_the_data_is_told_once_whatever_it_stands_for(
+    folder: Path, place: str, split_first: bool
+) -> None:
+    if split_first:
+        for split in ("train", "val"):
+            (folder / split).mkdir()
+            for kind in ("images", "labels"):
+                (folder / kind / split).rename(folder / split / kind)
+        for kind in ("images", "labels"):
+            (folder / kind).rmdir()
+    if place == "data.yaml":
+        with_dataset_file(folder)
+    (folder / place).rename(folder.parent / "elsewhere")
+    (folder / place).symlink_to(folder.parent / "elsewhere")
+    found = [str(problem) for problem in problems(folder)]
+    told = [text for text in found if "leads out of the data" in text]
+    assert [text.partition(": ")[0] for text in told] == [str(folder / place)]
+
+
+def test_links_within_the_data_are_followed(folder: Path) -> None:
+    for place in ("images", "labels"):
+        (folder / place).rename(folder / f"{place}-1")
+        (folder / place).symlink_to(f"{place}-1")
+    assert len(check_objects(folder).layout.splits["train"].items) == 3
+
+
+@pytest.mark.parametrize("test", [0, 1])
+def test_one_picture_suffices_where_none_of_train_has_to_be_held_out(
+    tmp_path: Path, test: int
+) -> None:
+    data = write_objects(tmp_path, {"train": 1, "val": 1, **({"test": test} if test else {})})
+    if test:
+        assert len(check_objects(data).layout.splits["train"].items) == 1
+    else:
+        (problem,) = problems(data)
+        assert str(problem).startswith(f"{data}/images/train: train holds 1 picture")
 
 
 def test_all_mistakes_are_told_at_once(folder: Path) -> None:
@@ -270,12 +416,33 @@ def test_polygons_are_found_in_either_folder(tmp_path: Path, place: str) -> None
     assert checked.layout.splits["train"].items[0].label == f"{place}/train/0.txt"
 
 
-def test_a_polygon_of_two_points_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.1 0.1", "a polygon of 1 points"),
+        ("0 0.1 0.1 0.4 0.4", "a polygon of 2 points, or a box; expected 'class x1 y1"),
+        ("0 0.1 0.1 0.4 0.4 0.1", "6 numbers"),
+        ("0 0.1 0.1 0.4 0.4 0.1 1.2", "1.2; expected"),
+        ("0 0.1 0.1 0.4 0.4 0.1 -0.2", "-0.2; expected"),
+        ("0 10 10 40 40 10 40", "pixels are divided"),
+        ("0 0.1 0.1 0.4 0.1 0.3 0.1", "on one line"),
+        ("2 0.1 0.1 0.4 0.4 0.1 0.4", "class 2, but there are 2"),
+        ("red 0.1 0.1 0.4 0.4 0.1 0.4", "'red' is no number"),
+    ],
+)
+def test_a_wrong_polygon_is_refused_with_its_line(tmp_path: Path, line: str, message: str) -> None:
     data = write_objects(tmp_path, {"train": 2, "val": 1}, polygons=True)
-    label("0 0.1 0.1 0.4 0.4\n")(data)
+    label(f"0 0.1 0.1 0.4 0.4 0.1 0.4\n{line}\n")(data)
     (problem,) = problems(data, polygons=True)
-    assert "a polygon of 2 points" in str(problem)
-    assert problem.line == 1
+    assert message in str(problem)
+    assert problem.line == 2
+
+
+def test_labels_of_boxes_are_refused_where_polygons_are_expected(tmp_path: Path) -> None:
+    data = write_objects(tmp_path, {"train": 2, "val": 1})
+    found = problems(data, polygons=True)
+    assert len(found) == 4
+    assert all("or a box" in str(problem) for problem in found)
 
 
 def test_polygons_in_both_folders_are_refused(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from sparse_transfer_runner.packaging.scoring import outputs_of
+from sparse_transfer_runner.packaging.verification import largest_difference
 from sparse_transfer_runner.use_cases.protocol import Batch
 
 
@@ -74,14 +76,29 @@ def test_outputs_of_padding_are_not_kept() -> None:
     assert outputs.sum(axis=(1, 2)).tolist() == lengths
 
 
+class _Reduced(_Rows):
+    def reduced(self, outputs: NDArray[Any]) -> NDArray[np.float32]:
+        return np.ones((len(outputs), 4, 6), dtype=np.float32)
+
+    def rows_at_once(self) -> int:
+        return 2
+
+
 def test_what_a_split_reduces_is_kept_whole() -> None:
-    class Reduced(_Rows):
-        def reduced(self, outputs: NDArray[Any]) -> NDArray[np.float32]:
-            return np.ones((len(outputs), 4, 6), dtype=np.float32)
+    rows = _Reduced([{"ids": [n]} for n in range(3)], np.zeros(3))
 
-    rows = Reduced([{"ids": [n]} for n in range(3)], np.zeros(3))
-
-    outputs = outputs_of(_EchoAtEachPosition(), rows)
+    batches = []
+    outputs = outputs_of(_EchoAtEachPosition(), rows, lambda: batches.append(1))
 
     assert outputs.shape == (3, 4, 6)
     assert outputs.all()
+    assert len(batches) == 2
+
+
+@pytest.mark.parametrize(("kind", "difference"), [(_Rows, 0.5), (_Reduced, None)])
+def test_outputs_have_a_largest_difference_where_they_are_not_the_best_of_many(
+    kind: type[_Rows], difference: float | None
+) -> None:
+    rows = kind([{"ids": [0]}], np.zeros(1))
+    one, other = np.zeros((1, 4, 6), np.float32), np.full((1, 4, 6), 0.5, np.float32)
+    assert largest_difference(one, other, rows) == difference

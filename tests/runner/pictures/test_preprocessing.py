@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sparse_transfer_runner.pictures import preprocessing
-from sparse_transfer_runner.pictures.preprocessing import PictureError, Preprocessing, read_picture
+from sparse_transfer_runner.pictures.preprocessing import (
+    PictureError,
+    Preprocessing,
+    picture_size,
+    read_picture,
+)
 
 CONFIG = {
     "size": {"shortest_edge": 12},
@@ -59,12 +64,41 @@ def test_every_kind_of_picture_becomes_rgb(kind: str, tmp_path: Path) -> None:
     assert np.abs(np.asarray(read, int)[2, 2] - colour).max() <= 1
 
 
-def test_a_camera_s_orientation_is_applied(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_camera_s_orientation_is_applied(suffix: str, orientation: int, tmp_path: Path) -> None:
+    path = tmp_path / f"turned.{suffix}"
     picture = Image.new("RGB", (20, 10))
     exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save(path, exif=exif)
+    size = (10, 20) if orientation > 4 else (20, 10)
+    assert read_picture(path).size == size
+    assert picture_size(path) == size
+
+
+def test_the_size_of_a_png_is_known_without_its_pixels(tmp_path: Path) -> None:
+    assert picture_size(damaged(tmp_path, "png")) == (64, 64)
+
+
+def test_a_damaged_header_has_no_size(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    path.write_bytes(damaged(tmp_path, "png").read_bytes()[:20])
+    with pytest.raises(PictureError, match="damaged or cut short"):
+        picture_size(path)
+
+
+def test_a_png_is_turned_by_what_stands_before_its_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "turned.png"
+    exif = Image.Exif()
     exif[0x0112] = 6
-    picture.save(tmp_path / "turned.jpg", exif=exif)
-    assert read_picture(tmp_path / "turned.jpg").size == (10, 20)
+    Image.new("RGB", (20, 10)).save(path, exif=exif)
+    chunk = path.read_bytes()
+    start = chunk.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(chunk[start : start + 4])
+    trailer = len(chunk) - 12
+    path.write_bytes(chunk[:start] + chunk[end:trailer] + chunk[start:end] + chunk[trailer:])
+    assert read_picture(path).size == picture_size(path) == (20, 10)
 
 
 def test_of_several_frames_the_first_counts(tmp_path: Path) -> None:

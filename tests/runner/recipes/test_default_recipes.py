@@ -6,11 +6,12 @@ import pytest
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.recipes import baseline_recipe, default_recipe, parse_recipe
+from sparse_transfer_runner.recipes.defaults import FAMILIES
 from sparse_transfer_runner.recipes.yaml_document import read_document
 
 FORMS = [
     (family, sparse, quantize)
-    for family in ("text", "image")
+    for family in FAMILIES
     for sparse in (True, False)
     for quantize in (True, False)
 ]
@@ -69,7 +70,7 @@ def test_a_text_transfer_learns_from_the_baseline_with_its_embeddings_frozen() -
     assert not recipe.is_frozen("bert.encoder.layer.0.output.dense.weight")
 
 
-@pytest.mark.parametrize("family", ["text", "image"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_baseline_is_plain_training(family: str) -> None:
     recipe = parse_recipe(baseline_recipe(family))
     assert recipe.pruning is None
@@ -87,6 +88,6 @@ def test_a_warm_up_may_be_left_out() -> None:
 
 def test_a_family_without_recipes_is_refused() -> None:
     with pytest.raises(
-        InputError, match=r"only for detection, image, text; give one in recipe\.uri"
+        InputError, match=r"only for detection, image, segmentation, text; give one in recipe\.uri"
     ):
         default_recipe("sound", sparse=True, quantize=True)

@@ -105,6 +105,17 @@ def test_the_page_shows_each_file_each_engine_and_each_layer(page: Page, records
         assert layer.name in page.plain
 
 
+def test_files_whose_outputs_have_no_largest_difference_have_an_empty_cell(records: Any) -> None:
+    empty = '<td class="n"></td>'
+    before = render_report(**vars(records)).count(empty)
+    files = [
+        file.model_copy(update={"largest_difference": None}) for file in records.evaluation.files
+    ]
+    evaluation = records.evaluation.model_copy(update={"files": files})
+    html = render_report(**{**vars(records), "evaluation": evaluation})
+    assert html.count(empty) == before + len(files)
+
+
 def test_the_whole_manifest_is_in_a_folded_block(page: Page, records: Any) -> None:
     text = "".join(page.text)
     start = text.index('{\n  "schemaVersion"')

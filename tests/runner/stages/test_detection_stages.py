@@ -110,6 +110,8 @@ def test_objects_are_found_by_a_sparse_int8_detector(finished: Path) -> None:
     assert results.sparsity == pytest.approx(0.5, abs=0.01)
     assert {engine.name for engine in results.engines} == {"onnxruntime", "openvino"}
     assert "AGPL-3.0" in manifest.licences.values()
+    files = json.loads((package / "evaluation.json").read_bytes())["files"]
+    assert {file.get("largestDifference") for file in files} == {None}
     assert "square of 64 &times; 64 pixels" in (package / "report.html").read_text()
 
 
@@ -194,6 +196,7 @@ def test_a_dense_int8_level_and_the_dense_level_work(sources: Path, tmp_path: Pa
             {"recipe": {"inline": DISTILLING}, "training": {"imageSize": 64}},
             "does not distil",
         ),
+        ({"teacher": {"mode": "Given", "uri": "file:///nowhere"}}, "does not distil, so that"),
         ({"evaluation": {"metric": "accuracy"}}, "expected map50_95, map50"),
     ],
 )  # fmt: skip

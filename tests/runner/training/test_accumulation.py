@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 from tests.runner.tiny_models import random_batch, tiny_classifier, tiny_config
 from tests.runner.training.small_run import (
     BATCH,
@@ -280,6 +283,15 @@ def test_a_batch_is_halved_only_so_often() -> None:
         backoff.halve(4, 1, "here", "full")
 
 
+@given(batch_size=st.integers(1, 70), rows=st.integers(1, 70), least=st.integers(1, 2))
+def test_a_batch_that_never_fits_comes_to_an_end(batch_size: int, rows: int, least: int) -> None:
+    backoff = Backoff(batch_size)
+    with pytest.raises(OutOfMemory):
+        for _ in range(MAX_BATCH_HALVINGS + 1):
+            parts = backoff.parts(range(min(rows, batch_size)), least)
+            backoff.halve(max(map(len, parts)), least, "here", "full")
+
+
 @pytest.mark.parametrize(
     ("batch_size", "killed_with", "micro_batch"),
     [(32, 0, 16), (32, 3, 2), (32, 4, 1), (3, 1, 1)],
@@ -318,9 +330,25 @@ def refused_to_onednn() -> None:
     raise RuntimeError("could not create a primitive")
 
 
+def refused_to_a_mapped_file() -> None:
+    raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+
+def refused_to_onnxruntime() -> None:
+    raise RuntimeException("Failed to allocate memory for requested buffer of size 4096")
+
+
 @pytest.mark.parametrize(
     "happens",
-    [allocated_by_torch, allocated_by_numpy, on_an_accelerator, thrown_in_cpp, refused_to_onednn],
+    [
+        allocated_by_torch,
+        allocated_by_numpy,
+        on_an_accelerator,
+        thrown_in_cpp,
+        refused_to_onednn,
+        refused_to_a_mapped_file,
+        refused_to_onnxruntime,
+    ],
 )
 def test_each_librarys_want_of_memory_is_recognized(happens: Callable[[], None]) -> None:
     with pytest.raises(Exception) as raised:

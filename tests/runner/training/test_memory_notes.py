@@ -86,6 +86,14 @@ def test_an_attempt_that_ends_by_itself_leaves_no_note(tmp_path: Path) -> None:
         assert backoff.micro_batch == BATCH
 
 
+def test_a_peak_that_is_over_is_no_reason_for_a_later_kill(tmp_path: Path) -> None:
+    now = [FULL]
+    with stage(tmp_path).attempt() as work, learning_from_kills(work, BATCH, lambda: now[0]):
+        wait_for(note_of(tmp_path, 1).exists)
+        now[0] = EMPTY
+        wait_for(lambda: not note_of(tmp_path, 1).exists())
+
+
 def test_kills_with_the_smallest_micro_batch_end_it_and_a_rerun_begins_anew(
     tmp_path: Path,
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.runner.object_folders import CLASSES, scene, write_objects
-from tests.runner.tiny_detectors import tiny_detector
+from tests.runner.tiny_detectors import SEGMENTING, tiny_detector
 from torch import nn
 from torchvision.transforms.functional import to_tensor
 
@@ -18,10 +18,11 @@ from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.upstream import UpstreamOptions, make_foundation
+from sparse_transfer_runner.upstream.detectors import DetectorMaterial, UnlabelledPictures
 from sparse_transfer_runner.upstream.pictures import HELD_OUT_ROWS
-from sparse_transfer_runner.yolo.architecture import DETECT
+from sparse_transfer_runner.yolo.architecture import DETECT, SEGMENT
 from sparse_transfer_runner.yolo.files import check_yolo
-from sparse_transfer_runner.yolo.network import build_detector
+from sparse_transfer_runner.yolo.network import build_detector, save_detector
 
 QUIET = Reporter(Stage.PREPARE, lambda _: None)
 
@@ -97,3 +98,30 @@ def test_what_cannot_be_used_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         make_foundation(replace(options, **changed), QUIET)  # type: ignore[arg-type]
+
+
+def test_a_segmenter_becomes_a_foundation_of_its_own_family(
+    options: UpstreamOptions, tmp_path: Path
+) -> None:
+    network = tiny_detector(CLASSES, SEGMENTING)
+    with_statistics(network.network)
+    save_detector(network, tmp_path / "segmenter")
+    source = (tmp_path / "segmenter").as_uri()
+    made = make_foundation(replace(options, model=source, trust_pickle=False), QUIET)
+    assert made.family == "segmentation"
+    assert check_yolo(options.output, trusted=False, head=SEGMENT).sparsity == pytest.approx(
+        0.6, abs=0.01
+    )
+    assert not any(".model.9." in name for name in made.prunable)
+
+
+def test_what_a_segmenter_draws_masks_with_counts_as_an_answer(pictures: Path) -> None:
+    parent = tiny_detector(CLASSES, SEGMENTING)
+    made = copy.deepcopy(parent)
+    rows = UnlabelledPictures(pictures, ["train/0.png", "train/1.png"], 64, 114)
+    material = DetectorMaterial(rows, 1, 1, 0, torch.device("cpu"))
+    inputs = {name: torch.as_tensor(values) for name, values in rows.collate([0, 1]).items()}
+    assert material.error(made, parent, inputs) == 0
+    with torch.no_grad():
+        made.network.model[-1].proto.cv3.conv.weight.mul_(0)
+    assert material.error(made, parent, inputs) > 0

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tests.runner.object_folders import CLASSES, write_objects
 
+from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.data.findings import Findings
 from sparse_transfer_runner.detection.layout import find_layout
 from sparse_transfer_runner.use_cases.object_inputs import (
@@ -62,8 +63,32 @@ def test_sizes_are_those_of_the_pictures_as_they_are_read(rows: EncodedObjects) 
     assert rows.collate([0, 1])["pixel_values"].shape == (2, 3, SIDE, SIDE)
 
 
+def test_a_picture_that_was_damaged_since_is_told_with_its_path(rows: EncodedObjects) -> None:
+    path = rows.root / rows.items[2].picture
+    path.write_bytes(path.read_bytes()[:-200])
+    assert len(rows.placements) == len(rows)
+    with pytest.raises(InputError, match=f"{path}: damaged or cut short"):
+        rows.collate([1, 2])
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=f"{path}: no picture"):
+        EncodedObjects(rows.root, rows.items, CLASSES, rows.preprocessor).placements  # noqa: B018
+
+
 def test_outputs_are_reduced_to_a_bounded_number_of_boxes(rows: EncodedObjects) -> None:
     assert kept(rows, perfect(rows)).shape == (len(rows), MOST, 6)
+
+
+@pytest.mark.parametrize(
+    ("side", "classes", "rows_at_once"),
+    [(640, 1, 16), (640, 80, 16), (640, 1_000, 1), (640, 10_000, 1), (1280, 80, 4), (64, 2, 1600)],
+)
+def test_the_more_a_picture_and_its_outputs_take_the_fewer_are_looked_at_at_once(
+    rows: EncodedObjects, side: int, classes: int, rows_at_once: int
+) -> None:
+    labels = [str(number) for number in range(classes)]
+    preprocessor = ObjectPreprocessor({"side": side, "padding": 114})
+    found = EncodedObjects(rows.root, rows.items, labels, preprocessor)
+    assert found.rows_at_once() == rows_at_once
 
 
 def test_perfect_boxes_score_as_high_as_the_metric_goes(rows: EncodedObjects) -> None:

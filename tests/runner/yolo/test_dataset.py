@@ -15,6 +15,7 @@ from tests.runner.object_folders import CLASSES, write_objects
 from sparse_transfer_runner.data.findings import Findings
 from sparse_transfer_runner.detection.layout import find_layout
 from sparse_transfer_runner.use_cases.object_inputs import EncodedObjects, ObjectPreprocessor
+from sparse_transfer_runner.use_cases.segment_inputs import EncodedSegments
 from sparse_transfer_runner.yolo.dataset import Batches, ObjectDataset
 
 
@@ -26,11 +27,11 @@ def rows(tmp_path: Path) -> EncodedObjects:
     return EncodedObjects(data, items, CLASSES, ObjectPreprocessor({"side": 64, "padding": 114}))
 
 
-def batches(rows: EncodedObjects, **more: Any) -> Batches:
+def batches(rows: EncodedObjects, task: str = "detect", **more: Any) -> Batches:
     from ultralytics.utils import DEFAULT_CFG
 
     hyperparameters = SimpleNamespace(**{**vars(DEFAULT_CFG), **more})
-    return Batches(ObjectDataset(rows, hyperparameters, "detect"), batch_size=3, seed=5)
+    return Batches(ObjectDataset(rows, hyperparameters, task), batch_size=3, seed=5)
 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -71,3 +72,22 @@ def test_without_augmentation_pictures_and_boxes_are_as_they_lie(rows: EncodedOb
     assert batch["cls"][mine].flatten().tolist() == wanted.classes.tolist()
     pixels = rows.collate([place])["pixel_values"][0] * 255
     assert batch["img"][0].numpy() == pytest.approx(pixels, abs=1)
+
+
+def test_masks_are_those_of_the_polygons_as_they_are_scored(tmp_path: Path) -> None:
+    from sparse_transfer_runner.yolo.trainer import NO_AUGMENTATION
+
+    data = write_objects(tmp_path, {"train": 4, "val": 1}, labels="annotations", polygons=True)
+    items = find_layout(data, Findings(), polygons=True).splits["train"].items
+    config = {"side": 64, "padding": 114, "prototypes": 1, "mask_side": 16}
+    rows = EncodedSegments(data, items, CLASSES, ObjectPreprocessor(config))
+    made = batches(rows, task="segment", **NO_AUGMENTATION)
+    seen = 0
+    for batch in made:
+        for number, file in enumerate(batch["im_file"]):
+            row = [str(rows.root / item.picture) for item in rows.items].index(file)
+            wanted, found = rows.truth(row).any(axis=0), batch["masks"][number].numpy() > 0
+            # At edges the two round in their own ways.
+            assert (wanted & found).sum() >= 0.8 * (wanted | found).sum()
+            seen += 1
+    assert seen == 4

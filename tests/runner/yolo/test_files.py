@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.runner.tiny_detectors import ARCHITECTURE, tiny_detector
+from tests.runner.tiny_detectors import ARCHITECTURE, SEGMENTING, tiny_detector
 from torch import nn
 
 from sparse_transfer_api.errors import InputError
-from sparse_transfer_runner.yolo.architecture import DETECT, checked_architecture
+from sparse_transfer_runner.yolo.architecture import DETECT, SEGMENT, checked_architecture
 from sparse_transfer_runner.yolo.checkpoint import ULTRALYTICS, YOLOV5, read_checkpoint
 from sparse_transfer_runner.yolo.files import WEIGHTS, check_yolo, read_yolo
-from sparse_transfer_runner.yolo.network import build_detector, save_detector
+from sparse_transfer_runner.yolo.network import Segmenter, build_detector, save_detector
 
 LABELS = ("blue", "red")
 
@@ -43,6 +43,25 @@ def test_a_checkpoint_is_read_where_it_is_trusted(pickled: Path) -> None:
     wanted = tiny_detector(LABELS).network.state_dict()
     assert found.weights.keys() == wanted.keys()
     assert all(torch.equal(found.weights[n], wanted[n].half().float()) for n in wanted)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        ({"0": "blue", "1": "red"}, LABELS),
+        (list(LABELS), LABELS),
+        ({1: "blue", 2: "red"}, None),
+        ({0: "blue", "0": "red"}, None),
+        ({}, None),
+    ],
+)
+def test_the_classes_are_read_however_they_are_numbered(
+    tmp_path: Path, names: object, labels: tuple[str, ...] | None
+) -> None:
+    network = tiny_detector(LABELS).network
+    network.names = names
+    torch.save({"model": network}, tmp_path / "best.pt")
+    assert read_checkpoint(tmp_path / "best.pt", trusted=True).labels == labels
 
 
 def test_without_trust_it_is_refused_and_the_setting_named(pickled: Path) -> None:
@@ -111,6 +130,33 @@ def test_the_first_yolov5_gives_its_body_and_gets_a_new_head(tmp_path: Path) -> 
     assert torch.equal(found.weights["model.0.conv.weight"], wanted["model.0.conv.weight"])
     detector = build_detector(tmp_path / "v5.pt", ("a", "b", "c"), 0, head=DETECT)
     assert detector(pixel_values=torch.zeros(2, 3, 64, 64)).logits.shape == (2, 320, 7)
+
+
+def test_a_segmenter_keeps_its_masks_where_its_classes_are_new(tmp_path: Path) -> None:
+    made = tiny_detector(LABELS, SEGMENTING).network
+    made.names = dict(enumerate(LABELS))
+    torch.save({"model": copy.deepcopy(made)}, tmp_path / "best-seg.pt")
+    checked = check_yolo(tmp_path / "best-seg.pt", trusted=True, head=SEGMENT)
+    assert checked.architecture.endswith("-seg")
+    again = build_detector(tmp_path / "best-seg.pt", ("a", "b", "c"), 0, head=SEGMENT)
+    assert isinstance(again, Segmenter)
+    wanted, found = made.state_dict(), again.network.state_dict()
+    for branch in ("cv2", "cv4", "proto"):
+        names = [name for name in wanted if name.startswith(f"model.9.{branch}.")]
+        assert names
+        assert all(torch.equal(wanted[name], found[name]) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "head", "other"),
+    [(ARCHITECTURE, SEGMENT, "cv-detection"), (SEGMENTING, DETECT, "cv-segmentation")],
+)
+def test_a_head_for_the_other_task_is_refused_and_its_use_case_named(
+    tmp_path: Path, architecture: dict[str, Any], head: str, other: str
+) -> None:
+    save_detector(tiny_detector(LABELS, architecture), tmp_path)
+    with pytest.raises(InputError, match=f"or choose {other}"):
+        check_yolo(tmp_path, trusted=False, head=head)
 
 
 def test_our_own_form_comes_back_as_it_was(tmp_path: Path) -> None:

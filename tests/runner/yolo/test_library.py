@@ -14,6 +14,21 @@ from PIL import Image
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.yolo import library
 
+WITHOUT_A_SCREEN = """
+import sys
+class Refused:
+    def find_spec(self, name, *_):
+        if name == "cv2":
+            raise ImportError("libGL.so.1: cannot open shared object file")
+sys.meta_path.insert(0, Refused())
+from sparse_transfer_api.errors import InputError
+from sparse_transfer_runner.yolo.library import require_ultralytics
+try:
+    require_ultralytics()
+except InputError as error:
+    print(error)
+"""
+
 PROGRAM = """
 import os, socket, sys
 import numpy, torch
@@ -47,6 +62,19 @@ def test_it_asks_no_network_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not Path(done.stdout.splitlines()[-1]).exists()
     left = [path for path in tmp_path.rglob("*") if path.is_file() and "cache" not in str(path)]
     assert not left
+
+
+def test_where_it_cannot_be_imported_the_package_that_helps_is_named(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WITHOUT_A_SCREEN],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert "libGL.so.1" in done.stdout, done.stderr
+    assert "opencv-python-headless" in done.stdout
 
 
 def test_pictures_are_opened_by_pillow_alone() -> None:

@@ -1,0 +1,145 @@
+"""A detector's training run: one step of Ultralytics' loop, on a tiny network."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.runner.object_folders import CLASSES, write_objects
+from tests.runner.tiny_detectors import tiny_detector
+from tests.runner.training.small_run import SELDOM, Precision, in_folder
+from torch import nn
+
+from sparse_transfer_api.contract import Stage
+from sparse_transfer_api.errors import InputError, OutOfMemory
+from sparse_transfer_api.records import TrainingSettings
+from sparse_transfer_runner.data.findings import Findings
+from sparse_transfer_runner.detection.layout import find_layout
+from sparse_transfer_runner.progress import Reporter
+from sparse_transfer_runner.recipes import parse_recipe
+from sparse_transfer_runner.training.backend import NativeBackend
+from sparse_transfer_runner.training.backoff import Backoff
+from sparse_transfer_runner.training.checkpoint import Checkpoints
+from sparse_transfer_runner.training.loop import Evaluate
+from sparse_transfer_runner.use_cases.object_inputs import (
+    AUGMENTATION,
+    EncodedObjects,
+    ObjectPreprocessor,
+)
+from sparse_transfer_runner.yolo.network import Detector
+from sparse_transfer_runner.yolo.training import DetectorRun
+
+RECIPE = """
+modifiers:
+  - !EpochRangeModifier {start_epoch: 0.0, end_epoch: 1.0}
+  - !SetLearningRateModifier {start_epoch: 0.0, learning_rate: 0.001}
+"""
+PICTURES = 2
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> EncodedObjects:
+    data = write_objects(tmp_path / "data", {"train": PICTURES, "val": 1})
+    items = find_layout(data, Findings()).splits["train"].items
+    config = {"side": 64, "padding": 114, AUGMENTATION: "None"}
+    return EncodedObjects(data, items, CLASSES, ObjectPreprocessor(config))
+
+
+def one_step(
+    rows: EncodedObjects,
+    folder: Path,
+    model: Detector,
+    precision: Precision = "fp32",
+    evaluate: Evaluate = lambda look: {},
+) -> DetectorRun:
+    recipe = parse_recipe(RECIPE)
+    return DetectorRun(
+        phase="transfer",
+        model=model,
+        data=rows,
+        settings=TrainingSettings(
+            epochs=1,
+            learning_rate=0.001,
+            batch_size=PICTURES,
+            seed=0,
+            precision=precision,
+            recipe=recipe.text,
+        ),
+        recipe=recipe,
+        backend=NativeBackend(model, recipe, "object_detection"),
+        reporter=Reporter(Stage.TRAIN, lambda _: None),
+        checkpoints=Checkpoints(in_folder(folder), SELDOM),
+        stop=threading.Event(),
+        evaluate=evaluate,
+        backoff=Backoff(PICTURES),
+    )
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
+)
+def test_a_step_computes_in_the_precision_that_is_recorded(
+    rows: EncodedObjects, tmp_path: Path, precision: Precision, dtype: torch.dtype
+) -> None:
+    model = tiny_detector(CLASSES)
+    seen = set()
+    convolution = next(each for each in model.modules() if isinstance(each, nn.Conv2d))
+    convolution.register_forward_hook(lambda *call: seen.add(call[2].dtype))
+    history = one_step(rows, tmp_path / "checkpoints", model, precision).fit()
+    assert seen == {dtype}
+    assert len(history) == 1
+
+
+def test_one_class_is_trained_on_as_two_are(rows: EncodedObjects, tmp_path: Path) -> None:
+    for item in rows.items:
+        (rows.root / item.label).write_text("0 0.5 0.5 0.5 0.5\n")
+    alone = replace(rows, labels=CLASSES[:1])
+    (point,) = one_step(alone, tmp_path / "checkpoints", tiny_detector(CLASSES[:1])).fit()
+    assert point.loss is not None
+    assert math.isfinite(point.loss)
+
+
+def test_a_picture_that_cannot_be_decoded_ends_training_with_its_path(
+    rows: EncodedObjects, tmp_path: Path
+) -> None:
+    path = rows.root / rows.items[1].picture
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match=f"{path}: damaged or cut short"):
+        one_step(rows, tmp_path / "checkpoints", tiny_detector(CLASSES)).fit()
+
+
+def test_memory_that_runs_out_in_an_evaluation_is_not_blamed_on_the_batch(
+    rows: EncodedObjects, tmp_path: Path
+) -> None:
+    def evaluate(look: Callable[[], None]) -> dict[str, float]:
+        raise MemoryError
+
+    run = one_step(rows, tmp_path / "checkpoints", tiny_detector(CLASSES), evaluate=evaluate)
+    with pytest.raises(OutOfMemory, match="to score pictures") as failed:
+        run.fit()
+    assert "batchSize" not in str(failed.value)
+
+
+def test_what_is_done_to_pictures_depends_on_no_other_package(
+    rows: EncodedObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ultralytics.data import augment
+
+    asked = []
+
+    class Recorded(augment.Albumentations):  # type: ignore[misc]
+        def __init__(self, p: float, transforms: Any, **more: Any) -> None:
+            asked.append(transforms)
+            super().__init__(p, transforms, **more)
+
+    monkeypatch.setattr(augment, "Albumentations", Recorded)
+    one_step(rows, tmp_path / "checkpoints", tiny_detector(CLASSES)).fit()
+    assert asked
+    assert all(each == [] for each in asked)
