@@ -221,6 +221,9 @@ def upstream(
     initial_sparsity: Annotated[float, typer.Option(help="Of a gradual pruning.")] = 0.0,
     recovery_steps: Annotated[int, typer.Option(help="Of distillation after pruning.")] = 250,
     batch_size: Annotated[int, typer.Option(help="Texts of a recovery step.")] = 32,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], typer.Option(help="Of training steps.")
+    ] = "auto",
     max_length: Annotated[int, typer.Option(help="Tokens; longer texts are cut.")] = 64,
     image_size: Annotated[
         int | None, typer.Option(min=8, help="Pixels of a side. Default: the model's.")
@@ -258,6 +261,7 @@ def upstream(
         initial_sparsity=initial_sparsity,
         recovery_steps=recovery_steps,
         batch_size=batch_size,
+        precision=precision,
         max_length=max_length,
         image_size=image_size,
         seed=seed,

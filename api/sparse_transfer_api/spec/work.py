@@ -182,7 +182,7 @@ class Training(Block):
     precision: Precision = Field(
         Precision.AUTO,
         description="Before quantization begins; from then on Fp32. Auto: Bf16 where the device "
-        "is fast at it, else Fp32; the result records what was chosen.",
+        "trains such a model faster in it, else Fp32; the result records what was chosen.",
         json_schema_extra=BUDGET,
     )
     nodes: Annotated[int, Strict(), Field(ge=1, le=64)] = Field(

@@ -49,6 +49,7 @@ class UpstreamArguments:
     initial_sparsity: float
     recovery_steps: int
     batch_size: int
+    precision: str
     max_length: int
     image_size: int | None
     seed: int

@@ -37,7 +37,6 @@ from .settings import (
     BASELINE_RECIPE,
     dense_recipe,
     refuse_recipe_at_level_zero,
-    resolved_precision,
     settings_of,
     steps,
     transfer_recipe,
@@ -165,8 +164,13 @@ class _Runs:
 
 
 def _runs(spec: SparseTransferSpec, use: UseCase, band: Band, model: CheckedFoundation) -> _Runs:
+    # Learning needs torch, which a refusal should not wait for.
+    from sparse_transfer_runner.training.hardware import resolved_precision
+
     batch = spec.training.batch_size or use.default_batch_size
-    precision = resolved_precision(spec.training.precision)
+    precision = resolved_precision(
+        spec.training.precision, lambda: use.gains_from_bf16(model.folder)
+    )
 
     def settings(recipe: Recipe) -> TrainingSettings:
         return settings_of(recipe, spec, batch_size=batch, precision=precision)

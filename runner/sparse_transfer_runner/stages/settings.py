@@ -11,7 +11,7 @@ import math
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.records import TrainingSettings
-from sparse_transfer_api.spec import Precision, SparseTransferSpec
+from sparse_transfer_api.spec import SparseTransferSpec
 from sparse_transfer_runner.catalog.reading import load_catalog
 from sparse_transfer_runner.catalog.resolution import resolve_recipe
 from sparse_transfer_runner.catalog.stubs import ZOO
@@ -111,19 +111,6 @@ def settings_of(
             "backend": None if recipe.backend == NATIVE else recipe.backend,
         }
     )
-
-
-def resolved_precision(asked: Precision) -> str:
-    """Returns the arithmetic of training: as asked, else bf16 where this machine is fast at it."""
-    if asked != Precision.AUTO:
-        return asked.lower()
-    import torch
-
-    from sparse_transfer_runner.engines.cpu import multiplies_bf16
-
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if multiplies_bf16() else "fp32"
 
 
 def steps(settings: TrainingSettings, rows: int) -> int:

@@ -15,7 +15,7 @@ from sparse_transfer_runner.recipes import parse_recipe
 from sparse_transfer_runner.storage import fetch
 
 from .backend import NativeBackend
-from .loop import device
+from .hardware import device
 from .outputs import write_evaluation, write_model
 from .task import Task
 

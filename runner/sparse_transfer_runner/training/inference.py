@@ -14,7 +14,8 @@ from sparse_transfer_runner.use_cases.outputs import Outputs, rows_at_once
 from sparse_transfer_runner.use_cases.protocol import EncodedSplit, ReducedSplit
 
 from .batches import sorted_by_length
-from .loop import lengths_of, precision_context, to_tensors
+from .hardware import precision_context, to_tensors
+from .loop import lengths_of
 
 BATCH = 64
 """Rows of an evaluation batch; their order does not matter to the outputs."""

@@ -10,7 +10,6 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -34,6 +33,7 @@ from .batches import length_bucketed
 from .checkpoint import Checkpoints
 from .checkpoint_files import Position
 from .divergence import require_finite
+from .hardware import device, precision_context, to_tensors
 from .random_state import random_state, restore_random_state, seed_everything
 
 _LOG = logging.getLogger(__name__)
@@ -42,27 +42,10 @@ _WEIGHT_DECAY = 0.01
 """Where the recipe does not say: the usual value for transformers (Devlin et al., 2018)."""
 _POINTS = 100
 """Points of a learning curve, whatever the number of steps."""
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 Phase = Literal["baseline", "transfer"]
 Evaluate = Callable[[Callable[[], None]], dict[str, float]]
 """Returns metrics, calling what it is given between two batches."""
-
-
-def device() -> torch.device:
-    """Returns the device to train on."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def precision_context(precision: str) -> AbstractContextManager[Any]:
-    """Returns the context in which a forward pass computes at the given precision."""
-    dtype = _AUTOCAST.get(precision)
-    return torch.autocast(device().type, dtype) if dtype else nullcontext()
-
-
-def to_tensors(batch: Batch) -> dict[str, Tensor]:
-    """Moves a batch to the training device."""
-    return {name: torch.as_tensor(values, device=device()) for name, values in batch.items()}
 
 
 def lengths_of(data: EncodedSplit) -> list[int]:

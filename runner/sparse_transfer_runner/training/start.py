@@ -19,7 +19,8 @@ from sparse_transfer_runner.sparsity.start import start_from_teacher
 from .batches import length_bucketed
 from .checkpoint import Checkpoints
 from .checkpoint_files import Position
-from .loop import lengths_of, to_tensors
+from .hardware import to_tensors
+from .loop import lengths_of
 from .task import Task
 
 _ROWS = 512

@@ -28,8 +28,9 @@ from sparse_transfer_runner.use_cases.protocol import AugmentedSplit
 
 from .backend import Backend, NativeBackend, Teacher
 from .checkpoint import Checkpoints
+from .hardware import device, precision_context
 from .inference import logits_bytes, logits_of
-from .loop import device, precision_context, steps_per_epoch
+from .loop import steps_per_epoch
 from .outputs import MASKS, MODEL, QUANTIZATION, write_evaluation, write_model
 from .start import start
 from .task import Task

@@ -17,6 +17,7 @@ from typing import Any
 from torch import nn
 
 from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.spec import Precision
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
 from sparse_transfer_runner.digests import digest_of_tree
 from sparse_transfer_runner.disk import write_atomically
@@ -25,7 +26,7 @@ from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.sparsity.prunable import prunable_weights, sparsity_of
 from sparse_transfer_runner.storage import fetch, pinned
 from sparse_transfer_runner.training.checkpoint_files import Position
-from sparse_transfer_runner.training.loop import device
+from sparse_transfer_runner.training.hardware import device, resolved_precision
 from sparse_transfer_runner.training.random_state import seed_everything
 from sparse_transfer_runner.yolo.files import is_yolo
 
@@ -201,6 +202,9 @@ class _Making:
             self.opened.learning_rate,
             Schedule(options.pruning_steps, options.prune_every, initial) if gradual else None,
             self.passes.quotas,
+            resolved_precision(
+                Precision(options.precision.capitalize()), lambda: self.opened.gains_from_bf16
+            ),
         )
         if saved is not None:
             training.restore(saved)

@@ -11,6 +11,7 @@ from sparse_transfer_runner.sparsity.patterns import Pattern, pattern_named
 
 GRADUAL = "gradual"
 METHODS = (*ONE_SHOT, GRADUAL)
+AUTO, *_ = PRECISIONS = ("auto", "fp32", "bf16")
 UNIFORM, LAYER_ERROR = BUDGETS = ("uniform", "layer-error")
 
 GRADUAL_STEPS = 150
@@ -41,6 +42,7 @@ class UpstreamOptions:
         initial_sparsity: Of the first of them.
         recovery_steps: Steps of distillation after pruning; 0 leaves it to the transfer.
         batch_size: Rows of a step.
+        precision: Arithmetic of training steps: ``fp32``, ``bf16``, or ``auto``: what is faster.
         max_length: Tokens; longer sentences are cut.
         image_size: Side of pictures in pixels; default: the model's.
         seed: Of the choice and order of sentences.
@@ -65,6 +67,7 @@ class UpstreamOptions:
     initial_sparsity: float = 0.0
     recovery_steps: int = 250
     batch_size: int = 32
+    precision: str = AUTO
     max_length: int = 64
     image_size: int | None = None
     seed: int = 0
@@ -103,6 +106,7 @@ class UpstreamOptions:
         for what, value, known in (
             ("method", self.method, METHODS),
             ("budgets", self.budgets, BUDGETS),
+            ("precision", self.precision, PRECISIONS),
         ):
             if value not in known:
                 raise InputError(f"{what} {value!r} is unknown; known: {', '.join(known)}")

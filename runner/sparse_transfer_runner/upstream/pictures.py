@@ -21,9 +21,11 @@ from sparse_transfer_runner.pictures.folders import pictures_below
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
 from sparse_transfer_runner.sparsity.walk import Inputs
 from sparse_transfer_runner.training.distillation import hidden_state_errors
+from sparse_transfer_runner.training.hardware import laid_out
 from sparse_transfer_runner.use_cases.image_inputs import EncodedPictures, ImagePreprocessor
 from sparse_transfer_runner.use_cases.image_model import (
     build_classifier,
+    has_depthwise,
     require_size,
     save_classifier,
 )
@@ -80,7 +82,15 @@ def open_pictures(source: Path, options: UpstreamOptions, device: torch.device) 
         save_classifier(made, folder)
         preprocessor.save(folder)
 
-    return Opened(FAMILY, parent.to(device), material, save, digest, _LEARNING_RATE)
+    return Opened(
+        FAMILY,
+        parent.to(device),
+        material,
+        save,
+        digest,
+        _LEARNING_RATE,
+        gains_from_bf16=not has_depthwise(parent),
+    )
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,7 @@ class PictureMaterial:
         }
 
     def _tensor(self, values: Any) -> Tensor:
-        return torch.as_tensor(values, device=self.device)
+        return laid_out(torch.as_tensor(values, device=self.device))
 
     def _whole(self, places: range) -> list[dict[str, Tensor]]:
         # Of equal sizes: batch norms are estimated from all of them alike, and not from one row.

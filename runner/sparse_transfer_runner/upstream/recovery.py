@@ -22,6 +22,7 @@ from sparse_transfer_runner.sparsity.patterns import Quota
 from sparse_transfer_runner.sparsity.prunable import is_of_foundation
 from sparse_transfer_runner.sparsity.walk import Inputs
 from sparse_transfer_runner.training.checkpoint_files import Position
+from sparse_transfer_runner.training.hardware import precision_context
 
 from .family import Material
 from .gradual import Schedule, masks_by_size
@@ -43,6 +44,7 @@ class Training:
         learning_rate: The highest.
         schedule: Of gradual pruning; None where all zeros are there.
         quotas: Each weight's zeros at the schedule's end, by parameter name.
+        precision: Of the forward passes, ``fp32`` or ``bf16``.
     """
 
     model: nn.Module
@@ -53,6 +55,7 @@ class Training:
     learning_rate: float
     schedule: Schedule | None = None
     quotas: Mapping[str, Quota] = field(default_factory=dict)
+    precision: str = "fp32"
     done: int = 0
     _optimizer: AdamW = field(init=False, repr=False)
     _handle: RemovableHandle = field(init=False, repr=False)
@@ -121,7 +124,9 @@ class Training:
     def _step(self) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate * self._rate(self.done)
-        loss = self.material.error(self.model, self.parent, self.material.step(self.done))
+        batch = self.material.step(self.done)
+        with precision_context(self.precision):
+            loss = self.material.error(self.model, self.parent, batch)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self._trained, _MAX_GRADIENT_NORM)

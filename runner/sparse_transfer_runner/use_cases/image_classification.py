@@ -131,6 +131,10 @@ class ImageClassification:
         """Whether a model already answers with these classes."""
         return image_model.has_head(model, labels)
 
+    def gains_from_bf16(self, model: Path) -> bool:
+        """Whether no convolution looks at each channel by itself: these are slower in bf16."""
+        return not image_model.has_depthwise(_read(model).architecture.skeleton())
+
     def activation_bytes(self, model: Path, plan: Plan) -> int:
         """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
         side = self.preprocessor(model, plan).size[0]

@@ -107,6 +107,14 @@ def require_size(
         ) from error
 
 
+def has_depthwise(net: nn.Module) -> bool:
+    """Whether convolutions of a network have a filter of its own for each channel."""
+    from torch import nn
+
+    convolutions = (layer for layer in net.modules() if isinstance(layer, nn.Conv2d))
+    return any(1 < layer.groups == layer.in_channels for layer in convolutions)
+
+
 def activation_bytes(model: ImageModel, side: int, rows: int) -> int:
     """Returns the memory of what a training step in fp32 keeps for its backward pass, in bytes.
 

@@ -144,6 +144,10 @@ class ObjectDetection:
         """Whether a model already answers with these classes."""
         return read_trusted(model).labels == tuple(labels)
 
+    def gains_from_bf16(self, model: Path) -> bool:
+        """Returns True: a YOLO's convolutions are dense."""
+        return True
+
     def activation_bytes(self, model: Path, plan: Plan) -> int:
         """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
         from sparse_transfer_runner.yolo.network import activation_bytes

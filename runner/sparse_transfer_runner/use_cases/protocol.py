@@ -225,6 +225,9 @@ class UseCase(Protocol):
     def activation_bytes(self, model: Path, plan: Plan) -> int:
         """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
 
+    def gains_from_bf16(self, model: Path) -> bool:
+        """Whether a CPU that multiplies bf16 trains a model faster in it than in fp32."""
+
     def save(self, model: nn.Module, folder: Path) -> None:
         """Writes a model so that ``build`` reads it back, into a new folder."""
 

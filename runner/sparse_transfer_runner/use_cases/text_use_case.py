@@ -73,6 +73,10 @@ class TextUseCase:
     def preprocessing(self, model: Path, spec: SparseTransferSpec) -> None:
         """Returns None: tokenizers travel with their models."""
 
+    def gains_from_bf16(self, model: Path) -> bool:
+        """Returns True: an encoder is products of matrices."""
+        return True
+
     def activation_bytes(self, model: Path, plan: Plan) -> int:
         """Returns the memory that a training step in fp32 keeps for its backward pass, in bytes."""
         length = plan.max_sequence_length or self.default_length

@@ -31,7 +31,8 @@ from sparse_transfer_runner.training.backoff import Backoff
 from sparse_transfer_runner.training.checkpoint import Checkpoints
 from sparse_transfer_runner.training.checkpoint_files import Position
 from sparse_transfer_runner.training.divergence import require_finite
-from sparse_transfer_runner.training.loop import Evaluate, Phase, device
+from sparse_transfer_runner.training.hardware import device
+from sparse_transfer_runner.training.loop import Evaluate, Phase
 from sparse_transfer_runner.training.random_state import (
     random_state,
     restore_random_state,

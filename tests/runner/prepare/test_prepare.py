@@ -130,7 +130,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     # What this machine's processor is good at must not decide what tests expect.
-    monkeypatch.setattr("sparse_transfer_runner.engines.cpu.multiplies_bf16", lambda: False)
+    monkeypatch.setattr("sparse_transfer_runner.training.hardware.multiplies_bf16", lambda: False)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     dense = write_tiny_encoder(tmp_path / "dense")
     sparse = make_sparse(write_tiny_encoder(tmp_path / "sparse"), dense)
@@ -652,7 +652,7 @@ def test_an_unknown_metric_is_refused_before_training(world: World) -> None:
 def test_precision_is_what_the_machine_is_fast_at(
     world: World, monkeypatch: pytest.MonkeyPatch, asked: str, cuda: bool, cpu: bool, expected: str
 ) -> None:
-    monkeypatch.setattr("sparse_transfer_runner.engines.cpu.multiplies_bf16", lambda: cpu)
+    monkeypatch.setattr("sparse_transfer_runner.training.hardware.multiplies_bf16", lambda: cpu)
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
 

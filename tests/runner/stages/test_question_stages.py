@@ -25,7 +25,7 @@ from sparse_transfer_runner.packaging.evaluation import Evaluation
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.stages.prepare import check_data, check_model, make_plan
 from sparse_transfer_runner.training.distillation import task_loss
-from sparse_transfer_runner.training.loop import to_tensors
+from sparse_transfer_runner.training.hardware import to_tensors
 from sparse_transfer_runner.upstream import UpstreamOptions, make_foundation
 from sparse_transfer_runner.use_cases import use_case
 

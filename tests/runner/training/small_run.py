@@ -27,8 +27,9 @@ from sparse_transfer_runner.training.backend import NativeBackend, Teacher
 from sparse_transfer_runner.training.backoff import Backoff
 from sparse_transfer_runner.training.checkpoint import Checkpoints, Interval
 from sparse_transfer_runner.training.checkpoint_files import CheckpointFolder
+from sparse_transfer_runner.training.hardware import precision_context
 from sparse_transfer_runner.training.inference import logits_of
-from sparse_transfer_runner.training.loop import TrainingRun, precision_context
+from sparse_transfer_runner.training.loop import TrainingRun
 from sparse_transfer_runner.use_cases.protocol import Batch
 
 Precision = Literal["fp32", "bf16", "fp16"]

@@ -15,8 +15,8 @@ from torch import nn
 from sparse_transfer_runner.recipes import parse_recipe
 from sparse_transfer_runner.training import transfer
 from sparse_transfer_runner.training.backend import Teacher
+from sparse_transfer_runner.training.hardware import to_tensors
 from sparse_transfer_runner.training.inference import logits_bytes, logits_of
-from sparse_transfer_runner.training.loop import to_tensors
 from sparse_transfer_runner.use_cases.question_model import build_answerer
 
 

@@ -91,7 +91,8 @@ def test_a_network_of_convolutions_is_pruned_exactly_and_its_layers_are_recorded
         assert torch.equal(own, dense), "what is not prunable stays as it is"
 
 
-def test_recovery_brings_a_network_nearer_to_its_parent_on_the_same_zeros() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_recovery_brings_a_network_nearer_to_its_parent_on_the_same_zeros(precision: str) -> None:
     material = Pictures()
     work = passes("admm", Pattern.BLOCK4)
     work.divide()
@@ -99,7 +100,9 @@ def test_recovery_brings_a_network_nearer_to_its_parent_on_the_same_zeros() -> N
     held_out = material.held_out()
     before = mean_error(work.model, work.parent, material, held_out)
     masks = Masks.take(work.weights, Pattern.BLOCK4)
-    Training(work.model, work.parent, material, 60, masks, 1e-3).run(lambda done: masks.check())
+    training = Training(work.model, work.parent, material, 60, masks, 1e-3, precision=precision)
+    training.run(lambda done: masks.check())
+    assert all(weight.dtype == torch.float32 for weight in work.weights.values())
     assert mean_error(work.model, work.parent, material, held_out) < before
     assert zeros(work.model, Pattern.BLOCK4) == masks.masked
 

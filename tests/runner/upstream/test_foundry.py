@@ -133,6 +133,7 @@ def test_progress_reaches_the_end(options: UpstreamOptions) -> None:
         ({"budgets": "fair"}, "known: uniform, layer-error"),
         ({"calibration_rows": 0}, "calibration rows 0 is too few; at least 1"),
         ({"recovery_steps": -1}, "recovery steps -1 is too few; at least 0"),
+        ({"precision": "fp8"}, "precision 'fp8' is unknown; known: auto, fp32, bf16"),
         ({"gradual_steps": 20}, "belong to the method gradual; admm prunes at once"),
         ({"initial_sparsity": 0.2}, "belong to the method gradual"),
         ({"method": "gradual", "refine_rounds": 2}, "methods that prune at once"),

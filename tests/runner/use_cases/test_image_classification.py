@@ -21,6 +21,7 @@ from sparse_transfer_runner.pictures.preprocessing import Preprocessing
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.image_inputs import EncodedPictures, ImagePreprocessor
+from sparse_transfer_runner.use_cases.image_model import has_depthwise
 from sparse_transfer_runner.use_cases.metrics import names_for_classes, score_classes
 from sparse_transfer_runner.use_cases.protocol import AugmentedSplit
 
@@ -228,6 +229,25 @@ def test_memory_grows_with_batch_and_size(data: Path, model: Path) -> None:
     usual = USE.activation_bytes(model, plan)
     assert USE.activation_bytes(model, larger) == 2 * usual
     assert 3 * usual < USE.activation_bytes(model, finer) < 5 * usual
+
+
+@pytest.mark.parametrize(
+    ("architecture", "depthwise"),
+    [
+        ("timm/efficientnet_lite0", True),
+        ("torchvision/mobilenet_v3_small", True),
+        ("timm/resnet18", False),
+        ("timm/vit_tiny_patch16_224", False),
+    ],
+)
+def test_networks_with_a_filter_for_each_channel_are_known(
+    architecture: str, depthwise: bool
+) -> None:
+    assert has_depthwise(architecture_named(architecture).skeleton()) is depthwise
+
+
+def test_a_network_with_a_filter_for_each_channel_trains_in_fp32_on_a_cpu(model: Path) -> None:
+    assert not USE.gains_from_bf16(model)
 
 
 def test_top_5_is_told_where_there_are_more_than_five_classes() -> None:
