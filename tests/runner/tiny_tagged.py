@@ -12,9 +12,10 @@ from tests.runner.tiny_sources import BAD, GOOD
 
 from sparse_transfer_runner.training.distillation import PROBLEM_POSITIONS, task_loss
 from sparse_transfer_runner.use_cases.tagged_text import (
-    encoded_tags,
     load_word_tokenizer,
     pieces_of,
+    tag_arrays,
+    tags_of,
 )
 from sparse_transfer_runner.use_cases.text_model import save_classifier
 from sparse_transfer_runner.use_cases.token_model import build_tagger
@@ -46,7 +47,7 @@ def write_tiny_tagger(folder: Path, data: Path, steps: int = 400) -> Path:
     rows = [json.loads(line) for line in (data / "train.jsonl").read_text().splitlines()]
     pieces = pieces_of(tokenizer, [row["tokens"] for row in rows], None)
     tags = [[TAGS.index(tag) for tag in row["ner_tags"]] for row in rows]
-    split = encoded_tags([(pieces, tags)], 0)
+    split = tags_of(tag_arrays(pieces, tags), 0)
     model = build_tagger(encoder, TAGS, seed=0).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)

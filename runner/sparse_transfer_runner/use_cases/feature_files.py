@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sparse_transfer_runner.storage.cache import cache, identity_of
 from sparse_transfer_runner.storage.settings import settings
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Version of the files; those of another version are not found."""
 _VERSIONS = [
     f"{name} {version(name)}" for name in ("sparse-transfer", "tokenizers", "transformers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from .protocol import DataSummary, EncodedSplit, Preprocessor
 from .question_inputs import (
     EncodedQuestions,
     LongQuestions,
-    encoded_questions,
+    mapped_questions,
     token_counts,
     window_length,
 )
@@ -133,7 +134,13 @@ class QuestionAnswering(TextUseCase):
 
         length = plan.max_sequence_length or self.default_length
         pairs = TOKEN_TYPE_IDS in plan.inputs
-        return encoded_questions(chunks(), tokenizer_of(preprocessor), length, pairs=pairs)
+        return mapped_questions(
+            chunks,
+            tokenizer_of(preprocessor),
+            length,
+            pairs=pairs,
+            made_of=[info.digest, hashlib.sha256(rows.tobytes()).hexdigest()],
+        )
 
     def build(self, model: Path, plan: Plan) -> nn.Module:
         """Loads a model with a head that finds start and end of an answer."""

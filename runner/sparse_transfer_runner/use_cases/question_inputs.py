@@ -7,7 +7,7 @@ made from consecutive rows, and belong together wherever answers are counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,18 @@ from numpy.typing import NDArray
 from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_runner.data.squad import Question
 
+from .feature_files import mapped_features
 from .protocol import Batch
+from .stored_questions import StoredQuestions, question_arrays
 from .text_inputs import (
     INPUT_IDS,
     LENGTH_STEP,
     TOKEN_TYPE_IDS,
     EncodedText,
     TextPreprocessor,
-    encoded_text,
     sequence_length,
+    text_arrays,
+    text_of,
 )
 
 LONGEST_WINDOW = 384
@@ -194,54 +197,64 @@ def token_counts(preprocessor: TextPreprocessor, *texts: Sequence[str]) -> list[
     return [len(row) for row in encoded[INPUT_IDS]]
 
 
-def encoded_questions(
-    chunks: Iterator[Sequence[Question]],
+def mapped_questions(
+    chunks: Callable[[], Iterator[Sequence[Question]]],
     preprocessor: TextPreprocessor,
     length: int,
     *,
     pairs: bool,
+    made_of: Sequence[object],
 ) -> EncodedQuestions:
-    """Encodes questions.
+    """Encodes questions into files; see ``feature_files``.
 
     Args:
-        chunks: The questions.
+        chunks: Yields the questions; not called where the same were encoded before.
         preprocessor: The model's.
         length: Tokens of a window.
         pairs: The model has an input that tells question and context apart.
+        made_of: All that decides the questions.
     """
-    questions: list[Question] = []
-    units: list[int] = []
-    contexts: list[tuple[int, int]] = []
-    characters: list[NDArray[np.int32]] = []
 
-    def parts() -> Iterator[tuple[Mapping[str, Any], NDArray[Any]]]:
-        for chunk in chunks:
-            windows, owners = _windows(chunk, preprocessor, length)
-            targets = np.zeros((len(windows), 2), dtype=np.int64)
-            for row, (window, owner) in enumerate(zip(windows, owners, strict=True)):
-                context = _context_of(window.sequence_ids)
-                offsets = np.asarray(window.offsets, dtype=np.int32)
-                targets[row] = answer_tokens(chunk[owner], offsets, context)
-                units.append(len(questions) + owner)
-                contexts.append(context)
-                characters.append(offsets)
-            questions.extend(chunk)
-            yield (
-                {
-                    INPUT_IDS: [window.ids for window in windows],
-                    TOKEN_TYPE_IDS: [window.type_ids for window in windows],
-                },
-                targets,
-            )
+    def arrays() -> Iterator[dict[str, NDArray[Any]]]:
+        asked = 0
+        for chunk in chunks():
+            found = _chunk_arrays(chunk, preprocessor, length, pairs=pairs)
+            found["units"] += asked
+            asked += len(chunk)
+            yield found
 
-    text = encoded_text(parts(), preprocessor.tokenizer.pad_token_id or 0, pairs=pairs)
+    decided_by = ["questions", *made_of, preprocessor.identity, length, pairs]
+    found = mapped_features(decided_by, arrays)
     return EncodedQuestions(
-        text,
-        np.asarray(units, dtype=np.int64),
-        np.asarray(contexts, dtype=np.int64),
-        np.concatenate(characters),
-        questions,
+        text_of(found, preprocessor.tokenizer.pad_token_id or 0),
+        found["units"],
+        found["contexts"],
+        found["characters"],
+        StoredQuestions.of(found),
     )
+
+
+def _chunk_arrays(
+    questions: Sequence[Question], preprocessor: TextPreprocessor, length: int, *, pairs: bool
+) -> dict[str, NDArray[Any]]:
+    windows, owners = _windows(questions, preprocessor, length)
+    contexts = [_context_of(window.sequence_ids) for window in windows]
+    characters = [np.asarray(window.offsets, dtype=np.int32) for window in windows]
+    targets = [
+        answer_tokens(questions[owner], offsets, context)
+        for owner, offsets, context in zip(owners, characters, contexts, strict=True)
+    ]
+    tokens = {
+        INPUT_IDS: [window.ids for window in windows],
+        TOKEN_TYPE_IDS: [window.type_ids for window in windows],
+    }
+    return {
+        **text_arrays(tokens, np.asarray(targets, dtype=np.int64), pairs=pairs),
+        **question_arrays(questions),
+        "units": np.asarray(owners, dtype=np.int64),
+        "contexts": np.asarray(contexts, dtype=np.int64),
+        "characters": np.concatenate(characters),
+    }
 
 
 def answer_tokens(

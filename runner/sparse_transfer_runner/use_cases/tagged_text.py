@@ -19,7 +19,7 @@ from sparse_transfer_api.errors import InputError
 
 from .feature_files import mapped_features
 from .protocol import IGNORED, Batch
-from .text_inputs import INPUT_IDS, EncodedText, TextPreprocessor
+from .text_inputs import INPUT_IDS, EncodedText, TextPreprocessor, offsets_of
 
 UNSEEN = -1
 """The position of a word that has no piece."""
@@ -165,18 +165,6 @@ Chunks = Iterable[tuple[Pieces, Sequence[Sequence[int]]]]
 """Of each chunk of rows the pieces, and each word's tag by its place."""
 
 
-def encoded_tags(chunks: Chunks, padding: int) -> EncodedTags:
-    """Puts chunks of rows together in memory.
-
-    Args:
-        chunks: At least one.
-        padding: The padding token.
-    """
-    parts = [_arrays(pieces, tags) for pieces, tags in chunks]
-    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return _put_together(found, padding)
-
-
 def mapped_tags(
     chunks: Callable[[], Chunks], padding: int, *, made_of: Sequence[object]
 ) -> EncodedTags:
@@ -188,26 +176,27 @@ def mapped_tags(
         made_of: All that decides the rows, their tokens and their tags.
     """
     found = mapped_features(
-        ["tagged words", *made_of], lambda: (_arrays(pieces, tags) for pieces, tags in chunks())
+        ["tagged words", *made_of], lambda: (tag_arrays(pieces, tags) for pieces, tags in chunks())
     )
-    return _put_together(found, padding)
+    return tags_of(found, padding)
 
 
-def _put_together(found: Mapping[str, NDArray[Any]], padding: int) -> EncodedTags:
+def tags_of(found: Mapping[str, NDArray[Any]], padding: int) -> EncodedTags:
+    """Returns the split that ``tag_arrays`` gave arrays of."""
     lengths, words = found["lengths"], found["words"]
     targets = np.full((len(lengths), int(lengths.max())), IGNORED, dtype=np.int16)
     seen = found["positions"] != UNSEEN
     rows = np.repeat(np.arange(len(words)), words)
     targets[rows[seen], found["positions"][seen]] = found["gold"][seen]
     return EncodedTags(
-        EncodedText(found["tokens"], None, _offsets(lengths), targets, padding),
+        EncodedText(found["tokens"], None, offsets_of(lengths), targets, padding),
         found["gold"],
         found["positions"],
-        _offsets(words),
+        offsets_of(words),
     )
 
 
-def _arrays(pieces: Pieces, tags: Sequence[Sequence[int]]) -> dict[str, NDArray[Any]]:
+def tag_arrays(pieces: Pieces, tags: Sequence[Sequence[int]]) -> dict[str, NDArray[Any]]:
     """Returns a chunk's tokens and words, row after row, and how many each row has."""
     positions = [
         _first_pieces(row, len(their)) for row, their in zip(pieces.words, tags, strict=True)
@@ -219,10 +208,6 @@ def _arrays(pieces: Pieces, tags: Sequence[Sequence[int]]) -> dict[str, NDArray[
         "positions": np.concatenate(positions),
         "words": np.asarray([len(row) for row in tags], dtype=np.int64),
     }
-
-
-def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(lengths)])
 
 
 def _first_pieces(words: Sequence[int | None], count: int) -> NDArray[np.int32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -285,25 +285,6 @@ Parts = Iterable[tuple[Mapping[str, Any], NDArray[Any]]]
 """Of each chunk of rows what ``TextPreprocessor.encode`` returned, and the targets."""
 
 
-def encoded_text(parts: Parts, padding: int, *, pairs: bool) -> EncodedText:
-    """Puts encoded chunks of rows together in memory.
-
-    Args:
-        parts: The chunks.
-        padding: The padding token.
-        pairs: Keep which text of the pair a token belongs to.
-    """
-    chunks = list(_arrays(parts, pairs=pairs))
-    names = dict.fromkeys(name for chunk in chunks for name in chunk)
-    return _put_together(
-        {
-            name: np.concatenate([chunk[name] for chunk in chunks if name in chunk])
-            for name in names
-        },
-        padding,
-    )
-
-
 def mapped_text(
     parts: Callable[[], Parts], padding: int, *, pairs: bool, made_of: Sequence[object]
 ) -> EncodedText:
@@ -315,30 +296,47 @@ def mapped_text(
         pairs: Keep which text of the pair a token belongs to.
         made_of: All that decides the rows, their tokens and their targets.
     """
-    found = mapped_features([*made_of, pairs], lambda: _arrays(parts(), pairs=pairs))
-    return _put_together(found, padding)
+    found = mapped_features(
+        [*made_of, pairs], lambda: (text_arrays(*part, pairs=pairs) for part in parts())
+    )
+    return text_of(found, padding)
 
 
-def _put_together(found: Mapping[str, NDArray[Any]], padding: int) -> EncodedText:
-    types = found.get("types")
-    return EncodedText(found["tokens"], types, found["offsets"], found["targets"], padding)
+def text_arrays(
+    encoded: Mapping[str, Any], targets: NDArray[Any], *, pairs: bool
+) -> dict[str, NDArray[Any]]:
+    """Returns a chunk of rows as arrays, each row's tokens after the last one's.
+
+    Args:
+        encoded: Token lists, as ``TextPreprocessor.encode`` returns them.
+        targets: One for each row.
+        pairs: Keep which text of the pair a token belongs to.
+    """
+    rows = encoded[INPUT_IDS]
+    found = {
+        "tokens": _flat(rows, np.int32),
+        "lengths": np.fromiter(map(len, rows), dtype=np.int64, count=len(rows)),
+        "targets": targets,
+    }
+    if pairs:
+        found["types"] = _flat(encoded[TOKEN_TYPE_IDS], np.int8)
+    return found
 
 
-def _arrays(parts: Parts, *, pairs: bool) -> Iterator[dict[str, NDArray[Any]]]:
-    yield {"offsets": np.zeros(1, dtype=np.int64)}
-    end = 0
-    for encoded, targets in parts:
-        rows = encoded[INPUT_IDS]
-        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        found: dict[str, NDArray[Any]] = {
-            "tokens": _flat(rows, np.int32),
-            "offsets": end + np.cumsum(lengths),
-            "targets": targets,
-        }
-        if pairs:
-            found["types"] = _flat(encoded[TOKEN_TYPE_IDS], np.int8)
-        end += int(lengths.sum())
-        yield found
+def text_of(found: Mapping[str, NDArray[Any]], padding: int) -> EncodedText:
+    """Returns the split that ``text_arrays`` gave arrays of."""
+    return EncodedText(
+        found["tokens"],
+        found.get("types"),
+        offsets_of(found["lengths"]),
+        found["targets"],
+        padding,
+    )
+
+
+def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns where parts of these lengths begin that lie one after another, and the end."""
+    return np.concatenate([[0], np.cumsum(lengths)])
 
 
 def _flat(rows: Sequence[Sequence[int]], kind: Any) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from sparse_transfer_runner.use_cases.question_inputs import (
     EncodedQuestions,
     LongQuestions,
     Windows,
-    encoded_questions,
+    mapped_questions,
     window_length,
 )
 from sparse_transfer_runner.use_cases.text_inputs import TextPreprocessor
@@ -35,7 +35,11 @@ def asked(context: str, *answers: str, question: str = "what was it") -> Questio
 def encoded(
     preprocessor: TextPreprocessor, *questions: Question, length: int = 16
 ) -> EncodedQuestions:
-    return encoded_questions(iter([questions]), preprocessor, length, pairs=True)
+    # By two chunks, as files of many questions are read.
+    chunks = [part for part in (questions[:1], questions[1:]) if part]
+    return mapped_questions(
+        lambda: iter(chunks), preprocessor, length, pairs=True, made_of=[repr(questions)]
+    )
 
 
 def test_windows_hold_the_whole_question_and_together_the_whole_context(

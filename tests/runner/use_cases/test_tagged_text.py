@@ -22,9 +22,10 @@ from sparse_transfer_runner.use_cases.protocol import IGNORED
 from sparse_transfer_runner.use_cases.tagged_text import (
     UNSEEN,
     EncodedTags,
-    encoded_tags,
     load_word_tokenizer,
     pieces_of,
+    tag_arrays,
+    tags_of,
 )
 from sparse_transfer_runner.use_cases.text_inputs import TextPreprocessor
 
@@ -40,7 +41,7 @@ def encoded(
     tokenizer: TextPreprocessor, rows: list[tuple[list[str], list[int]]], length: int = 32
 ) -> EncodedTags:
     pieces = pieces_of(tokenizer, [words for words, _ in rows], length)
-    return encoded_tags(iter([(pieces, [tags for _, tags in rows])]), 0)
+    return tags_of(tag_arrays(pieces, [tags for _, tags in rows]), 0)
 
 
 def test_the_first_piece_of_a_word_carries_its_tag(tokenizer: TextPreprocessor) -> None:

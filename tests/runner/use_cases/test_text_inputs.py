@@ -15,8 +15,9 @@ from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.digests import digest_of_tree
 from sparse_transfer_runner.use_cases.text_inputs import (
     TextPreprocessor,
-    encoded_text,
     sequence_length,
+    text_arrays,
+    text_of,
 )
 
 
@@ -64,7 +65,7 @@ def test_batches_are_padded_and_pairs_are_told_apart(preprocessor: TextPreproces
     texts = ["the film was good", "bad"], ["it is great", "never"]
     encoded = preprocessor.encode(texts, 12)
 
-    split = encoded_text(iter([(encoded, np.array([1, 0]))]), 0, pairs=True)
+    split = text_of(text_arrays(encoded, np.array([1, 0]), pairs=True), 0)
     batch = split.collate([1, 0])
 
     assert len(split) == len(split.features) == 2
@@ -83,7 +84,7 @@ def test_batches_are_padded_and_pairs_are_told_apart(preprocessor: TextPreproces
 
 def test_a_batch_can_be_padded_further_but_not_cut(preprocessor: TextPreprocessor) -> None:
     encoded = preprocessor.encode((["the film was good"],), None)
-    split = encoded_text(iter([(encoded, np.array([1]))]), 0, pairs=False)
+    split = text_of(text_arrays(encoded, np.array([1]), pairs=False), 0)
 
     assert split.collate([0], pad_to=16)["input_ids"].shape == (1, 16)
     assert split.collate([0]).keys() == {"input_ids", "attention_mask"}
