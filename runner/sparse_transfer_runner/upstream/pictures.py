@@ -37,6 +37,8 @@ FAMILY = "image"
 _LEARNING_RATE = 1e-3
 HELD_OUT_ROWS = 256
 """Pictures that neither pruning nor training sees; the quality record is measured on them."""
+LEAST_HELD_OUT_ROWS = 4
+"""Of them, where the data is small; the record says how many there were."""
 _BATCH = 64
 _MOST = 0.6
 """Share of the weights from which on the layers inside a module are looked at instead of it."""
@@ -58,24 +60,13 @@ def open_pictures(source: Path, options: UpstreamOptions, device: torch.device) 
     preprocessor = ImagePreprocessor.of(model, source)
     sized = preprocessor.sized(options.image_size) if options.image_size else preprocessor
     require_size(model, sized.size[0], source, "--image-size")
-    files = pictures_below(options.data)
-    needed = options.calibration_rows + options.batch_size + HELD_OUT_ROWS
-    if len(files) < needed:
-        raise InputError(
-            f"{options.data}: {len(files)} pictures, but {needed} are needed (calibration, one "
-            "batch of recovery, and held-out ones for the quality record); give more pictures, or "
-            "fewer calibration rows"
-        )
-    random.Random(options.seed).shuffle(files)
-    # A random choice of as many as are looked at; each is checked before hours of work begin.
-    useful = options.calibration_rows + options.steps * options.batch_size + HELD_OUT_ROWS
-    files = files[: max(needed, useful)]
+    files, held_out = chosen_pictures(options)
     digest = check_files(options.data, files)
     cropping = sized.augmenting(Augmentation.of("Crop"))
     targets = np.zeros(len(files), dtype=np.int64)
     rows = EncodedPictures(options.data, files, targets, cropping)
     material = PictureMaterial(
-        rows, options.calibration_rows, options.batch_size, options.seed, device
+        rows, held_out, options.calibration_rows, options.batch_size, options.seed, device
     )
 
     def save(made: Any, folder: Path) -> None:
@@ -93,12 +84,40 @@ def open_pictures(source: Path, options: UpstreamOptions, device: torch.device) 
     )
 
 
+def chosen_pictures(options: UpstreamOptions) -> tuple[list[str], int]:
+    """Chooses pictures at random, as many as are looked at: each is checked before work begins.
+
+    Args:
+        options: The user's.
+
+    Returns:
+        The pictures, by their paths below the folder, and how many of them, the first ones, are
+        held out: fewer than usual where there are only as many as pruning and a batch leave.
+
+    Raises:
+        InputError: There are too few.
+    """
+    files = pictures_below(options.data)
+    seen = options.calibration_rows + options.batch_size
+    if len(files) < seen + LEAST_HELD_OUT_ROWS:
+        raise InputError(
+            f"{options.data}: {len(files)} pictures, but {seen + LEAST_HELD_OUT_ROWS} are needed "
+            "(calibration, one batch of recovery, and held-out ones for the quality record); give "
+            "more pictures, or fewer calibration rows"
+        )
+    held_out = min(HELD_OUT_ROWS, len(files) - seen)
+    random.Random(options.seed).shuffle(files)
+    useful = options.calibration_rows + options.steps * options.batch_size
+    return files[: held_out + max(seen, useful)], held_out
+
+
 @dataclass(frozen=True)
 class PictureMaterial:
     """Pictures in a fixed order, and how far a model is from its parent on them.
 
     Args:
         rows: Shuffled.
+        held_out_rows: The first ones, which neither pruning nor training sees.
         calibration_rows: That pruning looks at.
         batch_size: Of a training step.
         seed: Of the order and the crops.
@@ -106,6 +125,7 @@ class PictureMaterial:
     """
 
     rows: EncodedPictures
+    held_out_rows: int
     calibration_rows: int
     batch_size: int
     seed: int
@@ -113,17 +133,18 @@ class PictureMaterial:
 
     def held_out(self) -> Sequence[dict[str, Tensor]]:
         """Returns batches that neither pruning nor training sees."""
-        return self._whole(range(HELD_OUT_ROWS))
+        return self._whole(range(self.held_out_rows))
 
     def calibration(self) -> Sequence[dict[str, Tensor]]:
         """Returns the batches that pruning looks at."""
-        return self._whole(range(HELD_OUT_ROWS, HELD_OUT_ROWS + self.calibration_rows))
+        first = self.held_out_rows
+        return self._whole(range(first, first + self.calibration_rows))
 
     def step(self, number: int) -> dict[str, Tensor]:
         """Returns the batch of a training step, counted from 0: a function of seed and number."""
-        count = len(self.rows) - HELD_OUT_ROWS
+        count = len(self.rows) - self.held_out_rows
         epoch, position = divmod(number, max(1, count // self.batch_size))
-        order = np.random.default_rng((self.seed, epoch)).permutation(count) + HELD_OUT_ROWS
+        order = np.random.default_rng((self.seed, epoch)).permutation(count) + self.held_out_rows
         chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
         batch = self.rows.augmented(chosen.tolist(), seed=self.seed, epoch=epoch)
         return {name: self._tensor(values) for name, values in batch.items()}
@@ -138,7 +159,7 @@ class PictureMaterial:
         """Returns figures for the record."""
         return {
             "calibrationRows": float(self.calibration_rows),
-            "heldOutRows": float(HELD_OUT_ROWS),
+            "heldOutRows": float(self.held_out_rows),
         }
 
     def _tensor(self, values: Any) -> Tensor:

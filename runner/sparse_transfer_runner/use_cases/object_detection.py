@@ -112,7 +112,7 @@ class ObjectDetection:
 
         own = ObjectPreprocessor.of(model)
         side = spec.training.image_size or own.side
-        stride = largest_stride(read_trusted(model))
+        stride = largest_stride(self.read(model))
         if side % stride or side < 2 * stride:
             raise InputError(
                 f"spec.training.imageSize: {side}; expected a multiple of {stride} pixels, "
@@ -142,7 +142,7 @@ class ObjectDetection:
 
     def has_head(self, model: Path, labels: Sequence[str], problem_type: str) -> bool:
         """Whether a model already answers with these classes."""
-        return read_trusted(model).labels == tuple(labels)
+        return self.read(model).labels == tuple(labels)
 
     def gains_from_bf16(self, model: Path) -> bool:
         """Returns True: a YOLO's convolutions are dense."""
@@ -153,7 +153,7 @@ class ObjectDetection:
         from sparse_transfer_runner.yolo.network import activation_bytes
 
         side = self.preprocessor(model, plan).side
-        return activation_bytes(read_trusted(model), side, plan.training.batch_size)
+        return activation_bytes(self.read(model), side, plan.training.batch_size)
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Writes a model so that ``build`` reads it back."""
@@ -219,11 +219,10 @@ class ObjectDetection:
 
         return DetectorRun(**run)
 
-
-def read_trusted(model: Path) -> YoloModel:
-    """Reads files that were checked before."""
-    # Whether the origin is trusted was decided when the files were checked.
-    return read_yolo(model, trusted=True)
+    def read(self, model: Path) -> YoloModel:
+        """Reads files that were checked before, with the head that is trained."""
+        # Whether the origin is trusted was decided when the files were checked.
+        return read_yolo(model, trusted=True, head=self.head)
 
 
 def _letterbox(preprocessor: Preprocessor) -> ObjectPreprocessor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sparse_transfer_api.records import Plan
 from sparse_transfer_runner.yolo.architecture import SEGMENT
 
-from .object_detection import ObjectDetection, read_trusted
+from .object_detection import ObjectDetection
 from .object_scores import same_answers
 from .protocol import EncodedSplit
 from .scores import Scored
@@ -38,7 +38,7 @@ class ObjectSegmentation(ObjectDetection):
         from sparse_transfer_runner.yolo.network import mask_grid
 
         config = super().preprocessing(model, spec)
-        prototypes, side = mask_grid(read_trusted(model), config["side"])
+        prototypes, side = mask_grid(self.read(model), config["side"])
         return {**config, "prototypes": prototypes, "mask_side": side}
 
     def metric_names(self, problem_type: str, labels: Sequence[str]) -> Sequence[str]:

@@ -16,6 +16,8 @@ from sparse_transfer_api.errors import InputError
 DETECT = "Detect"
 SEGMENT = "Segment"
 HEADS = (DETECT, SEGMENT)
+_MASKS = (32, 256)
+"""A segmenter's prototypes, and channels before the network's width: those of yolov8-seg.yaml."""
 _LAYERS = frozenset(
     {
         *HEADS, "Conv", "DWConv", "Focus", "GhostConv", "Bottleneck", "GhostBottleneck",
@@ -77,6 +79,19 @@ def checked_architecture(told: Mapping[str, Any], place: str) -> dict[str, Any]:
 def task_of(architecture: Mapping[str, Any]) -> str:
     """Returns the name of the head's class: ``Detect`` or ``Segment``."""
     return str(architecture["head"][-1][2])
+
+
+def for_task(architecture: Mapping[str, Any], head: str) -> dict[str, Any]:
+    """Returns an architecture with a head for a task: a detector's may become a segmenter's.
+
+    What a detector says of boxes and classes is a part of what a segmenter says, under the same
+    names; the rest of its head has Ultralytics' sizes. Every other head is left as it is.
+    """
+    source, repeats, own, arguments = architecture["head"][-1]
+    if (own, head) != (DETECT, SEGMENT):
+        return dict(architecture)
+    row = [source, repeats, SEGMENT, [*arguments, *_MASKS]]
+    return {**architecture, "head": [*architecture["head"][:-1], row]}
 
 
 def head_place(architecture: Mapping[str, Any]) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from sparse_transfer_runner.catalog.checked import CheckedModel, problem_of
 from sparse_transfer_runner.catalog.checkpoint import safetensors_in
 from sparse_transfer_runner.digests import digest_of_tree
 
-from .architecture import checked_architecture, head_place, name_of
+from .architecture import checked_architecture, for_task, head_place, name_of, task_of
 from .checkpoint import names_modules, read_checkpoint
 
 if TYPE_CHECKING:
@@ -60,21 +60,24 @@ class YoloModel:
         return f"model.{head_place(self.architecture)}."
 
 
-def read_yolo(path: Path, *, trusted: bool) -> YoloModel:
+def read_yolo(path: Path, *, trusted: bool, head: str | None = None) -> YoloModel:
     """Reads a detector's files; executes nothing that they hold.
 
     Args:
         path: A folder, or the weights' file alone.
         trusted: ``spec.model.trust`` is Pickle.
+        head: What the model is wanted for: a detector gets the head of a segmenter for it, whose
+            boxes are its own. None leaves its head as it is.
 
     Raises:
         InputError: Something is missing, damaged, unknown, or would execute code.
     """
     if path.is_dir() and (path / CONFIG).is_file():
-        return _own(path)
+        return _for_task(_own(path), head)
     file = path if path.is_file() else _pickle_in(path)
     found = read_checkpoint(file, trusted=trusted)
-    return YoloModel(found.architecture, found.weights, found.form, found.labels, str(file))
+    model = YoloModel(found.architecture, found.weights, found.form, found.labels, str(file))
+    return _for_task(model, head)
 
 
 def is_yolo(path: Path) -> bool:
@@ -94,7 +97,8 @@ def is_yolo(path: Path) -> bool:
 def check_yolo(path: Path, *, trusted: bool, head: str) -> CheckedModel:
     """Checks that files hold a whole, healthy detector, and measures its sparsity.
 
-    A head for other classes is no mistake: it is replaced.
+    A head for other classes is no mistake: it is replaced. Nor is a detector where a segmenter is
+    wanted.
 
     Args:
         path: A folder, or the weights' file alone; only read.
@@ -108,7 +112,7 @@ def check_yolo(path: Path, *, trusted: bool, head: str) -> CheckedModel:
 
     from .network import build_network, prunable_names
 
-    model = read_yolo(path, trusted=trusted)
+    model = read_yolo(path, trusted=trusted, head=head)
     network = build_network(model.architecture, head=head)
     require_whole(model, network)
     names = prunable_names(network)
@@ -176,6 +180,15 @@ def save_yolo(
         "label_names": labels,
     }
     write_atomically(folder / CONFIG, f"{json.dumps(config, indent=2)}\n".encode())
+
+
+def _for_task(model: YoloModel, head: str | None) -> YoloModel:
+    if head in (None, task_of(model.architecture)):
+        return model
+    architecture = for_task(model.architecture, head)
+    # A head of which a part is new answers with nothing yet.
+    labels = model.labels if architecture == model.architecture else None
+    return replace(model, architecture=architecture, labels=labels)
 
 
 def _own(path: Path) -> YoloModel:

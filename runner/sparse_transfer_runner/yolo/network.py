@@ -117,7 +117,8 @@ def build_detector(folder: Path, labels: Sequence[str], seed: int, *, head: str)
     """Returns the files' model in fp32 with a head for the classes.
 
     The files' head is kept where it is for these classes; else its class branch is new, drawn from
-    ``seed`` alone, and its boxes' branch is kept where the shapes allow.
+    ``seed`` alone, and its boxes' branch is kept where the shapes allow. Where the files are of a
+    detector and ``head`` is a segmenter's, what draws masks is new as well.
 
     Args:
         folder: The model's folder, or its file.
@@ -129,7 +130,7 @@ def build_detector(folder: Path, labels: Sequence[str], seed: int, *, head: str)
         InputError: The files are not whole.
     """
     # Whether the origin is trusted was decided when the files were checked.
-    model = read_yolo(folder, trusted=True)
+    model = read_yolo(folder, trusted=True, head=head)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_network(model.architecture, head=head, classes=len(labels))

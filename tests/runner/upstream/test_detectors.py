@@ -90,7 +90,7 @@ def test_a_detector_is_pruned_but_for_its_head_and_its_colours(
     [
         ({"trust_pickle": False}, "a pickle of whole modules"),
         ({"image_size": 65}, "multiple of 8"),
-        ({"calibration_rows": 64}, "pictures, but"),
+        ({"calibration_rows": 288}, "pictures, but"),
     ],
 )
 def test_what_cannot_be_used_is_refused(
@@ -119,7 +119,7 @@ def test_what_a_segmenter_draws_masks_with_counts_as_an_answer(pictures: Path) -
     parent = tiny_detector(CLASSES, SEGMENTING)
     made = copy.deepcopy(parent)
     rows = UnlabelledPictures(pictures, ["train/0.png", "train/1.png"], 64, 114)
-    material = DetectorMaterial(rows, 1, 1, 0, torch.device("cpu"))
+    material = DetectorMaterial(rows, 1, 1, 1, 0, torch.device("cpu"))
     inputs = {name: torch.as_tensor(values) for name, values in rows.collate([0, 1]).items()}
     assert material.error(made, parent, inputs) == 0
     with torch.no_grad():

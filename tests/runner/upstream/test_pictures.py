@@ -80,7 +80,7 @@ def test_a_classifier_is_pruned_on_pictures_but_for_depthwise_layers_and_colours
 
 
 def test_too_few_pictures_are_refused_with_what_is_needed(options: UpstreamOptions) -> None:
-    with pytest.raises(InputError, match="320 pictures, but 772 are needed"):
+    with pytest.raises(InputError, match="320 pictures, but 520 are needed"):
         make_foundation(of(options, calibration_rows=500), QUIET)
 
 
@@ -100,6 +100,14 @@ def test_only_as_many_pictures_are_looked_at_as_are_used(options: UpstreamOption
     assert len(opened.material.rows) == 33 + 16 + HELD_OUT_ROWS
     sizes = [len(batch["pixel_values"]) for batch in opened.material.held_out()]
     assert sum(sizes) == HELD_OUT_ROWS
+
+
+def test_of_few_pictures_as_many_are_held_out_as_are_left(options: UpstreamOptions) -> None:
+    small = of(options, recovery_steps=40, calibration_rows=290)
+    opened = open_pictures(options.data.parent / "dense", small, torch.device("cpu"))
+    assert opened.material.facts()["heldOutRows"] == 320 - 290 - 16
+    assert sum(len(batch["pixel_values"]) for batch in opened.material.held_out()) == 14
+    assert sum(len(batch["pixel_values"]) for batch in opened.material.calibration()) == 290
 
 
 def test_a_size_that_the_classifier_cannot_take_is_refused(

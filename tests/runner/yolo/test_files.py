@@ -147,16 +147,27 @@ def test_a_segmenter_keeps_its_masks_where_its_classes_are_new(tmp_path: Path) -
         assert all(torch.equal(wanted[name], found[name]) for name in names)
 
 
-@pytest.mark.parametrize(
-    ("architecture", "head", "other"),
-    [(ARCHITECTURE, SEGMENT, "cv-detection"), (SEGMENTING, DETECT, "cv-segmentation")],
-)
-def test_a_head_for_the_other_task_is_refused_and_its_use_case_named(
-    tmp_path: Path, architecture: dict[str, Any], head: str, other: str
-) -> None:
-    save_detector(tiny_detector(LABELS, architecture), tmp_path)
-    with pytest.raises(InputError, match=f"or choose {other}"):
-        check_yolo(tmp_path, trusted=False, head=head)
+def test_a_segmenter_is_refused_for_boxes_and_its_use_case_named(tmp_path: Path) -> None:
+    save_detector(tiny_detector(LABELS, SEGMENTING), tmp_path)
+    with pytest.raises(InputError, match="or choose cv-segmentation"):
+        check_yolo(tmp_path, trusted=False, head=DETECT)
+
+
+def test_a_detector_becomes_a_segmenter_that_keeps_its_body_and_its_boxes(tmp_path: Path) -> None:
+    made = tiny_detector(LABELS).network.state_dict()
+    save_detector(tiny_detector(LABELS), tmp_path)
+    checked = check_yolo(tmp_path, trusted=False, head=SEGMENT)
+    assert checked.architecture.endswith("-seg")
+    assert read_yolo(tmp_path, trusted=False, head=SEGMENT).labels is None
+    first, again = (build_detector(tmp_path, LABELS, 1, head=SEGMENT) for _ in range(2))
+    assert isinstance(first, Segmenter)
+    found, same = first.network.state_dict(), again.network.state_dict()
+    assert all(torch.equal(found[name], same[name]) for name in found)
+    kept = [name for name in made if not name.startswith("model.9.cv3.")]
+    assert all(torch.equal(made[name], found[name]) for name in kept)
+    save_detector(first, tmp_path / "segmenter")
+    own = read_yolo(tmp_path / "segmenter", trusted=False, head=SEGMENT)
+    assert own.labels == LABELS
 
 
 def test_our_own_form_comes_back_as_it_was(tmp_path: Path) -> None:

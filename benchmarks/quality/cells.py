@@ -1,0 +1,77 @@
+"""What programs share that fill a table cell by cell: commands, packaged data, the file.
+
+The file is written after each cell, whole or not at all, so that such a program may be stopped at
+any time, and started again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from families import Family
+
+from sparse_transfer_runner.provenance import provenance
+
+_COMMAND = [sys.executable, "-m", "sparse_transfer_cli"]
+
+
+def last_line(arguments: Sequence[str], kind: str) -> tuple[dict[str, Any], float]:
+    """Runs a command; returns the last JSON line of a kind that it wrote, and its seconds.
+
+    Raises:
+        CalledProcessError: The command failed; what it said of it went to standard error.
+    """
+    started = time.monotonic()
+    ended = subprocess.run(
+        [*_COMMAND, *arguments, "--progress", "json"],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    seconds = round(time.monotonic() - started, 1)
+    lines = (json.loads(line) for line in ended.stdout.splitlines())
+    return [line for line in lines if line["type"] == kind][-1], seconds
+
+
+def keep_baselines_only(runs: Path) -> None:
+    """Removes what no other cell uses: all stages but the dense baselines."""
+    for stage in runs.glob("*/*/*-*"):
+        if stage.is_dir() and not stage.name.startswith("teacher-"):
+            shutil.rmtree(stage)
+
+
+def extract(family: Family, work: Path) -> None:
+    """Puts the packaged data of a family into the work folder, unless it is there."""
+    for example, folder in family.extracts.items():
+        if not (work / folder).exists():
+            command = ("examples", "extract", example, "--output", str(work / folder))
+            subprocess.run([*_COMMAND, *command], check=True, stdout=subprocess.DEVNULL)
+
+
+def read_cells(path: Path) -> list[dict[str, Any]]:
+    """Returns the cells that a file holds; none where it does not exist."""
+    found: list[dict[str, Any]] = json.loads(path.read_text())["cells"] if path.exists() else []
+    return found
+
+
+def write_cells(
+    path: Path, cells: Sequence[dict[str, Any]], summary: Sequence[dict[str, Any]]
+) -> None:
+    """Writes the file: the summary, the machine, and every cell."""
+    document = {"summary": summary, "machine": provenance(), "cells": cells}
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(json.dumps(document, indent=2) + "\n")
+    partial.replace(path)
+
+
+def mean(values: Iterable[float], digits: int = 1) -> float:
+    """Returns the mean, rounded."""
+    return round(statistics.mean(values), digits)

@@ -1,0 +1,138 @@
+"""Models, data and settings of each use case, for ``use_cases.py``.
+
+Texts start from MiniLM, pruned on sentences; digits from EfficientNet-lite0; trees and nuclei from
+a small YOLOv8 that was trained on something else altogether.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from families import FAMILIES, Family
+
+_SENTENCES = FAMILIES["minilm"]
+_DETECTOR = ("--model", "package://ABD_model/ABD.pt", "--trust-pickle")
+_OBJECTS_REDUCED = {
+    "reduced": ("--calibration-rows", "2", "--image-size", "64", "--recovery-steps", "1"),
+    "reduced_spec": {"training": {"imageSize": 64, "epochs": 1}},
+}
+
+
+@dataclass(frozen=True)
+class UseCase:
+    """What is run for a use case.
+
+    Args:
+        family: Its model, data and settings.
+        prepare: Makes its data out of what was extracted, in the work folder.
+    """
+
+    family: Family
+    prepare: Callable[[Path], None] | None = None
+
+
+def _of_texts(name: str, extracts: Mapping[str, str], **spec: Any) -> Family:
+    """Returns a family that starts from MiniLM and differs in its data alone."""
+    reduced = {"maxSequenceLength": spec.pop("length", 32), "epochs": spec.pop("few_epochs", 1)}
+    rows = {"maxTrainSamples": 320, "maxEvalSamples": 160}
+    return Family(
+        name=name,
+        extracts={**extracts, "film-sentences": "sentences"},
+        upstream=_SENTENCES.upstream,
+        spec={"optimLevel": 0.5, **spec},
+        reduced=_SENTENCES.reduced,
+        reduced_spec={"data": rows, "training": reduced},
+    )
+
+
+def write_naming_tweets(work: Path) -> None:
+    """Writes tweets to classify: whether they name a person, a place, or anything else.
+
+    Args:
+        work: Holds the tagged tweets in ``tweets``; ``naming-tweets`` is written.
+    """
+    target = work / "naming-tweets"
+    target.mkdir(exist_ok=True)
+    for path in sorted((work / "tweets").glob("*.jsonl")):
+        lines = path.read_text(encoding="utf-8").split("\n")
+        tweets = [json.loads(line) for line in lines if line]
+        rows = (
+            {
+                "text": " ".join(tweet["tokens"]),
+                "label": "names" if set(tweet["ner_tags"]) != {"O"} else "nothing",
+            }
+            for tweet in tweets
+        )
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (target / path.name).write_text(text, encoding="utf-8")
+
+
+USE_CASES = {
+    "sentiment-analysis": UseCase(FAMILIES["minilm"]),
+    "text-classification": UseCase(
+        _of_texts(
+            "naming-tweets",
+            {"tweets-entities": "tweets"},
+            useCase="text-classification",
+            data={"uri": "file://{work}/naming-tweets"},
+            training={"epochs": 6},
+        ),
+        write_naming_tweets,
+    ),
+    "named-entity-recognition": UseCase(FAMILIES["minilm-tweets"]),
+    "question-answering": UseCase(
+        _of_texts(
+            "county-questions",
+            {"county-questions": "questions"},
+            useCase="question-answering",
+            data={"uri": "file://{work}/questions"},
+            # As examples/questions.
+            training={"epochs": 6, "maxSequenceLength": 256},
+            length=96,
+        )
+    ),
+    "cv-classification": UseCase(FAMILIES["efficientnet-lite0"]),
+    "cv-detection": UseCase(
+        Family(
+            name="trees",
+            extracts={"trees": "trees"},
+            # As examples/trees.
+            upstream=(
+                *(*_DETECTOR, "--data", "{work}/trees/images/train", "--image-size", "256"),
+                *("--calibration-rows", "16", "--batch-size", "4", "--recovery-steps", "60"),
+            ),
+            spec={
+                "useCase": "object-detection",
+                "data": {"uri": "file://{work}/trees"},
+                "model": {"trust": "Pickle"},
+                "optimLevel": 0.5,
+                "training": {"imageSize": 256, "epochs": 20, "batchSize": 4},
+            },
+            **_OBJECTS_REDUCED,
+        )
+    ),
+    "cv-segmentation": UseCase(
+        Family(
+            name="nuclei",
+            extracts={"nuclei": "nuclei"},
+            # As examples/nuclei.
+            upstream=(
+                *(*_DETECTOR, "--data", "{work}/nuclei/images/train", "--image-size", "128"),
+                *("--calibration-rows", "5", "--batch-size", "2", "--recovery-steps", "60"),
+            ),
+            spec={
+                "useCase": "instance-segmentation",
+                "data": {"uri": "file://{work}/nuclei"},
+                "model": {"trust": "Pickle"},
+                "optimLevel": 0.5,
+                "training": {"imageSize": 128, "epochs": 60, "batchSize": 4},
+            },
+            **_OBJECTS_REDUCED,
+        )
+    ),
+}
+"""The rows of the table."""
