@@ -6,6 +6,7 @@ any time, and started again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import statistics
@@ -39,6 +40,25 @@ def last_line(arguments: Sequence[str], kind: str) -> tuple[dict[str, Any], floa
     seconds = round(time.monotonic() - started, 1)
     lines = (json.loads(line) for line in ended.stdout.splitlines())
     return [line for line in lines if line["type"] == kind][-1], seconds
+
+
+def foundation(options: Sequence[str], work: Path) -> tuple[Path, dict[str, Any]]:
+    """Returns the folder of a foundation, made unless it is there, and its record.
+
+    Args:
+        options: Of ``upstream``, without the output; ``{work}`` stands for the work folder.
+        work: Keeps foundations for cells that share them.
+    """
+    key = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:12]
+    folder = work / "foundations" / key
+    record = folder.with_suffix(".json")
+    if not record.exists():
+        words = [option.format(work=work) for option in options]
+        shutil.rmtree(folder, ignore_errors=True)
+        line, seconds = last_line(["upstream", *words, "--output", str(folder)], "foundation")
+        made = {"options": options, "quality": line["quality"], "seconds": seconds}
+        record.write_text(json.dumps(made))
+    return folder, json.loads(record.read_text())
 
 
 def keep_baselines_only(runs: Path) -> None:

@@ -18,11 +18,9 @@ everything works, not what is kept. With ``--budget reduced`` no figure says mor
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cells import extract, keep_baselines_only, last_line, mean, read_cells, write_cells
+from cells import extract, foundation, keep_baselines_only, last_line, mean, read_cells, write_cells
 from use_case_families import USE_CASES
 
 from sparse_transfer_api.records import Plan
@@ -72,27 +70,12 @@ def upstream_of(cell: Cell) -> list[str]:
     return options
 
 
-def foundation_of(cell: Cell, work: Path) -> tuple[Path, dict[str, Any]]:
-    """Returns the folder of a cell's foundation, made unless it is there, and its record."""
-    options = upstream_of(cell)
-    key = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:12]
-    folder = work / "foundations" / key
-    record = folder.with_suffix(".json")
-    if not record.exists():
-        words = [option.format(work=work) for option in options]
-        shutil.rmtree(folder, ignore_errors=True)
-        line, seconds = last_line(["upstream", *words, "--output", str(folder)], "foundation")
-        made = {"options": options, "quality": line["quality"], "seconds": seconds}
-        record.write_text(json.dumps(made))
-    return folder, json.loads(record.read_text())
-
-
 def run_cell(cell: Cell, work: Path) -> dict[str, Any]:
     """Makes the foundation and runs the experiment; returns figures and seconds."""
-    foundation, upstream = foundation_of(cell, work)
+    made, upstream = foundation(upstream_of(cell), work)
     experiment = experiment_of(cell, work)
     spec = experiment["spec"]
-    spec["model"] = {**spec.get("model", {}), "uri": foundation.as_uri()}
+    spec["model"] = {**spec.get("model", {}), "uri": made.as_uri()}
     spec["output"] = {"uri": (work / "runs").as_uri()}
     spec["benchmark"] = {"batchSizes": [1]}
     path = work / "experiment.yaml"
