@@ -46,6 +46,13 @@ class AnswerRule(Part):
     max_tokens: int = Field(description="Tokens of the longest answer that is looked for.")
 
 
+class WordMarks(Part):
+    """Punctuation and symbols that the data's words begin or end with, one of them each."""
+
+    before: str = Field(description="Such as $, where the data has $5 as a word.")
+    after: str = Field(description="Such as %, where the data has 5% as a word.")
+
+
 class TrainingSettings(Part):
     """Everything that decides one training run, resolved: no setting is left to a default."""
 
@@ -91,6 +98,7 @@ class Plan(Record):
     )
     truncated_share: Ratio | None = None
     answers: AnswerRule | None = Field(None, description="Of question answering.")
+    marks: WordMarks | None = Field(None, description="Of tagged words.")
     max_eval_samples: int | None = None
     model: ModelSource = Field(description="The foundation (at levels below 0.25 the dense model).")
     dense: ModelSource | None = Field(None, description="The dense counterpart: the baseline.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import sys
 from json import JSONDecodeError, JSONDecoder
 from typing import Any
 
@@ -61,6 +62,10 @@ class JsonCursor:
                     self._fill(wanted)
                     continue
                 self.fail(f"not JSON: {error.msg}", error.pos)
+                return None
+            except ValueError:
+                digits = sys.get_int_max_str_digits()
+                self.fail(f"a whole number of more than {digits} digits")
                 return None
             if self._may_go_on(found, end):
                 wanted = max(wanted, 2 * (len(self._text) - self._at))

@@ -10,6 +10,7 @@ from sparse_transfer_api.suggest import did_you_mean
 from sparse_transfer_runner.data.findings import Findings, shown
 from sparse_transfer_runner.data.half_characters import half_character
 from sparse_transfer_runner.data.tags import Beginnings, split_tag
+from sparse_transfer_runner.data.word_marks import MarkCount
 
 MAX_TAGS = 10_000
 """Distinct tags that are kept, and one more; nothing is learned from more."""
@@ -63,6 +64,9 @@ class TagCheck:
         self.blank = Seen()
         """Tokens without a visible character."""
         self.beginnings = Beginnings(self._name)
+        self.marks = MarkCount()
+        """What words begin and end with; counted in train alone."""
+        self._counts_marks = known is None
 
     def row(self, tokens: Any, tags: Any, line: int) -> None:
         """Checks one row."""
@@ -114,6 +118,8 @@ class TagCheck:
                 and not any(map(str.isspace, tokens))
                 and half_character("".join(tokens)) is None
             ):
+                if self._counts_marks:
+                    self.marks.add(tokens)
                 return
         except TypeError:
             pass  # the tokens are looked at one by one below

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparse_transfer_api.records import WordMarks
 from sparse_transfer_api.spec import Data
 from sparse_transfer_runner.data.chunks import Chunk, read_chunks, whole_rows
 from sparse_transfer_runner.data.findings import Findings, shown
@@ -39,12 +40,14 @@ class CheckedTags:
         names: The tags in the order of the model's outputs.
         splits: Split name to split; train and val at least.
         warnings: What a user should know, though nothing is wrong.
+        marks: What the words of train begin and end with.
     """
 
     columns: TaggedColumns
     names: tuple[str, ...]
     splits: dict[str, CheckedSplit]
     warnings: tuple[str, ...]
+    marks: WordMarks
 
     @property
     def digest(self) -> str:
@@ -70,7 +73,8 @@ def check_tagged(root: Path, asked: Data) -> CheckedTags:
     findings.raise_if_any(str(root))
     if check.columns is None or not check.names:
         raise AssertionError("without columns or tags there must have been findings")
-    return CheckedTags(check.columns, check.names, splits, tuple(check.warnings(splits)))
+    warnings = tuple(check.warnings(splits))
+    return CheckedTags(check.columns, check.names, splits, warnings, check.marks)
 
 
 class _Check:
@@ -84,6 +88,7 @@ class _Check:
         self._notes: list[str] = []
         self.columns: TaggedColumns | None = None
         self.names: tuple[str, ...] = ()
+        self.marks = WordMarks(before="", after="")
 
     def split(self, name: str, path: Path) -> CheckedSplit:
         """Checks one split's file."""
@@ -113,6 +118,7 @@ class _Check:
                 self._check_chunk(chunk, self.columns, check, ids, path)
         if train and not source.cut_short:
             self._decide_names(check, path)
+            self.marks = check.marks.found()
         self._note(name, path, check, ids)
         return rows
 

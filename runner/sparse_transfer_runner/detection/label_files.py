@@ -22,6 +22,9 @@ _FEWEST_POINTS = 3
 _EDGE = 1e-3
 """Boxes reach beyond their picture by this much when six digits are written of their centres."""
 
+_DIGIT = 1e-6
+"""The last one that is written of a share."""
+
 Note = Callable[[str, str, int | None], None]
 """Receives the kind of a problem, its message, and its line."""
 
@@ -131,10 +134,22 @@ def _values(
     if len(rest) == _BOX and not all(rest[2:]):
         note("empty box", f"width {rest[2]:g}, height {rest[3]:g}; expected more than 0", line)
         return None
-    if len(rest) > _BOX and min(np.ptp(rest[0::2]), np.ptp(rest[1::2])) == 0:
+    if len(rest) > _BOX and _is_empty(rest, polygons):
         note("empty polygon", "its points lie on one line; expected an area", line)
         return None
     return (label, *rest)
+
+
+def _is_empty(rest: Sequence[float], polygons: bool) -> bool:
+    """Whether a polygon's points lie on one line; where its box is used, on a level or upright one.
+
+    As far as six digits tell.
+    """
+    if not polygons:
+        return min(np.ptp(rest[0::2]), np.ptp(rest[1::2])) == 0
+    points = np.array(rest).reshape(-1, 2) - rest[:2]
+    x, y = points[np.abs(points).sum(axis=1).argmax()]
+    return bool(np.abs(points[:, 0] * y - points[:, 1] * x).max() <= _DIGIT * (abs(x) + abs(y)))
 
 
 def _wrong_count(rest: Sequence[float], polygons: bool) -> str | None:

@@ -7,7 +7,7 @@ own ``Masks`` as well, by tensor: SparseML holds them by a module, which quantiz
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -101,6 +101,10 @@ class SparseMlBackend:
             student_labels=targets,
         )
         return share.labels * updated
+
+    def figures(self) -> Callable[[], None]:
+        """Returns what does nothing: SparseML's observers keep theirs in the model's buffers."""
+        return lambda: None
 
     def forget(self) -> None:
         """Does nothing: SparseML's modifiers keep what they keep."""

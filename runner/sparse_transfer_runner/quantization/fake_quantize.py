@@ -13,7 +13,7 @@ before quantization still fits after.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -169,6 +169,11 @@ class FakeQuantizer:
     def forget(self) -> None:
         """Lets go of the last rounded input, and of the graph behind it."""
         self._shared = _SharedInput()
+
+    def ranges(self) -> Callable[[], None]:
+        """Returns what puts the observed ranges back to what they are now."""
+        kept = self.state_dict()
+        return lambda: self.load_state_dict(kept)
 
     def record(self) -> QuantizationRecord:
         """Returns the learned scales."""

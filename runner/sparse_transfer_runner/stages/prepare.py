@@ -116,6 +116,7 @@ def make_plan(spec: SparseTransferSpec, data: DataSummary, model: CheckedFoundat
         preprocessing=use.preprocessing(model.folder, spec),
         truncated_share=truncated,
         answers=data.answers,
+        marks=data.marks,
         max_eval_samples=spec.data.max_eval_samples,
         model=model.source,
         dense=model.dense,

@@ -71,6 +71,7 @@ class Accumulation:
         Raises:
             OutOfMemory: The smallest micro-batch does not fit either.
         """
+        put_back = self._figures()
         while True:
             parts = self.backoff.parts(rows, self._least)
             try:
@@ -83,6 +84,7 @@ class Accumulation:
             self.backend.forget()
             self.model.zero_grad(set_to_none=True)
             release_memory()
+            put_back()
             self.backoff.halve(max(map(len, parts)), self._least, where, why)
 
     def _accumulated(
@@ -104,6 +106,24 @@ class Accumulation:
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _figures(self) -> Callable[[], None]:
+        """Returns what puts the running figures back to what they are now.
+
+        Forward passes move them, those of a batch that is tried again too. Batch norms and
+        SparseML's observers keep theirs in buffers, which are small.
+        """
+        kept = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        put_back = self.backend.figures()
+
+        def back() -> None:
+            with torch.no_grad():
+                for buffer, was in kept:
+                    # Observers of channels have no shape before the first batch.
+                    buffer.resize_(was.shape).copy_(was)
+            put_back()
+
+        return back
 
     def _shares(self, parts: Sequence[Sequence[int]]) -> list[Share]:
         return shares(

@@ -64,6 +64,9 @@ class Backend(Protocol):
             share: What part of the batch they are: a loss that is a mean is multiplied by it.
         """
 
+    def figures(self) -> Callable[[], None]:
+        """Returns what puts the running figures back that it keeps beside the model's buffers."""
+
     def forget(self) -> None:
         """Lets go of what it keeps of the latest step, which may be all of its activations."""
 
@@ -233,6 +236,10 @@ class NativeBackend:
         """Applies the masks to copies of the model's weights, by their names."""
         if self._masks is not None:
             self._masks.apply_to(copies)
+
+    def figures(self) -> Callable[[], None]:
+        """Returns what puts the observed ranges back."""
+        return self._quantizer.ranges() if self.quantizing else lambda: None
 
     def forget(self) -> None:
         """Lets go of recorded hidden states and of the last rounded input."""

@@ -68,8 +68,7 @@ class Backoff:
         while self.micro_batch >= tried and self.halvings < MAX_BATCH_HALVINGS:
             self.halvings += 1
         _LOG.warning(
-            "%s: out of memory with %d rows at once; goes on with %d, accumulated to the same "
-            "batch of %d (%s)",
+            "%s: out of memory with %d rows at once; goes on with %d of each batch of %d (%s)",
             where,
             tried,
             self.micro_batch,

@@ -13,9 +13,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from sparse_transfer_api.errors import Stopped
+from sparse_transfer_runner.out_of_memory import is_out_of_memory, release_memory
 from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.sparsity.start import start_from_teacher
 
+from .backoff import Backoff
 from .batches import length_bucketed
 from .checkpoint import Checkpoints
 from .checkpoint_files import Position
@@ -47,21 +49,18 @@ def start(
     Raises:
         Stopped: A stop was asked for; a checkpoint of the finished blocks was written.
         InputError: The foundation is not the one that an earlier attempt started with.
+        OutOfMemory: It does not fit, in batches that were halved as often as may be.
     """
     if masks is None:
         model.load_state_dict(teacher.state_dict())
         return
     work = _Start(task, model, masks, checkpoints)
     work.restore()
-    start_from_teacher(
-        model,
-        teacher,
-        masks,
-        _batches(task),
-        work.note,
-        finished=work.finished,
-        look=work.look,
-    )
+    fitting = Backoff(_BATCH)
+    while (why := work.solve(teacher, fitting)) is not None:
+        release_memory()
+        # A block that was begun is begun anew; those before it stay.
+        fitting.halve(fitting.micro_batch, 1, "least-squares start", why)
     checkpoints.save(work.position, work.state)
 
 
@@ -101,6 +100,32 @@ class _Start:
             self.model.load_state_dict(saved.state["model"])
             self.finished = saved.state["finished"]
 
+    def solve(self, teacher: nn.Module, fitting: Backoff) -> str | None:
+        """Solves the blocks that are left.
+
+        Args:
+            teacher: Dense.
+            fitting: How far batches are taken apart.
+
+        Returns:
+            What the library said where memory ran out; None when all are solved.
+        """
+        try:
+            start_from_teacher(
+                self.model,
+                teacher,
+                self.masks,
+                _batches(self.task, fitting),
+                self.note,
+                finished=self.finished,
+                look=self.look,
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return str(error) or type(error).__name__
+        return None
+
     def note(self, finished: int, total: int) -> None:
         """Takes note of a solved block."""
         self.finished = finished
@@ -119,7 +144,11 @@ class _Start:
             )
 
 
-def _batches(task: Task) -> Sequence[Mapping[str, Tensor]]:
+def _batches(task: Task, fitting: Backoff) -> Sequence[Mapping[str, Tensor]]:
     lengths = lengths_of(task.train)
     batches = length_bucketed(lengths, _BATCH, seed=task.plan.training.seed, epoch=0)
-    return [to_tensors(task.train.collate(rows)) for rows in batches[: max(1, _ROWS // _BATCH)]]
+    return [
+        to_tensors(task.train.collate(part))
+        for rows in batches[: max(1, _ROWS // _BATCH)]
+        for part in fitting.parts(rows)
+    ]

@@ -1,14 +1,26 @@
-"""A model's outputs for a whole split, gathered batch by batch."""
+"""A model's outputs for a whole split, gathered batch by batch.
+
+Those of many words or masks take more than memory has; such lie in a file without a name, which is
+gone with them.
+"""
 
 from __future__ import annotations
 
+import math
+import os
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_transfer_runner.disk import explained
+from sparse_transfer_runner.storage.settings import scratch_folder
+
 from .protocol import EncodedSplit, ReducedSplit
+
+_IN_MEMORY_BYTES = 128 << 20
 
 
 def rows_at_once(rows: EncodedSplit, most: int) -> int:
@@ -44,7 +56,7 @@ class Outputs:
             shape = outputs.shape[1:]
             if with_positions:
                 shape = (int(np.max(self._rows.lengths)), *shape[1:])
-            self._gathered = np.zeros((len(self._rows), *shape), dtype=np.float32)
+            self._gathered = _zeros((len(self._rows), *shape))
         if with_positions:
             # Padding has outputs too; they differ with what engines and batches pad rows to.
             outputs = outputs[:, : self._gathered.shape[1]]
@@ -59,3 +71,21 @@ class Outputs:
         """Of every row, in the split's order; positions beyond its length are zero."""
         assert self._gathered is not None, "a checked split has rows"
         return self._gathered
+
+
+def _zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Returns zeros, in memory or, where they are many, in a file.
+
+    Raises:
+        Transient: The disk is full.
+    """
+    size = math.prod(shape) * np.dtype(np.float32).itemsize
+    if size <= _IN_MEMORY_BYTES:
+        return np.zeros(shape, dtype=np.float32)
+    folder = scratch_folder()
+    with explained(folder, "more scratch space"), tempfile.TemporaryFile(dir=folder) as file:
+        # Room is asked for here: where it is missing later, the process is killed.
+        os.posix_fallocate(file.fileno(), 0, size)
+        mapped = np.memmap(file, dtype=np.float32, mode="r+", shape=shape)
+    # A plain array, which keeps the mapping alive.
+    return np.asarray(mapped)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_transfer_api.records import AnswerRule, Plan, SplitInfo
+from sparse_transfer_api.records import AnswerRule, Plan, SplitInfo, WordMarks
 
 from .scores import Scored
 
@@ -46,6 +46,7 @@ class DataSummary:
         digest: SHA-256 over all splits.
         warnings: What a user should know, though nothing is wrong.
         answers: Of question answering, what an answer may be.
+        marks: Of tagged words, what they begin and end with.
     """
 
     problem_type: str
@@ -55,6 +56,7 @@ class DataSummary:
     digest: str
     warnings: Sequence[str] = ()
     answers: AnswerRule | None = None
+    marks: WordMarks | None = None
 
 
 class Preprocessor(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,19 @@ class EncodedSegments(EncodedObjects):
         outlines, place = self.objects[row].polygons, self.placements[row]
         drawn = [drawn_mask(_placed(each, place), self.masks) for each in outlines]
         return np.array(drawn, bool).reshape(len(drawn), self.masks.side, self.masks.side)
+
+    def inside(self, row: int) -> NDArray[np.bool_]:
+        """Returns the cells that show some of a row's picture, the others grey: ``[side, side]``.
+
+        What a segmenter outlines in the grey, the deployed program leaves out.
+        """
+        place, masks = self.placements[row], self.masks
+        ends = (np.arange(masks.side + 1) * (masks.square / masks.side)).tolist()
+        columns, rows = (
+            [low < start + length * place.scale and high > start for low, high in pairwise(ends)]
+            for start, length in ((place.left, place.width), (place.top, place.height))
+        )
+        return np.outer(rows, columns)
 
     def _values_of_a_row(self) -> int:
         weights = self._places() * self.masks.prototypes

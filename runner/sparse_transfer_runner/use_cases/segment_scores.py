@@ -38,5 +38,5 @@ def alike_masks(one: NDArray[Any], other: NDArray[Any], side: int) -> NDArray[np
 
 def _by_masks(boxes: Picture, found: NDArray[Any], rows: EncodedSegments, row: int) -> Picture:
     side, truth = rows.masks.side, rows.truth(row)
-    masks = unpacked(found[:, BEST:], side)
+    masks = unpacked(found[:, BEST:], side) & rows.inside(row).ravel()
     return replace(boxes, overlaps=mask_overlaps(truth.reshape(len(truth), side**2), masks))

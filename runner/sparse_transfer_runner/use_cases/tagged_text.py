@@ -23,6 +23,8 @@ from .text_inputs import INPUT_IDS, EncodedText, TextPreprocessor, offsets_of
 
 UNSEEN = -1
 """The position of a word that has no piece."""
+_WORDS_AT_ONCE = 1 << 14
+"""Whose outputs are copied at a time."""
 
 
 def load_word_tokenizer(model: Path) -> TextPreprocessor:
@@ -156,8 +158,10 @@ class EncodedTags:
         """
         rows = np.repeat(np.arange(len(self)), np.diff(self.offsets))
         found = np.full(len(self.gold), unseen, dtype=np.int64)
-        seen = self.seen
-        found[seen] = outputs[rows[seen], self.positions[seen]].argmax(axis=-1)
+        seen = np.flatnonzero(self.seen)
+        for begin in range(0, len(seen), _WORDS_AT_ONCE):
+            part = seen[begin : begin + _WORDS_AT_ONCE]
+            found[part] = outputs[rows[part], self.positions[part]].argmax(axis=-1)
         return found
 
 

@@ -57,6 +57,7 @@ class TokenClassification(TextUseCase):
             splits=splits_in(data, checked.splits),
             digest=checked.digest,
             warnings=checked.warnings,
+            marks=checked.marks,
         )
 
     def preprocessor(self, model: Path, plan: Plan | None = None) -> TextPreprocessor:

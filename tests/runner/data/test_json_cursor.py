@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.data.findings import Findings
 from sparse_transfer_runner.data.json_cursor import JsonCursor
 from sparse_transfer_runner.data.source import BLOCK_BYTES, SourceFile
@@ -25,3 +26,20 @@ def test_a_number_is_whole_wherever_a_block_ends(tmp_path: Path, number: str, va
         assert cursor.skip(",")
         assert cursor.value() == (7,)
         assert not cursor.next_character()
+
+
+@pytest.mark.parametrize("before", ["", '{"score": ', "[7, -"])
+def test_a_number_that_python_does_not_read_is_said_with_its_line(
+    tmp_path: Path, before: str
+) -> None:
+    (tmp_path / "rows.json").write_text("\n\n" + before + "1" * 5000)
+    findings = Findings()
+    cursor = JsonCursor(SourceFile(tmp_path / "rows.json", findings), "numbers")
+
+    assert cursor.value() is None
+    with pytest.raises(InputError) as caught:
+        findings.raise_if_any("the data")
+
+    (problem,) = caught.value.problems
+    assert "a whole number of more than 4300 digits; expected numbers" in problem.message
+    assert problem.line == 3

@@ -161,6 +161,24 @@ def test_integers_without_names_are_their_own_in_their_order_and_that_is_said(
     assert "integers without names, so that every word counts by itself" in checked.warnings[0]
 
 
+def test_how_words_of_train_begin_and_end_is_found(tmp_path: Path) -> None:
+    train = GOOD + jsonl(tagged("O", "O", tokens=["$5", "7%"]))
+    val = GOOD + jsonl(tagged("O", "O", tokens=["€5", "-7"]))
+
+    marks = check(tmp_path, {"train.jsonl": train, "val.jsonl": val}).marks
+
+    assert (marks.before, marks.after) == ("#$@", "%")
+
+
+@pytest.mark.parametrize(("train", "val"), [("jsonl", "json"), ("json", "jsonl")])
+def test_train_and_val_may_have_different_forms(tmp_path: Path, train: str, val: str) -> None:
+    forms = {"jsonl": GOOD, "json": json.dumps([PERSON, PLACE])}
+
+    checked = check(tmp_path, {f"train.{train}": forms[train], f"val.{val}": forms[val]})
+
+    assert [split.rows for split in checked.splits.values()] == [2, 2]
+
+
 MISTAKES: dict[str, tuple[Mapping[str, str], int | None, str]] = {
     "no val": ({"train.jsonl": GOOD}, None, "no val split; expected a file with 'val' in its name"),
     "two trains": (

@@ -426,6 +426,9 @@ def test_polygons_are_found_in_either_folder(tmp_path: Path, place: str) -> None
         ("0 0.1 0.1 0.4 0.4 0.1 -0.2", "-0.2; expected"),
         ("0 10 10 40 40 10 40", "pixels are divided"),
         ("0 0.1 0.1 0.4 0.1 0.3 0.1", "on one line"),
+        ("0 0.1 0.1 0.2 0.2 0.3 0.3", "on one line"),
+        ("0 0.123456 0.1 0.456789 0.7 0.123456 0.1 0.456789 0.7", "on one line"),
+        ("0 0.5 0.5 0.5 0.5 0.5 0.5", "on one line"),
         ("2 0.1 0.1 0.4 0.4 0.1 0.4", "class 2, but there are 2"),
         ("red 0.1 0.1 0.4 0.4 0.1 0.4", "'red' is no number"),
     ],
@@ -449,3 +452,22 @@ def test_polygons_in_both_folders_are_refused(tmp_path: Path) -> None:
     data = write_objects(tmp_path, {"train": 2, "val": 1}, polygons=True)
     shutil.copytree(data / "labels", data / "annotations")
     assert any("there is labels/" in str(problem) for problem in problems(data, polygons=True))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("polygons", [False, True])
+def test_labels_that_are_empty_for_every_picture_are_refused(
+    tmp_path: Path, split: str, polygons: bool
+) -> None:
+    data = write_objects(tmp_path, {"train": 2, "val": 1}, polygons=polygons)
+    for path in data.glob(f"labels/{split}/*.txt"):
+        path.write_text("")
+    (problem,) = problems(data, polygons=polygons)
+    assert str(problem).startswith(f"{data}/images/{split}: none of the")
+
+
+def test_classes_may_have_any_name(tmp_path: Path) -> None:
+    names = ["naïve 東京", "a: 'b' \"c\"", "<script>", "no", "1", "🙂"]
+    data = write_objects(tmp_path, {"train": 2, "val": 1}, polygons=True)
+    (data / "classes.txt").write_text("\n".join(names), encoding="utf-8")
+    assert list(check_objects(data, polygons=True).layout.labels) == names

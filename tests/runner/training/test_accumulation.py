@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -187,6 +188,9 @@ def test_batch_norms_get_two_rows_at_least_and_count_a_batch_once() -> None:
         def measure(self, parts: object) -> None:
             pass
 
+        def figures(self) -> Callable[[], None]:
+            return lambda: None
+
         def loss(self, inputs: Mapping[str, Tensor], *_: object) -> Tensor:
             assert len(inputs["values"]) >= 2
             return torch.as_tensor(norm(inputs["values"])).square().sum()
@@ -206,6 +210,69 @@ def test_batch_norms_get_two_rows_at_least_and_count_a_batch_once() -> None:
     assert norm.momentum == 0.1
     expected = 0.1 * values.mean(0)
     torch.testing.assert_close(norm.running_mean, expected, rtol=0.05, atol=0.0)
+
+
+class Normalized(nn.Module):
+    """A batch norm before a layer that is rounded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.norm = nn.BatchNorm1d(3)
+        self.linear = nn.Linear(3, 2)
+
+    def forward(self, values: Tensor) -> Any:
+        return SimpleNamespace(logits=self.linear(self.norm(values)))
+
+
+def figures_after_a_batch(halvings: int, fit: int) -> tuple[dict[str, Tensor], Any]:
+    """Returns the running figures of a model and of its INT8 ranges after one batch of rows.
+
+    Args:
+        halvings: Known to be needed before.
+        fit: Rows beyond which a forward pass is the last thing that fits into memory.
+    """
+    model = Normalized().train()
+    backend = NativeBackend(
+        model,
+        parse_recipe(f"{FOLLOWING}  - !QuantizationModifier {{start_epoch: 0.0}}\n"),
+        "single_label_classification",
+        quantizable={"linear": model.linear},
+    )
+    values, targets = torch.randn(ROWS, 3), torch.zeros(ROWS, dtype=torch.int64)
+    loss = backend.loss
+
+    def crowded(inputs: Any, *rest: Any) -> Tensor:
+        found = loss(inputs, *rest)
+        if len(inputs["values"]) > fit:
+            torch.empty(IMPOSSIBLE_BYTES, dtype=torch.uint8)
+        return found
+
+    backend.loss = crowded  # type: ignore[method-assign]
+    backend.enter(0.5)
+    accumulation = Accumulation(
+        model,
+        backend,
+        torch.amp.GradScaler("cpu", enabled=False),
+        Backoff(ROWS, halvings),
+        [1] * ROWS,
+        targets.numpy(),
+    )
+
+    def read(rows: Sequence[int]) -> tuple[Mapping[str, Tensor], Tensor, Tensor]:
+        return {"values": values[list(rows)]}, targets[list(rows)], torch.as_tensor(list(rows))
+
+    accumulation.gradients(range(ROWS), read, nullcontext, "here")
+    assert accumulation.backoff.halvings == 1
+    return dict(model.named_buffers()), backend.state_dict()["quantizer"]["ranges"]["linear"]
+
+
+def test_a_try_that_failed_leaves_no_trace_in_running_figures() -> None:
+    buffers, observed = figures_after_a_batch(1, fit=ROWS)
+    again, observed_again = figures_after_a_batch(0, fit=ROWS // 2)
+    for name, tensor in buffers.items():
+        assert torch.equal(tensor, again[name]), name
+    assert observed == observed_again
 
 
 class Crowded:

@@ -24,9 +24,10 @@ from tests.runner.training.small_run import (
 )
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification
+from transformers.models.bert.modeling_bert import BertLayer
 
 from sparse_transfer_api.contract import Stage
-from sparse_transfer_api.errors import InputError, Stopped
+from sparse_transfer_api.errors import InputError, OutOfMemory, Stopped
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.sparsity.prunable import prunable_weights
@@ -168,3 +169,36 @@ def test_training_is_newer_than_the_start(tmp_path: Path) -> None:
     started(Checkpoints(folder, SELDOM))
     folder.write(Position("step", 0), {})
     assert Checkpoints(folder, SELDOM).resumes("step")
+
+
+def crowd(monkeypatch: pytest.MonkeyPatch, fit: Callable[[], int]) -> None:
+    """Has blocks take more memory than there is for more rows than fit."""
+    forward = BertLayer.forward
+
+    def crowded(layer: BertLayer, hidden_states: Tensor, *rest: Any, **named: Any) -> Any:
+        if len(hidden_states) > fit():
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return forward(layer, hidden_states, *rest, **named)
+
+    monkeypatch.setattr(BertLayer, "forward", crowded)
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_start_that_does_not_fit_goes_on_with_smaller_batches_at_its_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    solved = [0]
+    expected, _ = unstopped()
+    crowd(monkeypatch, lambda: 10 if solved[-1] >= after else 1000)
+    weights, blocks = started(Checkpoints(in_folder(tmp_path), SELDOM), on_block=solved.append)
+    assert blocks == [1, 2, 3, 4]
+    for name, tensor in expected.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-2, atol=1e-3, msg=name)
+
+
+def test_a_start_that_never_fits_ends_with_what_was_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd(monkeypatch, lambda: 0)
+    with pytest.raises(OutOfMemory, match=r"least-squares start: .*tried 64, 32, 16, 8, 4, 2 rows"):
+        started(Checkpoints(in_folder(tmp_path), SELDOM))

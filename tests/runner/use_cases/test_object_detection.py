@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +125,14 @@ def test_targets_hold_every_object(rows: EncodedObjects) -> None:
     targets = rows.targets
     assert (targets[..., 0] >= 0).sum() == sum(len(each.classes) for each in rows.objects)
     assert (targets[0, :, 0] == -1).all()
+
+
+def test_threads_that_read_pictures_end_with_what_they_read_for(rows: EncodedObjects) -> None:
+    before = set(threading.enumerate())
+    again = replace(rows)
+    again.collate(range(len(again)))
+    (started, *more) = set(threading.enumerate()) - before
+    del again
+    for thread in (started, *more):
+        thread.join(timeout=20)
+        assert not thread.is_alive()
