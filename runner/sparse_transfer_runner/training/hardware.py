@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sparse_transfer_api.spec import Precision
 from sparse_transfer_runner.engines.cpu import multiplies_bf16
@@ -40,10 +40,17 @@ def resolved_precision(asked: Precision, gains_from_bf16: Callable[[], bool]) ->
     return "bf16" if multiplies_bf16() and gains_from_bf16() else "fp32"
 
 
-def precision_context(precision: str) -> AbstractContextManager[Any]:
-    """Returns the context in which a forward pass computes at the given precision."""
-    dtype = _AUTOCAST.get(precision)
-    return torch.autocast(device().type, dtype) if dtype else nullcontext()
+@contextmanager
+def precision_context(precision: str) -> Iterator[None]:
+    """The context in which a forward pass computes at the given precision."""
+    kind, dtype = device().type, _AUTOCAST.get(precision)
+    # torch's fused attention takes several times as long in bf16 on a CPU, backward above all.
+    plainly = kind == "cpu" and dtype is not None
+    with (
+        torch.autocast(kind, dtype) if dtype else nullcontext(),
+        sdpa_kernel(SDPBackend.MATH) if plainly else nullcontext(),
+    ):
+        yield
 
 
 def to_tensors(batch: Batch) -> dict[str, Tensor]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, scaled_dot_product_attention
+from torch.profiler import profile
 
 from sparse_transfer_api.spec import Precision
 from sparse_transfer_runner.training import hardware
-from sparse_transfer_runner.training.hardware import resolved_precision, to_tensors
+from sparse_transfer_runner.training.hardware import (
+    precision_context,
+    resolved_precision,
+    to_tensors,
+)
 
 
 def test_pictures_lie_pixel_by_pixel_and_convolutions_leave_them_so() -> None:
@@ -26,6 +31,18 @@ def test_texts_lie_as_they_did() -> None:
     batch = {"input_ids": np.arange(6).reshape(2, 3), "attention_mask": np.ones((2, 3), np.int64)}
     for name, values in to_tensors(batch).items():
         np.testing.assert_array_equal(values.cpu().numpy(), batch[name])
+
+
+def test_attention_in_bf16_on_a_cpu_is_the_same_without_the_fused_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    query, key, value = torch.randn(3, 2, 2, 8, 4)
+    fused = scaled_dot_product_attention(query, key, value)
+    with precision_context("bf16"), profile() as plain:
+        found = scaled_dot_product_attention(query, key, value)
+    torch.testing.assert_close(found.float(), fused, atol=0.05, rtol=0.05)
+    assert not any("flash" in event.name for event in plain.events() or ())
 
 
 @pytest.mark.parametrize(("gains", "expected"), [(True, "bf16"), (False, "fp32")])
