@@ -87,8 +87,10 @@ def run_cell(cell: Cell, work: Path) -> dict[str, Any]:
     return {
         **asdict(cell),
         "metric": metric["name"],
-        "dense": metric["baseline"],
-        "sparseInt8": {each["name"]: each.get("metric") for each in results["engines"]},
+        "dense": metric.get("baseline"),
+        "sparseInt8": {
+            each["name"]: each["metric"] for each in results["engines"] if "metric" in each
+        },
         "recovery": results.get("recovery"),
         "recoveryInterval": metric.get("interval"),
         "headline": {"engine": results["headline"]["engine"], "value": metric["value"]},

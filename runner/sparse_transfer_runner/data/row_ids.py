@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from sparse_transfer_runner.data.chunks import Chunk
+from sparse_transfer_runner.data.findings import shown
 
 ID_COLUMN = "id"
 MAX_IDS = 1_000_000
@@ -33,3 +35,13 @@ class RowIds:
                 self.doubled = self.doubled or (value, self._lines[key], line)
             elif len(self._lines) < MAX_IDS:
                 self._lines[key] = line
+
+    def note(self, path: Path) -> str | None:
+        """Returns what a user should know of a file's ids; None where all differ."""
+        if self.doubled is None:
+            return None
+        value, line, again = self.doubled
+        return (
+            f"{path.name}: rows with the id of another one: {self.count}, the first "
+            f"{shown(value)} in lines {line} and {again}; are rows doubled?"
+        )

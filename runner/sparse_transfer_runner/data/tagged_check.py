@@ -163,12 +163,8 @@ class _Check:
                 "model sees them, and each is scored as a word without an answer"
             )
         self._note_beginnings(path, check.beginnings)
-        if ids.doubled:
-            count, (value, line, again) = ids.count, ids.doubled
-            self._notes.append(
-                f"{path.name}: rows with the id of another one: {count}, the first {shown(value)} "
-                f"in lines {line} and {again}; are rows doubled?"
-            )
+        if note := ids.note(path):
+            self._notes.append(note)
         if name != "train" and check.seen == {OUTSIDE}:
             self._notes.append(
                 f"{name}: every tag is {OUTSIDE}; F1 is then 0 whatever the model says, so that no "

@@ -18,6 +18,7 @@ from sparse_transfer_runner.data.label_check import LabelCheck
 from sparse_transfer_runner.data.label_profile import LabelProfile
 from sparse_transfer_runner.data.label_rule import SINGLE_LABEL, LabelRule, decide_labels
 from sparse_transfer_runner.data.labels import from_csv
+from sparse_transfer_runner.data.row_ids import RowIds
 from sparse_transfer_runner.data.source import SourceFile
 from sparse_transfer_runner.data.splits import find_splits
 
@@ -95,6 +96,7 @@ class _Check:
         self._asked = asked
         self._findings = findings
         self._seen: dict[str, set[str]] = {}
+        self._notes: list[str] = []
         self.columns: TextColumns | None = None
         self.rule: LabelRule | None = None
 
@@ -111,14 +113,16 @@ class _Check:
     def _train(self, chunks: Iterator[Chunk], source: SourceFile) -> int:
         path = source.path
         profile = LabelProfile()
+        ids = RowIds()
         rows = 0
         for chunk in chunks:
             if not rows:
                 self.columns = choose_columns(self._asked.columns, chunk, path, self._findings)
             rows += len(chunk.rows)
             if self.columns:
-                lines, labels = self._checked(chunk, path, self.columns)
+                lines, labels = self._checked(chunk, path, self.columns, ids)
                 profile.add(labels, lines)
+        self._note_ids(ids, path)
         if profile.counts and not source.cut_short:
             asked = self._asked.problem_type
             kind = asked.transformers_name if asked else None
@@ -128,18 +132,24 @@ class _Check:
     def _other(self, name: str, chunks: Iterator[Chunk], path: Path) -> int:
         check = LabelCheck(self.rule, path, self._findings) if self.rule else None
         usable = self.columns is not None
+        ids = RowIds()
         rows = 0
         for chunk in chunks:
             if not rows and self.columns:
                 usable = self._has_columns(chunk, path, self.columns)
             rows += len(chunk.rows)
             if usable and self.columns:
-                lines, labels = self._checked(chunk, path, self.columns)
+                lines, labels = self._checked(chunk, path, self.columns, ids)
                 if check:
                     check.add(labels, lines)
         if check:
             self._seen[name] = check.seen
+        self._note_ids(ids, path)
         return rows
+
+    def _note_ids(self, ids: RowIds, path: Path) -> None:
+        if note := ids.note(path):
+            self._notes.append(note)
 
     def _has_columns(self, first: Chunk, path: Path, columns: TextColumns) -> bool:
         names = first.names()
@@ -151,7 +161,7 @@ class _Check:
         return not missing
 
     def _checked(
-        self, chunk: Chunk, path: Path, columns: TextColumns
+        self, chunk: Chunk, path: Path, columns: TextColumns, ids: RowIds
     ) -> tuple[Sequence[int], Sequence[Any]]:
         """Checks a chunk's rows and texts; returns the lines and labels of whole rows."""
         labels = chunk.column(columns.label)
@@ -160,6 +170,7 @@ class _Check:
             chunk = whole_rows(chunk, path, (*columns.text, columns.label), self._findings)
             labels = chunk.column(columns.label) or []
             texts = [chunk.column(name) for name in columns.text]
+        ids.add(chunk)
         for name, values in zip(columns.text, texts, strict=True):
             self._check_texts(name, values or [], chunk.lines, path)
         return chunk.lines, label_values(labels, path)
@@ -201,6 +212,7 @@ class _Check:
                     f"{name}: every label is {seen.copy().pop()!r}; a constant answer scores as "
                     "well as any, so that no recovery can be stated"
                 )
+        yield from self._notes
         for name in [n for n in splits if n != "train"]:
             if splits[name].digest == splits["train"].digest:
                 yield f"{name} is the same file as train: its figures say nothing of new data"

@@ -105,6 +105,8 @@ def _explained() -> Iterator[None]:
         raise PictureError(
             f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, a decompression bomb; scale it down"
         ) from error
+    except FileNotFoundError as error:
+        raise PictureError("is not there") from error
     except UnidentifiedImageError as error:
         raise PictureError("no picture that Pillow can read") from error
     except _DAMAGE as error:

@@ -133,6 +133,7 @@ class DetectorMaterial(PictureMaterial):
 def _layer_outputs(model: nn.Module, inputs: Inputs) -> list[Tensor]:
     """Returns what each layer with prunable weights puts out, and what the head says at last."""
     assert isinstance(model, Detector)
+    model.forget_grid()
     outputs: list[Tensor] = []
     handles = [
         layer.register_forward_hook(lambda _, __, output: outputs.append(output))

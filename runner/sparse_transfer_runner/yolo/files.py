@@ -183,7 +183,7 @@ def save_yolo(
 
 
 def _for_task(model: YoloModel, head: str | None) -> YoloModel:
-    if head in (None, task_of(model.architecture)):
+    if head is None or head == task_of(model.architecture):
         return model
     architecture = for_task(model.architecture, head)
     # A head of which a part is new answers with nothing yet.

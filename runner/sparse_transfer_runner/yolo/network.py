@@ -54,6 +54,10 @@ class Detector(nn.Module):
         places = decoded[0] if isinstance(decoded, tuple) else decoded
         return Detected(places.transpose(1, 2))
 
+    def forget_grid(self) -> None:
+        """Has the head lay out its grid anew: one from inference mode cannot be trained through."""
+        self.network.model[-1].shape = None
+
 
 class Segmenter(Detector):
     """A detector that says of each box too which pixels in it are the object's.

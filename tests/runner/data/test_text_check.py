@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sparse_transfer_api.errors import InputError, Problem
 from sparse_transfer_api.spec import Columns, Data, ProblemType
+from sparse_transfer_runner.data.label_profile import MAX_VALUES
 from sparse_transfer_runner.data.text_check import CheckedText, check_text
 from sparse_transfer_runner.digests import sha256_of
 
@@ -587,3 +588,29 @@ def test_half_a_character_is_found_before_the_tokenizer_refuses_it(tmp_path: Pat
     (found,) = problems(tmp_path, {"train.json": json.dumps(rows), "val.csv": GOOD})
 
     assert r"half a character ('\ud83d') in 'text'; expected whole ones" in found.message
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "json"])
+def test_ids_that_occur_twice_are_warned_of(tmp_path: Path, form: str) -> None:
+    rows = [{"id": f"r{n}", "text": "a film", "label": n % 2} for n in (7, 8, 9, 8, 7)]
+    forms = {
+        "csv": "id,text,label\n" + "".join(f"{','.join(map(str, r.values()))}\n" for r in rows),
+        "jsonl": jsonl(*rows),
+        "json": json.dumps(rows).replace("}, ", "},\n"),
+    }
+    lines = "3 and 5" if form == "csv" else "2 and 4"
+
+    warnings = check(tmp_path, {f"train.{form}": forms[form], "val.csv": GOOD}).warnings
+
+    told = f"train.{form}: rows with the id of another one: 2, the first 'r8' in lines {lines}"
+    assert any(each.startswith(told) for each in warnings), warnings
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_ten_thousand_classes_are_accepted_and_no_more(tmp_path: Path, more: int) -> None:
+    files = {"train.jsonl": labelled(*range(MAX_VALUES + more)), "val.jsonl": labelled(1, 2)}
+
+    if more:
+        assert f"more than {MAX_VALUES} different labels" in problems(tmp_path, files)[0].message
+    else:
+        assert len(check(tmp_path, files).rule.names) == MAX_VALUES

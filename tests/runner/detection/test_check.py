@@ -471,3 +471,33 @@ def test_classes_may_have_any_name(tmp_path: Path) -> None:
     data = write_objects(tmp_path, {"train": 2, "val": 1}, polygons=True)
     (data / "classes.txt").write_text("\n".join(names), encoding="utf-8")
     assert list(check_objects(data, polygons=True).layout.labels) == names
+
+
+@pytest.mark.parametrize(
+    ("damage", "place", "message"),
+    [
+        (a_label_without_a_picture, "labels/train/9.txt", "no picture of this name"),
+        (a_picture_of_no_bytes, "images/train/1.png", "holds no bytes"),
+        (two_vals, "", "2 folders look like the val split"),
+        (two_pictures_of_one_stem, "images/train/1.png", "would share labels/train/1.txt"),
+        (dataset_file(train="../elsewhere/train"), "data.yaml", "leads out of the data"),
+    ],
+)
+def test_mistakes_around_polygons_are_those_around_boxes(
+    tmp_path: Path, damage: Callable[[Path], None], place: str, message: str
+) -> None:
+    data = write_objects(tmp_path, {"train": 2, "val": 1}, polygons=True)
+    damage(data)
+    found = [str(problem) for problem in problems(data, polygons=True)]
+    assert any(text.startswith(str(data / place)) and message in text for text in found), found
+
+
+def test_a_segmenter_s_pictures_may_be_backgrounds_and_of_different_kinds(tmp_path: Path) -> None:
+    data = write_objects(tmp_path, {"train": 2, "val": 1}, polygons=True)
+    (data / "labels" / "train" / "0.txt").unlink()
+    picture = data / "images" / "val" / "0.png"
+    Image.open(picture).save(picture.with_suffix(".jpg"))
+    picture.unlink()
+    checked = check_objects(data, polygons=True)
+    assert checked.warnings == ("train: 1 of 2 pictures have no object (backgrounds)",)
+    assert len(checked.layout.splits["val"].items) == 1

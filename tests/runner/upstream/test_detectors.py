@@ -85,6 +85,14 @@ def test_a_detector_is_pruned_but_for_its_head_and_its_colours(
     assert made.quality["hiddenErrorAfterRecovery"] < 1
 
 
+def test_few_pictures_are_enough_even_where_a_batch_is_as_large_as_what_is_held_out(
+    options: UpstreamOptions, tmp_path: Path
+) -> None:
+    data = write_objects(tmp_path / "few", {"train": 20}) / "images"
+    few = replace(options, data=data, calibration_rows=8, batch_size=6, method="magnitude")
+    assert make_foundation(few, QUIET).quality["heldOutRows"] == 6
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
