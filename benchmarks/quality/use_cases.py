@@ -31,7 +31,7 @@ import yaml
 from cells import extract, foundation, keep_baselines_only, last_line, mean, read_cells, write_cells
 from use_case_families import USE_CASES
 
-from sparse_transfer_api.records import Plan
+from sparse_transfer_api.records import Manifest, Plan
 from sparse_transfer_runner.provenance import provenance
 
 SPARSITY = 0.8
@@ -82,7 +82,7 @@ def run_cell(cell: Cell, work: Path) -> dict[str, Any]:
     path.write_text(yaml.safe_dump(experiment))
     measured, seconds = last_line(["run", "-f", str(path)], "results")
     results, metric = measured["results"], measured["results"]["metric"]
-    budget = budget_of(work / "runs", spec)
+    trained = trained_with(Path(measured["paths"]["manifest"]), spec)
     keep_baselines_only(work / "runs")
     return {
         **asdict(cell),
@@ -97,7 +97,7 @@ def run_cell(cell: Cell, work: Path) -> dict[str, Any]:
         "samples": metric["samples"],
         "split": metric["split"],
         "sparsity": results["sparsity"],
-        "trained": budget,
+        "trained": trained,
         "upstream": upstream,
         "seconds": {"upstream": upstream["seconds"], "run": seconds},
         "load": round(os.getloadavg()[0], 2),
@@ -116,10 +116,11 @@ def experiment_of(cell: Cell, work: Path) -> dict[str, Any]:
     return experiment
 
 
-def budget_of(runs: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what training was given, as the plan of the one prepared experiment says it."""
-    (path,) = runs.glob("*/*/prepare-*/plan.json")
-    plan = Plan.model_validate_json(path.read_bytes())
+def trained_with(package: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what training was given, as the plan says it that led to a package's manifest."""
+    manifest = Manifest.model_validate_json(package.read_bytes())
+    prepared = package.parents[1] / f"prepare-{manifest.provenance['earlier']['prepare']}"
+    plan = Plan.model_validate_json((prepared / "plan.json").read_bytes())
     baseline = plan.baseline
     return {
         "rows": {
