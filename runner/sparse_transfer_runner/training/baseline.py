@@ -15,8 +15,8 @@ from sparse_transfer_runner.recipes import parse_recipe
 from sparse_transfer_runner.storage import fetch
 
 from .backend import NativeBackend
-from .loop import device
 from .outputs import write_evaluation, write_model
+from .stepped_run import device
 from .task import Task
 
 

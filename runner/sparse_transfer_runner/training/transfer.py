@@ -29,9 +29,10 @@ from sparse_transfer_runner.use_cases.protocol import AugmentedSplit
 from .backend import Backend, NativeBackend, Teacher
 from .checkpoint import Checkpoints
 from .inference import logits_bytes, logits_of
-from .loop import device, precision_context, steps_per_epoch
+from .loop import precision_context
 from .outputs import MASKS, MODEL, QUANTIZATION, write_evaluation, write_model
 from .start import start
+from .stepped_run import device, steps_per_epoch
 from .task import Task
 
 _KEPT_LOGITS_BYTES = 1 << 30

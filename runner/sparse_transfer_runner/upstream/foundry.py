@@ -25,8 +25,8 @@ from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.sparsity.prunable import prunable_weights, sparsity_of
 from sparse_transfer_runner.storage import fetch, pinned
 from sparse_transfer_runner.training.checkpoint_files import Position
-from sparse_transfer_runner.training.loop import device
 from sparse_transfer_runner.training.random_state import seed_everything
+from sparse_transfer_runner.training.stepped_run import device
 from sparse_transfer_runner.yolo.files import is_yolo
 
 from .family import Opened
