@@ -44,7 +44,7 @@ class DetectorRun(SteppedRun):
     """A run of Ultralytics' loop, whose loss is Ultralytics' own.
 
     Args:
-        model: See ``SteppedRun``.
+        model: As in ``SteppedRun``.
         data: Likewise.
         backend: Likewise.
         backoff: Of whole batches: Ultralytics' loop takes none apart.
