@@ -28,7 +28,8 @@ from .backoff import Backoff
 from .checkpoint import Checkpoints, Interval
 from .checkpoint_files import CheckpointFolder
 from .inference import logits_of
-from .loop import Phase, TrainingRun
+from .loop import TrainingRun
+from .stepped_run import Phase, SteppedRun
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Task:
         recipe: Recipe,
         backend: Backend,
         checkpoints: Checkpoints,
-    ) -> TrainingRun:
+    ) -> SteppedRun:
         """Returns a run over the training rows."""
         run: dict[str, Any] = {
             "phase": phase,

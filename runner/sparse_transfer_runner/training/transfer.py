@@ -30,9 +30,9 @@ from .backend import Backend, NativeBackend, Teacher
 from .checkpoint import Checkpoints
 from .hardware import device, precision_context
 from .inference import logits_bytes, logits_of
-from .loop import steps_per_epoch
 from .outputs import MASKS, MODEL, QUANTIZATION, write_evaluation, write_model
 from .start import start
+from .stepped_run import steps_per_epoch
 from .task import Task
 
 _KEPT_LOGITS_BYTES = 1 << 30

@@ -67,15 +67,17 @@ class Preprocessor(Protocol):
 
 
 class EncodedSplit(Protocol):
-    """A split ready for training: random access to inputs, and their targets.
+    """A split ready for training: random access to inputs, and their targets."""
 
-    ``targets`` is what ``training.distillation`` has a loss for: int64 ``[rows]`` for single-label,
-    float32 ``[rows, labels]`` for multi-label, float32 ``[rows]`` for regression; integers
-    ``[rows, positions]`` where each position has a label, ``IGNORED`` for those that have none;
-    int64 ``[rows, 2]``, first and last position, where an answer is a span.
-    """
+    @property
+    def targets(self) -> NDArray[Any]:
+        """What ``training.distillation`` has a loss for.
 
-    targets: NDArray[Any]
+        int64 ``[rows]`` for single-label, float32 ``[rows, labels]`` for multi-label, float32
+        ``[rows]`` for regression; integers ``[rows, positions]`` where each position has a label,
+        ``IGNORED`` for those that have none; int64 ``[rows, 2]``, first and last position, where an
+        answer is a span.
+        """
 
     @property
     def lengths(self) -> Sequence[int] | NDArray[Any]:

@@ -13,11 +13,11 @@ import pytest
 import torch
 from tests.runner.object_folders import CLASSES, write_objects
 from tests.runner.tiny_detectors import tiny_detector
-from tests.runner.training.small_run import SELDOM, Precision, in_folder
+from tests.runner.training.small_run import SELDOM, Precision, StopAfter, in_folder
 from torch import nn
 
 from sparse_transfer_api.contract import Stage
-from sparse_transfer_api.errors import InputError, OutOfMemory
+from sparse_transfer_api.errors import InputError, OutOfMemory, Stopped
 from sparse_transfer_api.records import TrainingSettings
 from sparse_transfer_runner.data.findings import Findings
 from sparse_transfer_runner.detection.layout import find_layout
@@ -26,7 +26,7 @@ from sparse_transfer_runner.recipes import parse_recipe
 from sparse_transfer_runner.training.backend import NativeBackend
 from sparse_transfer_runner.training.backoff import Backoff
 from sparse_transfer_runner.training.checkpoint import Checkpoints
-from sparse_transfer_runner.training.loop import Evaluate
+from sparse_transfer_runner.training.stepped_run import Evaluate
 from sparse_transfer_runner.use_cases.object_inputs import (
     AUGMENTATION,
     EncodedObjects,
@@ -57,6 +57,9 @@ def one_step(
     model: Detector,
     precision: Precision = "fp32",
     evaluate: Evaluate = lambda look: {},
+    epochs: int = 1,
+    stop: threading.Event | None = None,
+    attempt: int = 1,
 ) -> DetectorRun:
     recipe = parse_recipe(RECIPE)
     return DetectorRun(
@@ -64,7 +67,7 @@ def one_step(
         model=model,
         data=rows,
         settings=TrainingSettings(
-            epochs=1,
+            epochs=epochs,
             learning_rate=0.001,
             batch_size=PICTURES,
             seed=0,
@@ -74,8 +77,8 @@ def one_step(
         recipe=recipe,
         backend=NativeBackend(model, recipe, "object_detection"),
         reporter=Reporter(Stage.TRAIN, lambda _: None),
-        checkpoints=Checkpoints(in_folder(folder), SELDOM),
-        stop=threading.Event(),
+        checkpoints=Checkpoints(in_folder(folder, attempt), SELDOM),
+        stop=stop or threading.Event(),
         evaluate=evaluate,
         backoff=Backoff(PICTURES),
     )
@@ -95,6 +98,30 @@ def test_a_step_computes_in_the_precision_that_is_recorded(
     history = one_step(rows, tmp_path / "checkpoints", model, precision).fit()
     assert seen == {dtype}
     assert len(history) == 1
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_run_that_is_stopped_ends_as_one_that_never_was(
+    rows: EncodedObjects, tmp_path: Path, looks: int
+) -> None:
+    def evaluate(look: Callable[[], None]) -> dict[str, float]:
+        look()
+        return {"map50": 0.5}
+
+    more: dict[str, Any] = {"evaluate": evaluate, "epochs": 2}
+    straight = one_step(rows, tmp_path / "straight", tiny_detector(CLASSES), **more)
+    expected = straight.fit()
+    # In the first evaluation and after the step, or in the second evaluation.
+    stop = StopAfter(looks)
+    first = one_step(rows, tmp_path / "stopped", tiny_detector(CLASSES), **more, stop=stop)
+    with first.checkpoints, pytest.raises(Stopped):
+        first.fit()
+    again = one_step(rows, tmp_path / "stopped", tiny_detector(CLASSES), **more, attempt=2)
+    with again.checkpoints:
+        assert again.fit() == expected
+    assert [point.metrics for point in expected] == [{"map50": 0.5}] * 2
+    for name, tensor in again.model.state_dict().items():
+        assert torch.equal(tensor, straight.model.state_dict()[name]), name
 
 
 def test_one_class_is_trained_on_as_two_are(rows: EncodedObjects, tmp_path: Path) -> None:
