@@ -33,6 +33,8 @@ class Form(StrEnum):
     """The same with the outputs of convolutions quantized too, and their biases to 32 bits."""
     DYNAMIC = "dynamic"
     """Activation scales computed at run time."""
+    SPARSE_BLOCKS = "sparse-blocks"
+    """Blocks of four weights that are not all zero, for the layers where that is faster."""
     REDUCED_FUSED = "matmul-integer-fused-7bit"
     REDUCED_QDQ = "qdq-7bit"
     REDUCED_QDQ_OUTPUTS = "qdq-outputs-7bit"

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from . import sparse_blocks
 from .protocol import FileWeights
 
 REPEAT = "#"
@@ -95,6 +97,8 @@ class Graph:
     def weight(self, node: onnx.NodeProto) -> NDArray[Any]:
         """Returns the decoded weight ``[out, …]`` of a module's node, in any form."""
         name = node.input[1]
+        if node.op_type == sparse_blocks.OPERATOR:
+            return self._sparse_weight(node)
         if node.op_type in _INTEGER:
             return self._integer_weight(node).T
         producer = self.producers.get(name)
@@ -103,6 +107,11 @@ class Graph:
         else:
             values = self.array(name)
         return values if node.op_type == "Conv" else values.T
+
+    def _sparse_weight(self, node: onnx.NodeProto) -> NDArray[Any]:
+        parts = ("values", "columns", "offsets")
+        blocks = {part: self.array(node.input[place]) for place, part in enumerate(parts, 1)}
+        return sparse_blocks.from_blocks(blocks, attribute(node, "in_features", 0))
 
     def _integer_weight(self, node: onnx.NodeProto) -> NDArray[Any]:
         fused = node.op_type == "MatMulIntegerToFloat"
@@ -130,6 +139,13 @@ def _along(values: NDArray[Any], dimensions: int, axis: int) -> NDArray[Any]:
     return values.reshape([-1 if place == axis else 1 for place in range(dimensions)])
 
 
+def _matrices(graph: Graph, without: Collection[str]) -> Iterator[NDArray[Any]]:
+    for item in graph.model.graph.initializer:
+        values = numpy_helper.to_array(item)
+        if item.name not in without and is_matrix(values):
+            yield values
+
+
 def file_weights(path: Path, modules: Sequence[str]) -> FileWeights:
     """Reads the weights of an ONNX file; see ``Engine.weights``."""
     graph = Graph.load(path)
@@ -138,10 +154,14 @@ def file_weights(path: Path, modules: Sequence[str]) -> FileWeights:
     for node in graph.model.graph.node:
         if module_of(node) in wanted:
             linear[module_of(node)] = graph.weight(node)
+    blocks: set[str] = set()
+    matrices: list[NDArray[Any]] = []
+    for node in graph.model.graph.node:
+        if node.op_type == sparse_blocks.OPERATOR and node.input[1] not in blocks:
+            blocks.add(node.input[1])
+            matrices.append(graph.weight(node))
     zeros = total = 0
-    for item in graph.model.graph.initializer:
-        values = numpy_helper.to_array(item)
-        if is_matrix(values):
-            total += values.size
-            zeros += values.size - np.count_nonzero(values)
+    for values in chain(matrices, _matrices(graph, blocks)):
+        total += values.size
+        zeros += values.size - int(np.count_nonzero(values))
     return FileWeights(linear, zeros, total)

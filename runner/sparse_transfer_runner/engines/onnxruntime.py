@@ -107,21 +107,32 @@ class OnnxRuntime:
         """Loads an ONNX file with all graph optimizations."""
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
-        options.add_session_config_entry("session.force_spinning_stop", "1")
         session = onnxruntime.InferenceSession(
-            str(model), options, providers=["CPUExecutionProvider"]
+            str(model), self.options(threads), providers=["CPUExecutionProvider"]
         )
         return OnnxRuntimeSession(session, tuple(item.name for item in session.get_inputs()))
+
+    def options(self, threads: int) -> onnxruntime.SessionOptions:
+        """Returns the options of a session."""
+        return session_options(threads)
 
     def weights(self, model: Path, modules: Sequence[str]) -> FileWeights:
         """Reads the initializers back."""
         from .onnx_graph import file_weights
 
         return file_weights(model, modules)
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Returns options of sessions that leave the cores alone between runs."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
 
 
 ENGINE = OnnxRuntime()

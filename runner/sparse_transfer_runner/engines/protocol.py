@@ -54,12 +54,16 @@ class Quantizable:
         scales: The input scale of each module to quantize.
         calibration: Batches of training rows, for what training did not learn.
         convolutional: Whether convolutions are among the modules.
+        positions: Rows that a Linear layer sees in one inference at the headline.
+        threads: Of the engine.
     """
 
     source: Path
     scales: Mapping[str, InputScale]
     calibration: Sequence[Batch] = field(default=(), repr=False)
     convolutional: bool = False
+    positions: int = 128
+    threads: int = 1
 
     def keeping(self, modules: Sequence[str]) -> Quantizable:
         """Returns the same with some modules left in fp32."""

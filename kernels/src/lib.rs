@@ -1,0 +1,10 @@
+//! Sparse INT8 products as custom operators of onnxruntime.
+
+pub mod activations;
+pub mod blocks;
+pub mod epilogue;
+pub mod linear;
+pub mod operator;
+pub mod products;
+pub mod runtime;
+pub mod transposition;

@@ -1,0 +1,277 @@
+//! A sparse INT8 layer: rounds activations, multiplies, scales, adds the bias, activates.
+
+use std::sync::Mutex;
+
+use crate::activations::{Scale, TOKENS, Tile};
+use crate::blocks::{Blocks, Malformed};
+use crate::epilogue::{Activation, Affine, GROUP, Rows, finish};
+use crate::products::{Isa, product};
+
+/// Outputs that one piece of work computes.
+const OUTPUTS: usize = 4 * GROUP;
+
+/// Runs pieces of work, several at once where it can.
+pub trait Pool {
+    /// Calls `work` once for each number below `count`, and returns when all calls have.
+    fn for_each(&self, count: usize, work: &(dyn Fn(usize) + Sync));
+}
+
+/// A pool of one thread: the caller's.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller;
+
+impl Pool for Caller {
+    fn for_each(&self, count: usize, work: &(dyn Fn(usize) + Sync)) {
+        (0..count).for_each(work);
+    }
+}
+
+/// The layer.
+#[derive(Debug)]
+pub struct Linear {
+    isa: Isa,
+    blocks: Blocks,
+    scales: Vec<f32>,
+    bias: Vec<f32>,
+    activation: Activation,
+    input: Option<Scale>,
+    /// Tiles of runs that are over: memory to use again.
+    spare: Mutex<Vec<Vec<Tile>>>,
+}
+
+impl Linear {
+    /// Puts a layer together.
+    ///
+    /// # Arguments
+    /// * `isa` - One that this processor has.
+    /// * `blocks` - The weights.
+    /// * `scales` - Of each output's weights; finite and above 0.
+    /// * `bias` - Of each output; empty for none.
+    /// * `activation` - Applied to results.
+    /// * `input` - Scale of the activations; by default each run takes that of its values.
+    ///
+    /// # Errors
+    /// The parts do not fit together.
+    pub fn new(
+        isa: Isa,
+        blocks: Blocks,
+        scales: &[f32],
+        bias: &[f32],
+        activation: Activation,
+        input: Option<Scale>,
+    ) -> Result<Self, Malformed> {
+        let outputs = blocks.outputs();
+        if scales.len() != outputs {
+            return Err(Malformed(format!("{} scales for {outputs} outputs", scales.len())));
+        }
+        if let Some(place) = scales.iter().position(|scale| !(scale.is_finite() && *scale > 0.0)) {
+            let found = scales[place];
+            return Err(Malformed(format!("output {place}: its scale is {found}; expected one above 0")));
+        }
+        if !bias.is_empty() && bias.len() != outputs {
+            return Err(Malformed(format!("{} biases for {outputs} outputs", bias.len())));
+        }
+        if let Some(scale) = input
+            && !(scale.scale.is_normal() && scale.scale > 0.0)
+        {
+            let found = scale.scale;
+            return Err(Malformed(format!("the activations' scale is {found}; expected one above 0")));
+        }
+        let bias = if bias.is_empty() { vec![0.0; outputs] } else { bias.to_vec() };
+        Ok(Self {
+            isa,
+            blocks,
+            scales: scales.to_vec(),
+            bias,
+            activation,
+            input,
+            spare: Mutex::default(),
+        })
+    }
+
+    /// Inputs of the layer.
+    pub fn inputs(&self) -> usize {
+        self.blocks.inputs()
+    }
+
+    /// Outputs of the layer.
+    pub fn outputs(&self) -> usize {
+        self.blocks.outputs()
+    }
+
+    /// Computes the results of rows.
+    ///
+    /// # Arguments
+    /// * `rows` - `[rows, inputs]`.
+    /// * `target` - `[rows, outputs]`; overwritten.
+    /// * `pool` - What computes.
+    ///
+    /// # Panics
+    /// The lengths do not fit.
+    pub fn run(&self, rows: &[f32], target: &mut [f32], pool: &dyn Pool) {
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let count = rows.len() / inputs;
+        assert_eq!(rows.len(), count * inputs, "rows of other inputs");
+        assert_eq!(target.len(), count * outputs, "room for other results");
+        let scale = self.input.unwrap_or_else(|| Scale::of(rows));
+        let tiles = self.tiles(rows, scale, pool);
+        let affine: Vec<Affine> = (0..outputs)
+            .map(|output| Affine {
+                offset: i32::from(scale.zero_point) * self.blocks.sum(output),
+                scale: scale.scale * self.scales[output],
+                bias: self.bias[output],
+            })
+            .collect();
+        let groups = outputs.div_ceil(OUTPUTS);
+        let results = Results(target.as_mut_ptr());
+        pool.for_each(tiles.len() * groups, &|piece| {
+            let (tile, group) = (piece / groups, piece % groups);
+            let first = tile * TOKENS;
+            let there = TOKENS.min(count - first);
+            let range = group * OUTPUTS..outputs.min((group + 1) * OUTPUTS);
+            let mut sums = [0i32; GROUP * TOKENS];
+            for start in range.clone().step_by(GROUP) {
+                let end = range.end.min(start + GROUP);
+                let tokens = tiles[tile].tokens();
+                let sums = &mut sums[..(end - start) * tokens];
+                for (output, own) in (start..end).zip(sums.chunks_exact_mut(tokens)) {
+                    let (columns, values) = self.blocks.row(output);
+                    product(self.isa, columns, values, &tiles[tile], own);
+                }
+                // SAFETY: no two pieces of work have a result in common, and all lie in the target.
+                unsafe {
+                    let place = results.at(first * outputs + start);
+                    let rows = Rows { first: place, stride: outputs, count: there };
+                    finish(self.isa, sums, &affine[start..end], self.activation, rows);
+                }
+            }
+        });
+        self.spare.lock().expect("nobody panics with it").push(tiles);
+    }
+
+    fn tiles(&self, rows: &[f32], scale: Scale, pool: &dyn Pool) -> Vec<Tile> {
+        let inputs = self.inputs();
+        let parts: Vec<&[f32]> = rows.chunks(TOKENS * inputs).collect();
+        let spare = self.spare.lock().expect("nobody panics with it").pop();
+        let mut tiles = spare.unwrap_or_default();
+        tiles.resize_with(parts.len(), Tile::default);
+        let places: Vec<Mutex<&mut Tile>> = tiles.iter_mut().map(Mutex::new).collect();
+        pool.for_each(parts.len(), &|part| {
+            let mut tile = places[part].lock().expect("each is locked once");
+            tile.fill(self.isa, parts[part], inputs, scale);
+        });
+        drop(places);
+        tiles
+    }
+}
+
+/// Where results go, from several threads.
+struct Results(*mut f32);
+
+impl Results {
+    /// # Safety
+    /// The place lies in the target.
+    unsafe fn at(&self, place: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(place) }
+    }
+}
+
+// SAFETY: threads write to places that no other one uses.
+unsafe impl Sync for Results {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn dense(seed: u64, count: usize, share: f32) -> Vec<f32> {
+        let mut state = seed | 1;
+        (0..count)
+            .map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let value = (state >> 40) as f32 / (1u64 << 24) as f32;
+                if value < share { (value / share) * 4.0 - 2.0 } else { 0.0 }
+            })
+            .collect()
+    }
+
+    /// Returns a layer and its weights as floats.
+    fn layer(outputs: usize, inputs: usize, isa: Isa, input: Option<Scale>) -> (Linear, Vec<f32>) {
+        let (mut offsets, mut columns, mut values) = (vec![0], Vec::new(), Vec::new());
+        let mut weights = vec![0.0; outputs * inputs];
+        let scales: Vec<f32> = (0..outputs).map(|each| 0.01 + each as f32 * 1e-4).collect();
+        for output in 0..outputs {
+            for block in (output % 3..inputs / 4).step_by(3) {
+                columns.push(block as u16);
+                for k in 0..4 {
+                    let weight = ((output * 31 + block * 7 + k * 13) % 255) as i32 - 127;
+                    values.push(weight as i8);
+                    weights[output * inputs + block * 4 + k] = weight as f32 * scales[output];
+                }
+            }
+            offsets.push(columns.len() as i32);
+        }
+        let blocks = Blocks::new(inputs, &offsets, &columns, &values).unwrap();
+        let bias: Vec<f32> = (0..outputs).map(|each| each as f32 * 0.1 - 1.0).collect();
+        (Linear::new(isa, blocks, &scales, &bias, Activation::None, input).unwrap(), weights)
+    }
+
+    fn exact(rows: &[f32], weights: &[f32], outputs: usize, inputs: usize, scale: Scale) -> Vec<f64> {
+        rows.chunks_exact(inputs)
+            .flat_map(|row| {
+                (0..outputs).map(move |output| {
+                    let own = &weights[output * inputs..(output + 1) * inputs];
+                    let sum: f64 = row
+                        .iter()
+                        .zip(own)
+                        .map(|(x, w)| {
+                            let steps = f64::from(scale.byte(*x)) - f64::from(scale.zero_point);
+                            steps * f64::from(scale.scale) * f64::from(*w)
+                        })
+                        .sum();
+                    sum + output as f64 * 0.1 - 1.0
+                })
+            })
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn results_are_those_of_the_rounded_layer(
+            count in 0usize..150, outputs in 1usize..100, blocks in 1usize..24, fixed in any::<bool>(),
+        ) {
+            let inputs = blocks * 4;
+            let rows = dense(count as u64 * 7 + 3, count * inputs, 0.8);
+            let input = fixed.then_some(Scale { scale: 0.02, zero_point: 100 });
+            let scale = input.unwrap_or_else(|| Scale::of(&rows));
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
+                let (linear, weights) = layer(outputs, inputs, isa, input);
+                let mut found = vec![f32::NAN; count * outputs];
+                linear.run(&rows, &mut found, &Caller);
+                for (own, wanted) in found.iter().zip(exact(&rows, &weights, outputs, inputs, scale)) {
+                    prop_assert!((f64::from(*own) - wanted).abs() < 1e-3, "{own} {wanted}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_refused() {
+        let blocks = || Blocks::new(8, &[0, 1, 2], &[0, 1], &[1; 8]).unwrap();
+        let make = |scales: &[f32], bias: &[f32], input: Option<Scale>| {
+            Linear::new(Isa::Portable, blocks(), scales, bias, Activation::None, input)
+                .map(|_| ())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(make(&[1.0], &[], None).contains("1 scales for 2 outputs"));
+        for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            assert!(make(&[1.0, bad], &[], None).contains("output 1: its scale"));
+        }
+        assert!(make(&[1.0; 2], &[1.0], None).contains("1 biases for 2 outputs"));
+        let zero = Some(Scale { scale: 0.0, zero_point: 0 });
+        assert!(make(&[1.0; 2], &[], zero).contains("activations' scale is 0"));
+    }
+}
