@@ -99,10 +99,22 @@ def closing_lines(results: Results, folder: str) -> list[str]:
     """Returns what was noticed, the recommended file with its reason, and where the files are."""
     places = paths(results, folder)
     return [
+        *kernel_lines(results.engines),
         *note_lines(results.engines),
         *recommended_lines(results.recommended, folder),
         *(f"{name:<12} {path}" for name, path in places.items() if name != "recommended"),
     ]
+
+
+def kernel_lines(engines: Sequence[EngineResult]) -> list[str]:
+    """Returns how many layers leave their zeros out, on engines that can."""
+    lines = [
+        f"sparse       {engine.name}: {engine.sparse_layers} "
+        f"layer{'' if engine.sparse_layers == 1 else 's'} computed without their zeros"
+        for engine in engines
+        if engine.sparse_layers is not None
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def note_lines(engines: Sequence[EngineResult]) -> list[str]:

@@ -7,6 +7,7 @@ from importlib import import_module
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.neuralmagic.flavour import DEEPSPARSE_ADVICE, is_installed
 
+from .kernels import KERNELS_ADVICE, PACKAGE
 from .protocol import Engine
 
 _MODULES = {
@@ -17,10 +18,7 @@ _MODULES = {
 }
 _OPTIONAL = {
     "deepsparse": ("deepsparse", DEEPSPARSE_ADVICE),
-    "onnxruntime-sparse": (
-        "sparse_transfer_kernels",
-        "install the wheel sparse-transfer-kernels, which kernels/ builds",
-    ),
+    "onnxruntime-sparse": (PACKAGE, KERNELS_ADVICE),
 }
 """The package of an engine that is not in every runner, and what to do where it is missing."""
 

@@ -34,10 +34,11 @@ class Form(StrEnum):
     DYNAMIC = "dynamic"
     """Activation scales computed at run time."""
     SPARSE_BLOCKS = "sparse-blocks"
-    """Blocks of four weights that are not all zero, for the layers where that is faster."""
+    """Blocks of four weights that are not all zero in some layers, one of the forms in others."""
     REDUCED_FUSED = "matmul-integer-fused-7bit"
     REDUCED_QDQ = "qdq-7bit"
     REDUCED_QDQ_OUTPUTS = "qdq-outputs-7bit"
+    REDUCED_SPARSE_BLOCKS = "sparse-blocks-7bit"
     NNCF = "nncf-ptq"
     """OpenVINO's own post-training quantization."""
 

@@ -1,6 +1,6 @@
 """Which layers the sparse kernels compute faster than onnxruntime's own INT8, by measurement.
 
-Each layer is timed alone, in both forms in turn, on as many positions as one inference has. Layers
+Each layer is timed alone, in both forms in turn, on as many rows as one inference has. Layers
 of one shape and about one density take the same time, and are timed once.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,68 +18,52 @@ from onnx import TensorProto, helper, numpy_helper
 
 from . import sparse_blocks
 from .forms import InputScale
+from .protocol import LayerTime
 
 _SCALE = InputScale(0.03, 128)
 _RUNS = 30
 _DENSITIES = 20
 """Steps of the share of blocks, within which layers count as alike."""
 
-Session = Callable[[NDArray[np.float32]], object]
-Load = Callable[[bytes], Session]
+Run = Callable[[NDArray[np.float32]], object]
+Load = Callable[[bytes], Run]
 """Loads a model of one input ``x`` as the engine loads files."""
 
 
-@dataclass(frozen=True)
-class LayerTime:
-    """One layer in both forms.
-
-    Args:
-        sparse_ms: Median, by the sparse kernels.
-        dense_ms: Median, by onnxruntime's own INT8.
-    """
-
-    sparse_ms: float
-    dense_ms: float
-
-    @property
-    def gains(self) -> bool:
-        """Whether leaving zeros out is faster."""
-        return self.sparse_ms < self.dense_ms
-
-
-def layer_times(
-    weights: Mapping[str, NDArray[np.int8]], positions: int, load: Load
+def timed_layers(
+    weights: Mapping[str, NDArray[np.int8]], rows: Mapping[str, int], load: Load
 ) -> dict[str, LayerTime]:
     """Times layers by name.
 
     Args:
         weights: Rounded, ``[out, in]``; only those that blocks can hold.
-        positions: Rows that a layer sees in one inference.
+        rows: That a layer multiplies in one inference.
         load: How the engine loads.
     """
-    known: dict[tuple[Any, ...], LayerTime] = {}
+    known: dict[tuple[int, ...], LayerTime] = {}
     found = {}
     for name, weight in weights.items():
-        alike = (*weight.shape, round(sparse_blocks.share_of_blocks(weight) * _DENSITIES))
+        share = sparse_blocks.share_of_blocks(weight)
+        alike = (rows[name], *weight.shape, round(share * _DENSITIES))
         if alike not in known:
-            known[alike] = _timed(weight, positions, load)
-        found[name] = known[alike]
+            known[alike] = _timed(weight, rows[name], load)
+        found[name] = replace(known[alike], blocks=share)
     return found
 
 
-def _timed(weight: NDArray[np.int8], positions: int, load: Load) -> LayerTime:
-    rows = np.random.default_rng(0).standard_normal((positions, weight.shape[1]), np.float32)
+def _timed(weight: NDArray[np.int8], rows: int, load: Load) -> LayerTime:
+    values = np.random.default_rng(0).standard_normal((rows, weight.shape[1]), np.float32)
     sessions = [load(form(weight)) for form in (_sparse_layer, _dense_layer)]
-    for session in sessions:
-        session(rows)
+    for run in sessions:
+        run(values)
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(_RUNS):
-        for session, own in zip(sessions, seconds, strict=True):
+        for run, own in zip(sessions, seconds, strict=True):
             started = time.perf_counter()
-            session(rows)
+            run(values)
             own.append(time.perf_counter() - started)
     sparse, dense = (statistics.median(own) * 1e3 for own in seconds)
-    return LayerTime(sparse, dense)
+    return LayerTime(sparse_ms=sparse, dense_ms=dense)
 
 
 def _sparse_layer(weight: NDArray[np.int8]) -> bytes:

@@ -32,7 +32,8 @@ def gelu_behind(graph: Graph, tensor: str) -> tuple[str, ...] | None:
     constants = ((divided, math.sqrt(2)), (shifted, 1.0), (halved, 0.5))
     if not all(_has_constant(graph, node, value) for node, value in constants):
         return None
-    return tuple(str(node.output[0]) for node in (divided, erf, shifted, product, halved))
+    behind: list[onnx.NodeProto] = [divided, erf, shifted, product, halved]
+    return tuple(str(node.output[0]) for node in behind)
 
 
 def _only_reader(graph: Graph, node: onnx.NodeProto | None, operator: str) -> onnx.NodeProto | None:

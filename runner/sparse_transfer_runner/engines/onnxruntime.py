@@ -8,7 +8,7 @@ cores.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -53,7 +53,7 @@ class OnnxRuntime:
 
     name = "onnxruntime"
     model_file = "model.onnx"
-    requirement = "onnxruntime"
+    requirements: Sequence[str] = ("onnxruntime",)
     licence = "MIT"
     snippet = Snippet(
         module="onnxruntime",
@@ -82,6 +82,11 @@ class OnnxRuntime:
 
     def quantize(self, model: Quantizable, form: Form, target: Path) -> None:
         """Writes the model in an INT8 form."""
+        self._write(model, form, target)
+
+    def _write(
+        self, model: Quantizable, form: Form, target: Path, sparse: Collection[str] = ()
+    ) -> None:
         import onnx
 
         from .onnx_int8 import quantized
@@ -91,7 +96,8 @@ class OnnxRuntime:
             from .onnx_outputs import output_scales
 
             outputs = output_scales(model)
-        onnx.save(quantized(onnx.load(model.source), model.scales, form, outputs), target)
+        source = onnx.load(model.source)
+        onnx.save(quantized(source, model.scales, form, outputs, sparse), target)
 
     def convert(self, source: Path, target: Path) -> None:
         """Copies the file: ONNX is the engine's own format."""

@@ -1,79 +1,99 @@
 """onnxruntime on CPU with this project's sparse kernels: zeros save time.
 
-Layer by layer the faster form is taken, measured on the processor at hand: with AMX onnxruntime's
-own INT8 wins more often. Where no layer gains, the file is onnxruntime's.
+Layer by layer the faster form is taken, as measured on the processor at hand: with AMX
+onnxruntime's own INT8 wins more often. Where no layer gains, the file is onnxruntime's. The kernels
+multiply in Linear layers; convolutions stay onnxruntime's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_transfer_runner.use_cases.protocol import Batch
+
 from . import sparse_blocks
 from .forms import Form
-from .layer_times import Session, layer_times
+from .kernels import KERNELS, register_kernels
+from .layer_times import Run, timed_layers
 from .onnxruntime import OnnxRuntime, session_options
-from .protocol import Quantizable, Snippet
+from .protocol import LayerTime, Quantizable, Snippet
 
 if TYPE_CHECKING:
     import onnxruntime
 
+_SPARSE = (Form.SPARSE_BLOCKS, Form.REDUCED_SPARSE_BLOCKS)
+
 
 class SparseOnnxRuntime(OnnxRuntime):
-    """The engine; see ``Engine``."""
+    """The engine; see ``Engine`` and ``TimesLayers``."""
 
     name = "onnxruntime-sparse"
-    requirement = "sparse-transfer-kernels"
+    model_file = "model-sparse.onnx"
+    requirements: Sequence[str] = ("onnxruntime", KERNELS)
     licence = "MIT AND Apache-2.0"
     snippet = Snippet(
         module="sparse_transfer_kernels",
-        load='sparse_transfer_kernels.session(here / "model.onnx")',
+        load='sparse_transfer_kernels.session(here / "model-sparse.onnx")',
         run="model.run(None, inputs)[0]",
     )
 
+    def version(self) -> str:
+        """Returns onnxruntime's version, and the kernels'."""
+        return f"{super().version()}+kernels.{version(KERNELS)}"
+
     def forms(self, model: Quantizable) -> Sequence[Form]:
-        """Returns the sparse form before onnxruntime's own."""
-        return (Form.SPARSE_BLOCKS, *super().forms(model))
+        """Returns onnxruntime's own forms, and before them sparse ones where there is a layer."""
+        own = super().forms(model)
+        if not model.sparse:
+            return own
+        reduced = any(form.endswith("-7bit") for form in own)
+        return (*(_SPARSE if reduced else _SPARSE[:1]), *own)
 
     def quantize(self, model: Quantizable, form: Form, target: Path) -> None:
         """Writes the model in an INT8 form."""
-        if form is not Form.SPARSE_BLOCKS:
+        if form in _SPARSE:
+            self._write(model, self._dense(model, form), target, model.sparse)
+        else:
             super().quantize(model, form, target)
-            return
+
+    def layer_times(
+        self, model: Quantizable, example: Batch, threads: int
+    ) -> Mapping[str, LayerTime]:
+        """Times each Linear layer by the kernels and by onnxruntime's own INT8."""
         import onnx
 
-        from .onnx_int8 import quantized
+        from .onnx_int8 import rounded_weights
+        from .onnx_rows import rows_of_layers
 
         source = onnx.load(model.source)
-        gaining = self._gaining(source, model)
-        form = Form.MATMUL_INTEGER_FUSED
-        onnx.save(quantized(source, model.scales, form, sparse=gaining), target)
+        weights = rounded_weights(source, model.scales)
+        fitting = {name: each for name, each in weights.items() if sparse_blocks.fits(each)}
+        rows = rows_of_layers(source, fitting, example)
+
+        def load(file: bytes) -> Run:
+            return self._layer(file, threads)
+
+        times = timed_layers(fitting, rows, load)
+        return {name: times.get(name, LayerTime()) for name in model.scales}
 
     def options(self, threads: int) -> onnxruntime.SessionOptions:
         """Returns a session's options, with the kernels."""
-        import sparse_transfer_kernels
-
         options = session_options(threads)
-        sparse_transfer_kernels.register(options)
+        register_kernels(options)
         return options
 
-    def _gaining(self, source: object, model: Quantizable) -> list[str]:
-        """Returns the modules that the sparse kernels compute faster."""
-        from .onnx_int8 import rounded_weights
+    def _dense(self, model: Quantizable, form: Form) -> Form:
+        """Returns the form of the layers that are not sparse."""
+        reduced = form is Form.REDUCED_SPARSE_BLOCKS
+        return next(own for own in super().forms(model) if own.endswith("-7bit") == reduced)
 
-        weights = {
-            name: weight
-            for name, weight in rounded_weights(source, model.scales).items()
-            if sparse_blocks.fits(weight)
-        }
-        times = layer_times(weights, model.positions, lambda file: self._layer(file, model.threads))
-        return [name for name, time in times.items() if time.gains]
-
-    def _layer(self, file: bytes, threads: int) -> Session:
+    def _layer(self, file: bytes, threads: int) -> Run:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(
