@@ -38,6 +38,8 @@ def rows_of_layers(
         for node in Graph(probed).linear_nodes()
         if module_of(node) in modules
     ]
+    if not reads:
+        return {}
     tensors = list(dict.fromkeys(tensor for _, tensor in reads))
     for tensor in tensors:
         name = f"{tensor}{_SHAPE}"
@@ -49,7 +51,7 @@ def rows_of_layers(
         probed.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     inputs = {item.name: example[item.name] for item in session.get_inputs()}
-    shapes = session.run([f"{tensor}{_SHAPE}" for tensor in tensors], inputs) if tensors else []
+    shapes = session.run([f"{tensor}{_SHAPE}" for tensor in tensors], inputs)
     rows = {
         tensor: math.prod(shape.tolist()[:-1])
         for tensor, shape in zip(tensors, shapes, strict=True)

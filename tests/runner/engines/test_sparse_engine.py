@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 from tests.runner.exported_model import ExportedModel, numpy_batch
 
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.engines import engine
-from sparse_transfer_runner.engines.forms import Form
+from sparse_transfer_runner.engines.forms import Form, InputScale
 from sparse_transfer_runner.engines.kernels import KERNELS
 from sparse_transfer_runner.engines.onnx_rows import rows_of_layers
 from sparse_transfer_runner.engines.onnxruntime import OnnxRuntime
@@ -154,6 +155,53 @@ def test_rows_are_counted_behind_a_pooling_too(block4: Quantizable) -> None:
     modules = [*block4.scales, "bert.pooler.dense", "classifier"]
     rows = rows_of_layers(onnx.load(block4.source), modules, numpy_batch(0, 2, 6))
     assert rows == {**dict.fromkeys(block4.scales, 12), "bert.pooler.dense": 2, "classifier": 2}
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Quantizable:
+    """A convolution, a mean over places, and a Linear layer with zeros."""
+    random = np.random.default_rng(0)
+    constants = {
+        "kernel": random.standard_normal((8, 3, 3, 3)).astype(np.float32),
+        "weight": in_blocks(random.standard_normal((16, 8)).astype(np.float32)).T.copy(),
+    }
+    nodes = [
+        helper.make_node("Conv", ["pixels", "kernel"], ["seen"], name="conv"),
+        helper.make_node("ReduceMean", ["seen"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["mean", "weight"], ["logits"], name="head"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 16])],
+        [onnx.numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "classifier.onnx")
+    scales = {"conv": InputScale(0.03, 128), "head": InputScale(0.02, 128)}
+    rows = [{"pixels": random.standard_normal((4, 3, 8, 8)).astype(np.float32)}]
+    return Quantizable(tmp_path / "classifier.onnx", scales, rows, convolutional=True)
+
+
+def test_convolutions_are_not_timed_and_stay_onnxruntimes(
+    classifier: Quantizable, tmp_path: Path
+) -> None:
+    runs_on, batch = engine(NAME), classifier.calibration[0]
+    assert isinstance(runs_on, TimesLayers)
+    times = runs_on.layer_times(classifier, batch, threads=1)
+    assert times["conv"] == LayerTime()
+    assert times["head"].blocks == 0.25
+    sparse = replace(classifier, sparse=frozenset({"head"}))
+    path = written(sparse, Form.SPARSE_BLOCKS, tmp_path / "sparse.onnx")
+    assert sparse_modules(path) == {"head"}
+    dense = written(classifier, Form.QDQ_OUTPUTS, tmp_path / "dense.onnx")
+    found, expected = (runs_on.load(each, threads=1).run(batch) for each in (path, dense))
+    np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
+
+
+def test_a_model_without_linear_layers_has_no_rows(classifier: Quantizable) -> None:
+    assert rows_of_layers(onnx.load(classifier.source), ["conv"], {}) == {}
 
 
 def test_a_layer_that_was_not_timed_does_not_gain() -> None:
