@@ -7,7 +7,7 @@ OLDEST := .venv-api-oldest
 NEURALMAGIC := .venv-neuralmagic
 UV := $(CURDIR)/$(BIN)/uv
 QUICKSTART := examples/quickstart
-SOURCES := api operator runner cli tests benchmarks
+SOURCES := api operator runner cli kernels/python tests benchmarks
 
 .PHONY: help quickstart environment kernels neuralmagic s3-server cluster test e2e test-api test-kernels test-neuralmagic \
   test-fast lint format crds manifests image-operator image-runner lock clean
