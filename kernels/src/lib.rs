@@ -5,6 +5,7 @@ pub mod blocks;
 pub mod epilogue;
 pub mod linear;
 pub mod operator;
+pub mod packing;
 pub mod products;
 pub mod runtime;
 pub mod transposition;

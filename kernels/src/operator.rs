@@ -44,7 +44,9 @@ struct Kernel {
 
 impl Kernel {
     fn new(node: Node) -> Result<Self, Malformed> {
-        let inputs = node.integer(c"in_features").ok_or_else(|| Malformed("in_features is missing".into()))?;
+        let inputs = node
+            .integer(c"in_features")
+            .ok_or_else(|| Malformed("in_features is missing".into()))?;
         let inputs = usize::try_from(inputs)
             .map_err(|_| Malformed(format!("{inputs} inputs; expected more than none")))?;
         let blocks = Blocks::new(
@@ -159,7 +161,10 @@ unsafe extern "system" fn output_count(_: *const OrtCustomOp) -> usize {
     1
 }
 
-unsafe extern "system" fn input_characteristic(_: *const OrtCustomOp, index: usize) -> Characteristic {
+unsafe extern "system" fn input_characteristic(
+    _: *const OrtCustomOp,
+    index: usize,
+) -> Characteristic {
     if index == BIAS {
         Characteristic::INPUT_OUTPUT_OPTIONAL
     } else {

@@ -1,0 +1,103 @@
+//! Where the time of a layer goes, on one thread: `cargo run --release --example parts`.
+//!
+//! Prints the least of many times, in microseconds, of: finding the range of activations, rounding and
+//! packing them, and the layer with its activation; and of the product the nanoseconds that a block
+//! takes for 128 tokens.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use sparse_transfer_kernels::activations::{Activations, Scale, TOKENS};
+use sparse_transfer_kernels::blocks::Blocks;
+use sparse_transfer_kernels::epilogue::Activation;
+use sparse_transfer_kernels::linear::{Caller, Linear};
+use sparse_transfer_kernels::packing::extremes;
+use sparse_transfer_kernels::products::{Isa, product};
+
+const TIMES: usize = 400;
+/// Outputs, inputs and the share of blocks that are stored: of BERT-base, and of MiniLM.
+const LAYERS: [(usize, usize, f64); 6] = [
+    (768, 768, 0.1),
+    (3072, 768, 0.1),
+    (768, 3072, 0.1),
+    (384, 384, 0.2),
+    (1536, 384, 0.2),
+    (384, 1536, 0.2),
+];
+
+fn least(mut work: impl FnMut()) -> f64 {
+    let mut best = f64::MAX;
+    for _ in 0..TIMES {
+        let start = Instant::now();
+        work();
+        best = best.min(start.elapsed().as_secs_f64() * 1e6);
+    }
+    best
+}
+
+fn weights(outputs: usize, inputs: usize, share: f64, next: &mut impl FnMut() -> u64) -> Blocks {
+    let (mut offsets, mut columns) = (vec![0], Vec::new());
+    for _ in 0..outputs {
+        columns.extend(
+            (0..inputs / 4)
+                .map(|each| each as u16)
+                .filter(|_| (next() % 1000) as f64 / 1000.0 < share),
+        );
+        offsets.push(columns.len() as i32);
+    }
+    let values: Vec<i8> = (0..columns.len() * 4).map(|_| next() as i8).collect();
+    Blocks::new(inputs, &offsets, &columns, &values).expect("they fit")
+}
+
+fn main() {
+    let isa = Isa::fastest();
+    let scale = Scale { scale: 0.01, zero_point: 128 };
+    println!("{}; microseconds", isa.name());
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        state >> 33
+    };
+    for (outputs, inputs, share) in LAYERS {
+        let blocks = weights(outputs, inputs, share, &mut next);
+        for tokens in [32, 128] {
+            let rows: Vec<f32> = (0..tokens * inputs).map(|_| next() as f32 / 1e9 - 1.0).collect();
+            let range = least(|| {
+                black_box(extremes(isa, black_box(&rows)));
+            });
+            let mut activations = Activations::default();
+            activations.resize(tokens, inputs);
+            let pack = least(|| {
+                let parts = activations.parts();
+                let packer = activations.packer(isa, &rows, scale);
+                // SAFETY: one after the other.
+                (0..parts).for_each(|part| unsafe { packer.fill(part) });
+            });
+            let mut sums = vec![0i32; 64 * TOKENS];
+            let multiply = least(|| {
+                for tile in (0..activations.tiles()).map(|tile| activations.tile(tile)) {
+                    for group in (0..outputs).step_by(64) {
+                        let sums = &mut sums[..64 * tile.tokens];
+                        product(isa, &blocks, group..group + 64, tile, sums);
+                    }
+                }
+            });
+            let scales = vec![0.01; outputs];
+            let mut target = vec![0.0; tokens * outputs];
+            let mut whole = |activation, input| {
+                let layer = Linear::new(isa, blocks.clone(), &scales, &[], activation, input);
+                let layer = layer.expect("it fits");
+                least(|| layer.run(&rows, &mut target, &Caller))
+            };
+            let plain = whole(Activation::None, Some(scale));
+            let gelu = whole(Activation::Gelu, Some(scale));
+            let dynamic = whole(Activation::None, None);
+            println!(
+                "{outputs:4} x {inputs:4}, {:2.0} % of blocks, {tokens:3} tokens: range {range:6.1}, pack {pack:6.1}, \
+                 product {multiply:6.1} ({:.2} ns), layer {plain:6.1}, with GELU {gelu:6.1}, dynamic {dynamic:6.1}",
+                share * 100.0,
+                multiply * 1e3 / blocks.len() as f64 * 128.0 / tokens as f64,
+            );
+        }
+    }
+}
