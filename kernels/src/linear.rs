@@ -1,16 +1,17 @@
 //! A sparse INT8 layer: rounds activations, multiplies, scales, adds the bias, activates.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Mutex;
 
 use crate::activations::{Activations, LANES, Scale, TOKENS};
 use crate::blocks::{Blocks, Malformed};
-use crate::epilogue::{Activation, Affine, GROUP, Rows, finish};
+use crate::epilogue::{Activation, Affine, Rows, finish};
 use crate::packing::extremes;
 use crate::products::{Isa, product};
 
 /// Outputs that one piece of work computes: their sums take half of the first-level cache.
-const OUTPUTS: usize = 4 * GROUP;
+const OUTPUTS: usize = 64;
 
 /// Runs pieces of work, several at once where it can.
 pub trait Pool {
@@ -152,17 +153,15 @@ impl Linear {
     ) {
         let first = tile * TOKENS;
         let tile = activations.tile(tile);
-        let mut room = Sums([0; OUTPUTS * TOKENS]);
-        let sums = &mut room.0[..outputs.len() * tile.tokens];
-        product(self.isa, &self.blocks, outputs.clone(), tile, sums);
-        for (start, sums) in outputs.clone().step_by(GROUP).zip(sums.chunks(GROUP * tile.tokens)) {
-            let range = start..outputs.end.min(start + GROUP);
+        SUMS.with_borrow_mut(|room| {
+            let sums = &mut room.0[..outputs.len() * tile.tokens];
             // SAFETY: no two pieces of work have a result in common, and all lie in the target.
             unsafe {
-                let rows = results.rows(first, tile.tokens, start);
-                finish(self.isa, sums, affine.of(range), self.activation, rows);
+                let rows = results.rows(first, tile.tokens, outputs.start);
+                product(self.isa, &self.blocks, outputs.clone(), tile, sums);
+                finish(self.isa, sums, affine.of(outputs), self.activation, rows);
             }
-        }
+        });
     }
 
     /// Returns the scale that values at hand take.
@@ -182,6 +181,11 @@ impl Linear {
 /// Sums of a piece of work, from the start of a cache line.
 #[repr(C, align(64))]
 struct Sums([i32; OUTPUTS * TOKENS]);
+
+thread_local! {
+    /// Of the piece of work that a thread has at hand.
+    static SUMS: RefCell<Sums> = const { RefCell::new(Sums([0; OUTPUTS * TOKENS])) };
+}
 
 /// Where results go, from several threads: `[count, stride]`.
 struct Results {

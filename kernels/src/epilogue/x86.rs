@@ -3,51 +3,83 @@
 use std::arch::x86_64::*;
 
 use super::gelu::{Avx2Gelu, Avx512Gelu};
-use super::{Activation, Affine, GROUP, LANES, Rows};
+use super::{Activation, Affine, LANES, Rows};
 use crate::transposition::x86::turned;
 
 /// Outputs of a vector of AVX2.
 const EIGHT: usize = 8;
 
-/// Sixteen outputs of sixteen tokens at once: the sums are turned first, so that scales and biases are
-/// vectors that stay in registers.
+/// See [`super::finish`].
 ///
 /// # Safety
 /// See [`super::finish`].
 #[target_feature(enable = "avx512f")]
 pub unsafe fn finish_avx512(sums: &[i32], affine: Affine, activation: Activation, rows: Rows) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match activation {
+            Activation::None => sixteens::<NONE>(sums, affine, rows),
+            Activation::Relu => sixteens::<RELU>(sums, affine, rows),
+            Activation::Gelu => sixteens::<GELU>(sums, affine, rows),
+        }
+    }
+}
+
+const NONE: u8 = 0;
+const RELU: u8 = 1;
+const GELU: u8 = 2;
+
+/// Sixteen outputs of sixteen tokens at once: the sums are turned first, so that scales and biases are
+/// vectors. Loops are of known lengths, so that everything stays in registers.
+///
+/// # Safety
+/// See [`super::finish`].
+#[target_feature(enable = "avx512f")]
+unsafe fn sixteens<const ACTIVATION: u8>(sums: &[i32], affine: Affine, rows: Rows) {
     let outputs = affine.offsets.len();
     let tokens = sums.len() / outputs;
-    let mask = u16::MAX >> (GROUP - outputs);
-    // SAFETY: the mask leaves out what there is not.
-    let (offsets, scales, bias) = unsafe {
-        (
-            _mm512_maskz_loadu_epi32(mask, affine.offsets.as_ptr()),
-            _mm512_maskz_loadu_ps(mask, affine.scales.as_ptr()),
-            _mm512_maskz_loadu_ps(mask, affine.bias.as_ptr()),
-        )
-    };
     let gelu = Avx512Gelu::new();
     for first in (0..rows.count).step_by(LANES) {
-        let mut own = [_mm512_setzero_si512(); GROUP];
-        for (output, own) in own.iter_mut().enumerate() {
-            // An output that there is not repeats the last one, and is not stored.
-            let start = output.min(outputs - 1) * tokens + first;
-            // SAFETY: the sums have 16 tokens from there on.
-            *own = unsafe { _mm512_loadu_si512(sums.as_ptr().add(start).cast()) };
-        }
-        for (token, sums) in transposed(own).into_iter().enumerate().take(rows.count - first) {
-            let steps = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums, offsets));
-            let plain = _mm512_fmadd_ps(steps, scales, bias);
-            let results = match activation {
-                Activation::None => plain,
-                Activation::Relu => _mm512_max_ps(plain, _mm512_setzero_ps()),
-                Activation::Gelu => gelu.gelu(plain),
+        let left = rows.count - first;
+        // All outputs of a token, one after the other: they are neighbours in memory.
+        for group in (0..outputs).step_by(LANES) {
+            let there = LANES.min(outputs - group);
+            let mask = u16::MAX >> (LANES - there);
+            // SAFETY: the mask leaves out what there is not.
+            let (offsets, scales, bias) = unsafe {
+                (
+                    _mm512_maskz_loadu_epi32(mask, affine.offsets.as_ptr().add(group)),
+                    _mm512_maskz_loadu_ps(mask, affine.scales.as_ptr().add(group)),
+                    _mm512_maskz_loadu_ps(mask, affine.bias.as_ptr().add(group)),
+                )
             };
-            // SAFETY: the caller's promise.
-            unsafe {
-                let place = rows.first.add((first + token) * rows.stride);
-                _mm512_mask_storeu_ps(place, mask, results);
+            let mut own = [_mm512_setzero_si512(); LANES];
+            for output in 0..LANES {
+                // An output that there is not repeats the last one, and is not stored.
+                let start = (group + output.min(there - 1)) * tokens + first;
+                // SAFETY: the sums have 16 tokens from there on.
+                own[output] = unsafe { _mm512_loadu_si512(sums.as_ptr().add(start).cast()) };
+            }
+            let turned = transposed(own);
+            for token in 0..LANES {
+                let steps = _mm512_cvtepi32_ps(_mm512_sub_epi32(turned[token], offsets));
+                let plain = _mm512_fmadd_ps(steps, scales, bias);
+                let results = match ACTIVATION {
+                    RELU => _mm512_max_ps(plain, _mm512_setzero_ps()),
+                    GELU => gelu.gelu(plain),
+                    _ => plain,
+                };
+                if token < left {
+                    // SAFETY: the caller's promise.
+                    unsafe {
+                        let place = rows.first.add((first + token) * rows.stride + group);
+                        if there == LANES {
+                            _mm512_storeu_ps(place, results);
+                        } else {
+                            _mm512_mask_storeu_ps(place, mask, results);
+                        }
+                    }
+                }
             }
         }
     }
