@@ -7,23 +7,36 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use sparse_transfer_kernels::activations::{Activations, Scale, TOKENS};
+use sparse_transfer_kernels::activations::{Activations, Layout, Scale, TOKENS};
 use sparse_transfer_kernels::blocks::Blocks;
 use sparse_transfer_kernels::epilogue::Activation;
 use sparse_transfer_kernels::linear::{Caller, Linear};
 use sparse_transfer_kernels::packing::extremes;
+use sparse_transfer_kernels::pairs::Pairs;
 use sparse_transfer_kernels::products::{Isa, product};
 
 const TIMES: usize = 400;
-/// Outputs, inputs and the share of blocks that are stored: of BERT-base, and of MiniLM.
-const LAYERS: [(usize, usize, f64); 6] = [
-    (768, 768, 0.1),
-    (3072, 768, 0.1),
-    (768, 3072, 0.1),
-    (384, 384, 0.2),
-    (1536, 384, 0.2),
-    (384, 1536, 0.2),
+/// Outputs, inputs and the share of weights that are kept: of BERT-base, and of MiniLM.
+const LAYERS: [(usize, usize, f64, Mask); 9] = [
+    (768, 768, 0.1, Mask::Blocks),
+    (3072, 768, 0.1, Mask::Blocks),
+    (768, 3072, 0.1, Mask::Blocks),
+    (384, 384, 0.2, Mask::Blocks),
+    (1536, 384, 0.2, Mask::Blocks),
+    (384, 1536, 0.2, Mask::Blocks),
+    (768, 768, 0.1, Mask::Unstructured),
+    (3072, 768, 0.1, Mask::Unstructured),
+    (768, 3072, 0.1, Mask::Unstructured),
 ];
+
+/// What a mask keeps.
+#[derive(Debug, Clone, Copy)]
+enum Mask {
+    /// Blocks of four.
+    Blocks,
+    /// Single weights, anywhere.
+    Unstructured,
+}
 
 fn least(mut work: impl FnMut()) -> f64 {
     let mut best = f64::MAX;
@@ -35,17 +48,28 @@ fn least(mut work: impl FnMut()) -> f64 {
     best
 }
 
-fn weights(outputs: usize, inputs: usize, share: f64, next: &mut impl FnMut() -> u64) -> Blocks {
-    let (mut offsets, mut columns) = (vec![0], Vec::new());
+fn weights(
+    outputs: usize,
+    inputs: usize,
+    share: f64,
+    mask: Mask,
+    next: &mut impl FnMut() -> u64,
+) -> Blocks {
+    let (mut offsets, mut columns, mut values) = (vec![0], Vec::new(), Vec::new());
+    let kept = |next: &mut dyn FnMut() -> u64| (next() % 1000) as f64 / 1000.0 < share;
     for _ in 0..outputs {
-        columns.extend(
-            (0..inputs / 4)
-                .map(|each| each as u16)
-                .filter(|_| (next() % 1000) as f64 / 1000.0 < share),
-        );
+        for column in 0..(inputs / 4) as u16 {
+            let four: [bool; 4] = match mask {
+                Mask::Blocks => [kept(next); 4],
+                Mask::Unstructured => std::array::from_fn(|_| kept(next)),
+            };
+            if four.contains(&true) {
+                columns.push(column);
+                values.extend(four.map(|kept| if kept { next() as i8 | 1 } else { 0 }));
+            }
+        }
         offsets.push(columns.len() as i32);
     }
-    let values: Vec<i8> = (0..columns.len() * 4).map(|_| next() as i8).collect();
     Blocks::new(inputs, &offsets, &columns, &values).expect("they fit")
 }
 
@@ -58,15 +82,15 @@ fn main() {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         state >> 33
     };
-    for (outputs, inputs, share) in LAYERS {
-        let blocks = weights(outputs, inputs, share, &mut next);
+    for (outputs, inputs, share, mask) in LAYERS {
+        let blocks = weights(outputs, inputs, share, mask, &mut next);
         for tokens in [32, 128] {
             let rows: Vec<f32> = (0..tokens * inputs).map(|_| next() as f32 / 1e9 - 1.0).collect();
             let range = least(|| {
                 black_box(extremes(isa, black_box(&rows)));
             });
             let mut activations = Activations::default();
-            activations.resize(tokens, inputs);
+            activations.resize(tokens, inputs, Layout::Fours);
             let pack = least(|| {
                 let parts = activations.parts();
                 let packer = activations.packer(isa, &rows, scale);
@@ -82,6 +106,18 @@ fn main() {
                     }
                 }
             });
+            let pairs = Pairs::can(isa).then(|| Pairs::new(&blocks));
+            let by_pairs = pairs.map_or(f64::NAN, |pairs| {
+                activations.resize(tokens, inputs, Layout::Twos);
+                least(|| {
+                    for tile in (0..activations.tiles()).map(|tile| activations.tile(tile)) {
+                        for group in (0..outputs).step_by(64) {
+                            let sums = &mut sums[..64 * tile.tokens];
+                            pairs.product(group..group + 64, tile, sums);
+                        }
+                    }
+                })
+            });
             let scales = vec![0.01; outputs];
             let mut target = vec![0.0; tokens * outputs];
             let mut whole = |activation, input| {
@@ -93,8 +129,9 @@ fn main() {
             let gelu = whole(Activation::Gelu, Some(scale));
             let dynamic = whole(Activation::None, None);
             println!(
-                "{outputs:4} x {inputs:4}, {:2.0} % of blocks, {tokens:3} tokens: range {range:6.1}, pack {pack:6.1}, \
-                 product {multiply:6.1} ({:.2} ns), layer {plain:6.1}, with GELU {gelu:6.1}, dynamic {dynamic:6.1}",
+                "{outputs:4} x {inputs:4}, {:2.0} % {mask:?}, {tokens:3} tokens: range {range:.1}, \
+                 pack {pack:.1}, product {multiply:.1} ({:.2} ns a block), by pairs {by_pairs:.1}, \
+                 layer {plain:.1}, with GELU {gelu:.1}, dynamic {dynamic:.1}",
                 share * 100.0,
                 multiply * 1e3 / blocks.len() as f64 * 128.0 / tokens as f64,
             );

@@ -5,7 +5,7 @@
 //! product reads one weight block, and a run of bytes: one vector of 16 tokens is one cache line.
 
 use crate::blocks::BLOCK;
-use crate::packing::{Target, pack};
+use crate::packing::{Target, pack, part_pairs};
 use crate::products::Isa;
 
 /// Tokens of a full tile: as many accumulators as leave registers for the rest.
@@ -55,6 +55,28 @@ impl Scale {
     }
 }
 
+/// How bytes of a tile lie.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// `[inputs / 4][tokens][4]`.
+    #[default]
+    Fours,
+    /// `[inputs / 4][tokens / 32][2][32][2]`: pairs of inputs apart, for [`crate::pairs`]. Of 32 tokens
+    /// the first and the second 16 take turns, four by four, so that those of two pairs that are
+    /// interleaved come out in order.
+    Twos,
+}
+
+impl Layout {
+    /// Tokens that are packed at once, and that tiles have a multiple of.
+    pub fn lanes(self) -> usize {
+        match self {
+            Layout::Fours => LANES,
+            Layout::Twos => 2 * LANES,
+        }
+    }
+}
+
 /// A cache line.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
@@ -66,6 +88,7 @@ pub struct Activations {
     lines: Vec<Line>,
     inputs: usize,
     count: usize,
+    layout: Layout,
 }
 
 impl Activations {
@@ -74,11 +97,12 @@ impl Activations {
     /// # Arguments
     /// * `count` - Tokens.
     /// * `inputs` - A multiple of four.
-    pub fn resize(&mut self, count: usize, inputs: usize) {
+    /// * `layout` - How bytes lie.
+    pub fn resize(&mut self, count: usize, inputs: usize, layout: Layout) {
         assert_eq!(inputs % BLOCK, 0, "inputs are whole blocks");
-        let bytes = count.next_multiple_of(LANES) * inputs;
+        let bytes = count.next_multiple_of(layout.lanes()) * inputs;
         self.lines.resize(bytes.div_ceil(size_of::<Line>()), Line([0; 64]));
-        (self.inputs, self.count) = (inputs, count);
+        (self.inputs, self.count, self.layout) = (inputs, count, layout);
     }
 
     /// Number of tiles.
@@ -88,7 +112,7 @@ impl Activations {
 
     /// Number of parts that [`Self::packer`] fills.
     pub fn parts(&self) -> usize {
-        self.count.div_ceil(LANES)
+        self.count.div_ceil(self.layout.lanes())
     }
 
     /// Returns a tile.
@@ -120,7 +144,7 @@ impl Activations {
 
     /// Tokens that a tile has room for.
     fn tokens(&self, tile: usize) -> usize {
-        TOKENS.min(self.count.next_multiple_of(LANES) - tile * TOKENS)
+        TOKENS.min(self.count.next_multiple_of(self.layout.lanes()) - tile * TOKENS)
     }
 }
 
@@ -129,7 +153,7 @@ impl Activations {
 pub struct Tile<'a> {
     /// `[inputs / 4][tokens][4]`, from the start of a cache line.
     pub bytes: &'a [u8],
-    /// A multiple of 16, at most [`TOKENS`].
+    /// A multiple of 16, or of 32 with pairs; at most [`TOKENS`].
     pub tokens: usize,
 }
 
@@ -149,16 +173,22 @@ impl Packer<'_> {
     /// # Safety
     /// No other thread fills the same part.
     pub unsafe fn fill(&self, part: usize) {
-        let inputs = self.activations.inputs;
-        let first = part * LANES;
+        let (inputs, layout) = (self.activations.inputs, self.activations.layout);
+        let first = part * layout.lanes();
         let tile = first / TOKENS;
-        let rows = &self.rows[first * inputs..self.rows.len().min((first + LANES) * inputs)];
-        let tokens = self.activations.tokens(tile);
+        let rows = &self.rows[first * inputs..];
+        let stride = self.activations.tokens(tile) * BLOCK;
         // SAFETY: the part lies in the tile, for which there is room.
         unsafe {
             let place = self.first.add(tile * TOKENS * inputs + first % TOKENS * BLOCK);
-            let target = Target { first: place, stride: tokens * BLOCK };
-            pack(self.isa, rows, inputs, self.scale, target);
+            for (each, rows) in rows.chunks(LANES * inputs).take(layout.lanes() / LANES).enumerate()
+            {
+                let target = Target { first: place.add(each * LANES * BLOCK), stride };
+                pack(self.isa, rows, inputs, self.scale, target);
+            }
+            if layout == Layout::Twos {
+                part_pairs(self.isa, inputs, Target { first: place, stride });
+            }
         }
     }
 }
@@ -214,7 +244,7 @@ mod tests {
                 .collect();
             for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
                 let mut activations = Activations::default();
-                activations.resize(count, inputs);
+                activations.resize(count, inputs, Layout::Fours);
                 let parts = activations.parts();
                 let packer = activations.packer(isa, &rows, scale);
                 for part in 0..parts {

@@ -6,6 +6,7 @@ pub mod epilogue;
 pub mod linear;
 pub mod operator;
 pub mod packing;
+pub mod pairs;
 pub mod products;
 pub mod runtime;
 pub mod transposition;

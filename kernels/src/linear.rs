@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use crate::activations::{Activations, LANES, Scale, TOKENS};
+use crate::activations::{Activations, LANES, Layout, Scale, TOKENS};
 use crate::blocks::{Blocks, Malformed};
 use crate::epilogue::{Activation, Affine, Rows, finish};
 use crate::packing::extremes;
+use crate::pairs::Pairs;
 use crate::products::{Isa, product};
 
 /// Outputs that one piece of work computes: their sums take half of the first-level cache.
@@ -34,6 +35,8 @@ impl Pool for Caller {
 pub struct Linear {
     isa: Isa,
     blocks: Blocks,
+    /// The same weights, where products of pairs are faster.
+    pairs: Option<Pairs>,
     scales: Vec<f32>,
     bias: Vec<f32>,
     activation: Activation,
@@ -85,9 +88,11 @@ impl Linear {
             )));
         }
         let bias = if bias.is_empty() { vec![0.0; outputs] } else { bias.to_vec() };
+        let pairs = Pairs::where_faster(isa, &blocks);
         Ok(Self {
             isa,
             blocks,
+            pairs,
             scales: scales.to_vec(),
             bias,
             activation,
@@ -123,7 +128,8 @@ impl Linear {
         let scale = self.input.unwrap_or_else(|| self.range(rows, pool));
         let spare = self.spare.lock().expect("nobody panics with it").pop();
         let mut activations = spare.unwrap_or_default();
-        activations.resize(count, inputs);
+        let layout = if self.pairs.is_some() { Layout::Twos } else { Layout::Fours };
+        activations.resize(count, inputs, layout);
         let parts = activations.parts();
         let packer = activations.packer(self.isa, rows, scale);
         // SAFETY: each part is filled once.
@@ -158,7 +164,10 @@ impl Linear {
             // SAFETY: no two pieces of work have a result in common, and all lie in the target.
             unsafe {
                 let rows = results.rows(first, tile.tokens, outputs.start);
-                product(self.isa, &self.blocks, outputs.clone(), tile, sums);
+                match &self.pairs {
+                    Some(pairs) => pairs.product(outputs.clone(), tile, sums),
+                    None => product(self.isa, &self.blocks, outputs.clone(), tile, sums),
+                }
                 finish(self.isa, sums, affine.of(outputs), self.activation, rows);
             }
         });

@@ -45,6 +45,46 @@ pub unsafe fn pack(isa: Isa, rows: &[f32], inputs: usize, scale: Scale, target: 
     }
 }
 
+/// Takes the pairs of inputs of 32 tokens apart, in their place: see [`crate::activations::Layout`].
+///
+/// # Arguments
+/// * `isa` - One that this processor has.
+/// * `inputs` - A multiple of [`BLOCK`].
+/// * `target` - Of the first token, as [`pack`] filled it.
+///
+/// # Safety
+/// The target is the caller's alone, and has 32 tokens.
+pub unsafe fn part_pairs(isa: Isa, inputs: usize, target: Target) {
+    match isa {
+        // SAFETY: the processor has the instructions; the rest is the caller's promise.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => unsafe { x86::part_pairs_avx512(inputs, target) },
+        // SAFETY: the caller's promise.
+        _ => unsafe { part_pairs_plain(inputs, target) },
+    }
+}
+
+/// # Safety
+/// See [`part_pairs`].
+unsafe fn part_pairs_plain(inputs: usize, target: Target) {
+    for block in 0..inputs / BLOCK {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe {
+            let first = target.first.add(block * target.stride);
+            std::slice::from_raw_parts_mut(first, 2 * LANES * BLOCK)
+        };
+        let mut parted = [0u8; 2 * LANES * BLOCK];
+        for (token, four) in bytes.as_chunks::<BLOCK>().0.iter().enumerate() {
+            let (half, token) = (token / LANES, token % LANES);
+            let place = (token / 4 * 8 + half * 4 + token % 4) * 2;
+            parted[place..place + 2].copy_from_slice(&four[..2]);
+            let place = place + 2 * LANES * 2;
+            parted[place..place + 2].copy_from_slice(&four[2..]);
+        }
+        bytes.copy_from_slice(&parted);
+    }
+}
+
 /// Written so that the compiler makes vectors of it, for whatever instruction set it is inlined in.
 #[inline(always)]
 unsafe fn pack_plain(isa: Isa, rows: &[f32], inputs: usize, scale: Scale, target: Target) {

@@ -65,6 +65,26 @@ pub unsafe fn pack_avx512(rows: &[f32], inputs: usize, scale: Scale, target: Tar
 }
 
 /// # Safety
+/// See [`super::part_pairs`].
+#[target_feature(enable = "avx512f,avx512bw")]
+pub unsafe fn part_pairs_avx512(inputs: usize, target: Target) {
+    // The first pairs of four tokens before their second ones.
+    let order = _mm_set_epi8(15, 14, 11, 10, 7, 6, 3, 2, 13, 12, 9, 8, 5, 4, 1, 0);
+    let order = _mm512_broadcast_i32x4(order);
+    for block in 0..inputs / BLOCK {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let place = target.first.add(block * target.stride);
+            let next = place.add(LANES * BLOCK);
+            let first = _mm512_shuffle_epi8(_mm512_loadu_si512(place.cast()), order);
+            let second = _mm512_shuffle_epi8(_mm512_loadu_si512(next.cast()), order);
+            _mm512_storeu_si512(place.cast(), _mm512_unpacklo_epi64(first, second));
+            _mm512_storeu_si512(next.cast(), _mm512_unpackhi_epi64(first, second));
+        }
+    }
+}
+
+/// # Safety
 /// See [`super::pack`].
 #[target_feature(enable = "avx2")]
 pub unsafe fn pack_avx2(isa: Isa, rows: &[f32], inputs: usize, scale: Scale, target: Target) {

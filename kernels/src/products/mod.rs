@@ -131,7 +131,7 @@ impl Work<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::activations::{Activations, Scale};
+    use crate::activations::{Activations, Layout, Scale};
     use crate::blocks::BLOCK;
     use proptest::prelude::*;
 
@@ -153,7 +153,7 @@ mod tests {
     fn check(columns: &[u16], values: &[[i8; BLOCK]], rows: &[u8], inputs: usize) {
         let floats: Vec<f32> = rows.iter().copied().map(f32::from).collect();
         let mut activations = Activations::default();
-        activations.resize(rows.len() / inputs, inputs);
+        activations.resize(rows.len() / inputs, inputs, Layout::Fours);
         let parts = activations.parts();
         let packer =
             activations.packer(Isa::Portable, &floats, Scale { scale: 1.0, zero_point: 0 });
