@@ -69,7 +69,7 @@ impl Blocks {
         columns: &[u16],
         values: &[i8],
     ) -> Result<Self, Malformed> {
-        if inputs == 0 || inputs % BLOCK != 0 || inputs > MOST_INPUTS {
+        if inputs == 0 || !inputs.is_multiple_of(BLOCK) || inputs > MOST_INPUTS {
             return Err(Malformed(format!(
                 "{inputs} inputs; expected a multiple of {BLOCK} from {BLOCK} to {MOST_INPUTS}"
             )));
@@ -107,6 +107,13 @@ impl Blocks {
                 values[window[0]..window[1]].iter().flatten().map(|w| i32::from(*w)).sum()
             })
             .collect();
+        for (output, window) in offsets.windows(2).enumerate() {
+            let own = values[window[0]..window[1]].iter().flatten();
+            let largest: u64 = own.map(|weight| u64::from(weight.unsigned_abs())).sum();
+            if largest * u64::from(u8::MAX) > i32::MAX as u64 {
+                return Err(Malformed(format!("output {output}: its sums do not fit in 32 bits")));
+            }
+        }
         let (chunks, cuts) = cut(inputs / BLOCK, &offsets, columns);
         Ok(Self { inputs, chunks, cuts, columns: columns.to_vec(), values, sums })
     }
@@ -192,7 +199,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let cases: [(usize, &[i32], &[u16], &[i8], &str); 9] = [
+        type Case<'a> = (usize, &'a [i32], &'a [u16], &'a [i8], &'a str);
+        let cases: [Case; 9] = [
             (6, &[0, 0], &[], &[], "multiple of 4"),
             (0, &[0, 0], &[], &[], "multiple of 4"),
             (MOST_INPUTS + 4, &[0, 0], &[], &[], "multiple of 4"),
@@ -219,6 +227,16 @@ mod tests {
         assert!(blocks.row(1, 0).columns.is_empty());
         assert_eq!(blocks.row(2, 0).values, [[7; 4]]);
         assert_eq!([blocks.sum(0), blocks.sum(1), blocks.sum(2)], [0, 0, 28]);
+    }
+
+    #[test]
+    fn sums_that_would_overflow_are_refused() {
+        let count = 66_000 / BLOCK;
+        let columns: Vec<u16> = (0..count as u16).collect();
+        let weights =
+            |weight| Blocks::new(66_000, &[0, count as i32], &columns, &vec![weight; 66_000]);
+        assert!(weights(i8::MIN).unwrap_err().to_string().contains("do not fit in 32 bits"));
+        assert_eq!(weights(i8::MAX).unwrap().sum(0), 66_000 * 127);
     }
 
     #[test]

@@ -9,4 +9,5 @@ pub mod packing;
 pub mod pairs;
 pub mod products;
 pub mod runtime;
+pub mod shapes;
 pub mod transposition;

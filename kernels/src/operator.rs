@@ -16,11 +16,12 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
+use std::sync::OnceLock;
 
 use ort_sys::{
     ONNXTensorElementDataType as Element, OrtApi, OrtApiBase, OrtCustomOp,
     OrtCustomOpInputOutputCharacteristic as Characteristic, OrtKernelContext, OrtKernelInfo,
-    OrtMemType, OrtSessionOptions, OrtStatusPtr,
+    OrtMemType, OrtSessionOptions, OrtShapeInferContext, OrtStatusPtr,
 };
 
 use crate::activations::Scale;
@@ -29,11 +30,16 @@ use crate::epilogue::Activation;
 use crate::linear::Linear;
 use crate::products::Isa;
 use crate::runtime::{Node, Run, Runtime};
+use crate::shapes::Shapes;
 
 const DOMAIN: &CStr = c"sparsetransfer.dev";
 const NAME: &CStr = c"SparseQLinear";
 /// The oldest interface that has everything that is used here: onnxruntime 1.18.
 const API_VERSION: u32 = 18;
+/// The interface, as the library was registered with it.
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+const X: usize = 0;
+const SCALES: usize = 4;
 const BIAS: usize = 5;
 const INPUTS: usize = 6;
 
@@ -60,7 +66,7 @@ impl Kernel {
         let linear = Linear::new(
             Isa::fastest(),
             blocks,
-            node.constant::<f32>(4, "scales")?,
+            node.constant::<f32>(SCALES, "scales")?,
             bias,
             activation,
             input_scale(node)?,
@@ -70,7 +76,7 @@ impl Kernel {
 
     fn run(&self, context: *mut OrtKernelContext) -> Result<(), Malformed> {
         let run = Run { runtime: self.runtime, context };
-        let (mut dimensions, rows) = run.input::<f32>(0)?;
+        let (mut dimensions, rows) = run.input::<f32>(X)?;
         let (inputs, outputs) = (self.linear.inputs(), self.linear.outputs());
         match dimensions.last_mut() {
             Some(last) if *last == inputs as i64 => *last = outputs as i64,
@@ -180,6 +186,15 @@ unsafe extern "system" fn input_memory(_: *const OrtCustomOp, _: usize) -> OrtMe
     OrtMemType::OrtMemTypeDefault
 }
 
+unsafe extern "system" fn infer_shape(
+    _: *const OrtCustomOp,
+    context: *mut OrtShapeInferContext,
+) -> OrtStatusPtr {
+    // The function gets no interface of its own; without one there is nothing to tell it by.
+    let Some(runtime) = RUNTIME.get() else { return OrtStatusPtr(null_mut()) };
+    guarded(*runtime, || Shapes { runtime: *runtime, context }.infer(X, SCALES))
+}
+
 unsafe extern "system" fn arity(_: *const OrtCustomOp) -> c_int {
     1
 }
@@ -208,7 +223,7 @@ static OPERATOR: OrtCustomOp = OrtCustomOp {
     GetVariadicOutputHomogeneity: Some(arity),
     CreateKernelV2: Some(create),
     KernelComputeV2: Some(compute),
-    InferOutputShapeFn: None,
+    InferOutputShapeFn: Some(infer_shape),
     GetStartVersion: Some(version),
     GetEndVersion: Some(version),
     GetMayInplace: None,
@@ -231,7 +246,7 @@ pub unsafe extern "C" fn RegisterCustomOps(
         // An older onnxruntime: there is no interface by which it could be told.
         return OrtStatusPtr(null_mut());
     };
-    let runtime = Runtime(api);
+    let runtime = *RUNTIME.get_or_init(|| Runtime(api));
     let register = || {
         let mut domain = null_mut();
         // SAFETY: the operator lives as long as the library.

@@ -108,6 +108,9 @@ pub mod x86 {
     }
 
     /// Transposes eight vectors of eight words.
+    ///
+    /// # Safety
+    /// The processor has the instructions, as all callers that were compiled for them.
     #[inline]
     #[target_feature(enable = "avx2")]
     pub fn turned(rows: [__m256; SIDE]) -> [__m256; SIDE] {

@@ -54,15 +54,15 @@ unsafe fn sixteens<const ACTIVATION: u8>(sums: &[i32], affine: Affine, rows: Row
                 )
             };
             let mut own = [_mm512_setzero_si512(); LANES];
-            for output in 0..LANES {
+            for (output, own) in own.iter_mut().enumerate() {
                 // An output that there is not repeats the last one, and is not stored.
                 let start = (group + output.min(there - 1)) * tokens + first;
                 // SAFETY: the sums have 16 tokens from there on.
-                own[output] = unsafe { _mm512_loadu_si512(sums.as_ptr().add(start).cast()) };
+                *own = unsafe { _mm512_loadu_si512(sums.as_ptr().add(start).cast()) };
             }
             let turned = transposed(own);
-            for token in 0..LANES {
-                let steps = _mm512_cvtepi32_ps(_mm512_sub_epi32(turned[token], offsets));
+            for (token, sums) in turned.into_iter().enumerate() {
+                let steps = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums, offsets));
                 let plain = _mm512_fmadd_ps(steps, scales, bias);
                 let results = match ACTIVATION {
                     RELU => _mm512_max_ps(plain, _mm512_setzero_ps()),
