@@ -10,6 +10,7 @@ use std::time::Instant;
 use sparse_transfer_kernels::activations::{Activations, Layout, Scale, TOKENS};
 use sparse_transfer_kernels::blocks::Blocks;
 use sparse_transfer_kernels::epilogue::Activation;
+use sparse_transfer_kernels::feed_forward::FeedForward;
 use sparse_transfer_kernels::linear::{Caller, Linear};
 use sparse_transfer_kernels::packing::extremes;
 use sparse_transfer_kernels::pairs::Pairs;
@@ -28,6 +29,10 @@ const LAYERS: [(usize, usize, f64, Mask); 9] = [
     (3072, 768, 0.1, Mask::Unstructured),
     (768, 3072, 0.1, Mask::Unstructured),
 ];
+
+/// Widths of the model, and the share of weights that are kept.
+const FEED_FORWARD: [(usize, f64, Mask); 3] =
+    [(768, 0.1, Mask::Blocks), (768, 0.1, Mask::Unstructured), (384, 0.2, Mask::Blocks)];
 
 /// What a mask keeps.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +139,32 @@ fn main() {
                  layer {plain:.1}, with GELU {gelu:.1}, dynamic {dynamic:.1}",
                 share * 100.0,
                 multiply * 1e3 / blocks.len() as f64 * 128.0 / tokens as f64,
+            );
+        }
+    }
+    for (width, share, mask) in FEED_FORWARD {
+        for tokens in [32, 128] {
+            let mut layer = |outputs: usize, inputs, activation| {
+                let blocks = weights(outputs, inputs, share, mask, &mut next);
+                let scales = vec![0.01; outputs];
+                Linear::new(isa, blocks, &scales, &[], activation, Some(scale)).expect("it fits")
+            };
+            let first = layer(4 * width, width, Activation::Gelu);
+            let second = layer(width, 4 * width, Activation::None);
+            let rows: Vec<f32> =
+                (0..tokens * width).map(|each| (each % 89) as f32 / 50.0 - 0.9).collect();
+            let mut middle = vec![0.0; tokens * 4 * width];
+            let mut target = vec![0.0; tokens * width];
+            let apart = least(|| {
+                first.run(&rows, &mut middle, &Caller);
+                second.run(&middle, &mut target, &Caller);
+            });
+            let both = FeedForward::new(isa, first, second).expect("they fit");
+            let together = least(|| both.run(&rows, &mut target, &Caller));
+            println!(
+                "feed forward {width}, {:2.0} % {mask:?}, {tokens:3} tokens: two layers {apart:.1}, \
+                 one {together:.1}",
+                share * 100.0
             );
         }
     }

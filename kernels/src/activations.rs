@@ -142,6 +142,11 @@ impl Activations {
         Packer { isa, rows, scale, first, activations: self }
     }
 
+    /// Returns what fills the tiles with results of another layer, from several threads.
+    pub fn filler(&mut self) -> Filler<'_> {
+        Filler { first: self.lines.as_mut_ptr().cast(), activations: self }
+    }
+
     /// Tokens that a tile has room for.
     fn tokens(&self, tile: usize) -> usize {
         TOKENS.min(self.count.next_multiple_of(self.layout.lanes()) - tile * TOKENS)
@@ -195,6 +200,52 @@ impl Packer<'_> {
 
 // SAFETY: threads fill places that no other one uses.
 unsafe impl Sync for Packer<'_> {}
+
+/// Fills the tiles of a run with bytes that are there already.
+#[derive(Debug)]
+pub struct Filler<'a> {
+    first: *mut u8,
+    activations: &'a Activations,
+}
+
+impl Filler<'_> {
+    /// Returns the place of an input of a tile's first token, and the tokens that there is room for.
+    ///
+    /// # Safety
+    /// There is such a tile, and such an input.
+    pub unsafe fn at(&self, tile: usize, input: usize) -> (Target, usize) {
+        let tokens = self.activations.tokens(tile);
+        let place = tile * TOKENS * self.activations.inputs + input * tokens;
+        // SAFETY: the caller's promise.
+        let first = unsafe { self.first.add(place) };
+        (Target { first, stride: tokens * BLOCK }, tokens)
+    }
+
+    /// Number of parts that [`Self::arrange`] is called for.
+    pub fn parts(&self) -> usize {
+        self.activations.parts()
+    }
+
+    /// Brings a part that was filled block by block into the layout.
+    ///
+    /// # Safety
+    /// The part is full, and no other thread arranges it.
+    pub unsafe fn arrange(&self, isa: Isa, part: usize) {
+        let layout = self.activations.layout;
+        if layout == Layout::Twos {
+            let first = part * layout.lanes();
+            // SAFETY: the part lies in the tile.
+            unsafe {
+                let (target, _) = self.at(first / TOKENS, 0);
+                let first = target.first.add(first % TOKENS * BLOCK);
+                part_pairs(isa, self.activations.inputs, Target { first, ..target });
+            }
+        }
+    }
+}
+
+// SAFETY: threads fill places that no other one uses.
+unsafe impl Sync for Filler<'_> {}
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 pub mod activations;
 pub mod blocks;
 pub mod epilogue;
+pub mod feed_forward;
 pub mod linear;
 pub mod operator;
 pub mod packing;

@@ -111,6 +111,16 @@ impl Linear {
         self.blocks.outputs()
     }
 
+    /// What is applied to its results.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// The scale of its activations, where it is fixed.
+    pub fn input_scale(&self) -> Option<Scale> {
+        self.input
+    }
+
     /// Computes the results of rows.
     ///
     /// # Arguments
@@ -121,55 +131,101 @@ impl Linear {
     /// # Panics
     /// The lengths do not fit.
     pub fn run(&self, rows: &[f32], target: &mut [f32], pool: &dyn Pool) {
-        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let inputs = self.inputs();
         let count = rows.len() / inputs;
         assert_eq!(rows.len(), count * inputs, "rows of other inputs");
-        assert_eq!(target.len(), count * outputs, "room for other results");
+        let (activations, scale) = self.packed(rows, count, pool);
+        self.finished(&activations, scale, count, target, pool);
+        self.keep(activations);
+    }
+
+    /// Computes the results of activations: see [`Self::run`].
+    pub(crate) fn finished(
+        &self,
+        activations: &Activations,
+        scale: Scale,
+        count: usize,
+        target: &mut [f32],
+        pool: &dyn Pool,
+    ) {
+        let stride = self.outputs();
+        assert_eq!(target.len(), count * stride, "room for other results");
+        let results = Results { first: target.as_mut_ptr(), stride, count };
+        self.pieces(activations, scale, pool, &|piece, sums, affine| {
+            // SAFETY: no two pieces of work have a result in common, and all lie in the target.
+            unsafe {
+                let rows = results.rows(piece.tile * TOKENS, piece.tokens, piece.outputs.start);
+                finish(self.isa, sums, affine, self.activation, rows);
+            }
+        });
+    }
+
+    /// Rounds and packs rows, by the layer's scale or that of their values.
+    pub(crate) fn packed(
+        &self,
+        rows: &[f32],
+        count: usize,
+        pool: &dyn Pool,
+    ) -> (Activations, Scale) {
         let scale = self.input.unwrap_or_else(|| self.range(rows, pool));
-        let spare = self.spare.lock().expect("nobody panics with it").pop();
-        let mut activations = spare.unwrap_or_default();
-        let layout = if self.pairs.is_some() { Layout::Twos } else { Layout::Fours };
-        activations.resize(count, inputs, layout);
+        let mut activations = self.room(count);
         let parts = activations.parts();
         let packer = activations.packer(self.isa, rows, scale);
         // SAFETY: each part is filled once.
         pool.for_each(parts, &|part| unsafe { packer.fill(part) });
+        (activations, scale)
+    }
+
+    /// Returns room for the layer's activations.
+    pub(crate) fn room(&self, count: usize) -> Activations {
+        let spare = self.spare.lock().expect("nobody panics with it").pop();
+        let mut activations = spare.unwrap_or_default();
+        activations.resize(count, self.inputs(), self.layout());
+        activations
+    }
+
+    /// Keeps memory for the next run.
+    pub(crate) fn keep(&self, activations: Activations) {
+        self.spare.lock().expect("nobody panics with it").push(activations);
+    }
+
+    /// How its activations lie.
+    pub(crate) fn layout(&self) -> Layout {
+        if self.pairs.is_some() { Layout::Twos } else { Layout::Fours }
+    }
+
+    /// Multiplies, in pieces that run at once.
+    ///
+    /// # Arguments
+    /// * `activations` - Of as many inputs.
+    /// * `scale` - Theirs.
+    /// * `finish` - Takes a piece's sums, `[outputs][tokens]`, and how they become results.
+    pub(crate) fn pieces(
+        &self,
+        activations: &Activations,
+        scale: Scale,
+        pool: &dyn Pool,
+        finish: &(dyn Fn(Piece, &[i32], Affine) + Sync),
+    ) {
+        let outputs = self.outputs();
         let sums = (0..outputs).map(|output| self.blocks.sum(output));
         let offsets: Vec<i32> = sums.map(|sum| i32::from(scale.zero_point) * sum).collect();
         let scales: Vec<f32> = self.scales.iter().map(|own| own * scale.scale).collect();
         let affine = Affine { offsets: &offsets, scales: &scales, bias: &self.bias };
         let groups = outputs.div_ceil(OUTPUTS);
-        let results = Results { first: target.as_mut_ptr(), stride: outputs, count };
-        pool.for_each(activations.tiles() * groups, &|piece| {
-            let (tile, group) = (piece / groups, piece % groups);
+        pool.for_each(activations.tiles() * groups, &|each| {
+            let (number, group) = (each / groups, each % groups);
             let range = group * OUTPUTS..outputs.min((group + 1) * OUTPUTS);
-            self.piece(&activations, tile, range, affine, &results);
-        });
-        self.spare.lock().expect("nobody panics with it").push(activations);
-    }
-
-    /// Computes some outputs of a tile.
-    fn piece(
-        &self,
-        activations: &Activations,
-        tile: usize,
-        outputs: Range<usize>,
-        affine: Affine,
-        results: &Results,
-    ) {
-        let first = tile * TOKENS;
-        let tile = activations.tile(tile);
-        SUMS.with_borrow_mut(|room| {
-            let sums = &mut room.0[..outputs.len() * tile.tokens];
-            // SAFETY: no two pieces of work have a result in common, and all lie in the target.
-            unsafe {
-                let rows = results.rows(first, tile.tokens, outputs.start);
+            let tile = activations.tile(number);
+            SUMS.with_borrow_mut(|room| {
+                let sums = &mut room.0[..range.len() * tile.tokens];
                 match &self.pairs {
-                    Some(pairs) => pairs.product(outputs.clone(), tile, sums),
-                    None => product(self.isa, &self.blocks, outputs.clone(), tile, sums),
+                    Some(pairs) => pairs.product(range.clone(), tile, sums),
+                    None => product(self.isa, &self.blocks, range.clone(), tile, sums),
                 }
-                finish(self.isa, sums, affine.of(outputs), self.activation, rows);
-            }
+                let affine = affine.of(range.clone());
+                finish(Piece { tile: number, tokens: tile.tokens, outputs: range }, sums, affine);
+            });
         });
     }
 
@@ -185,6 +241,17 @@ impl Linear {
         let (low, high) = found.into_inner().expect("nobody panics with it");
         Scale::reaching(low, high)
     }
+}
+
+/// A piece of work: some outputs of a tile.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece {
+    /// The tile's number.
+    pub tile: usize,
+    /// Tokens that it has room for.
+    pub tokens: usize,
+    /// The outputs.
+    pub outputs: Range<usize>,
 }
 
 /// Sums of a piece of work, from the start of a cache line.

@@ -4,8 +4,9 @@ mod gelu;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use crate::activations::LANES;
-use crate::blocks::Malformed;
+use crate::activations::{LANES, Scale};
+use crate::blocks::{BLOCK, Malformed};
+use crate::packing::Target;
 use crate::products::Isa;
 use crate::transposition::{Words, transpose};
 use gelu::Table;
@@ -98,6 +99,77 @@ pub unsafe fn finish(isa: Isa, sums: &[i32], affine: Affine, activation: Activat
         Isa::AvxVnni | Isa::Avx2 => unsafe { x86::finish_avx2(sums, affine, activation, rows) },
         // SAFETY: the caller's promise.
         _ => unsafe { finish_plain(isa, sums, affine, activation, rows) },
+    }
+}
+
+/// Finishes outputs of a tile as the bytes of the next layer's activations.
+///
+/// # Arguments
+/// * `isa`, `sums`, `affine`, `activation` - See [`finish`]; outputs are a multiple of [`BLOCK`].
+/// * `scale` - How results become bytes.
+/// * `tokens` - Of the tile, how many the target has room for: a multiple of [`LANES`].
+/// * `target` - Where they go: `[outputs / 4][tokens][4]`, with its stride.
+///
+/// # Safety
+/// The target is the caller's alone, and large enough.
+pub unsafe fn finish_packed(
+    isa: Isa,
+    sums: &[i32],
+    affine: Affine,
+    activation: Activation,
+    scale: Scale,
+    tokens: usize,
+    target: Target,
+) {
+    let outputs = affine.offsets.len();
+    assert!(outputs > 0 && outputs.is_multiple_of(BLOCK) && tokens.is_multiple_of(LANES));
+    assert!(affine.scales.len() == outputs && affine.bias.len() == outputs);
+    assert!(sums.len().is_multiple_of(outputs) && tokens <= sums.len() / outputs);
+    let work = Packed { sums, affine, activation, scale, tokens, target };
+    match isa {
+        // SAFETY: the processor has the instructions; the rest is the caller's promise.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => unsafe { x86::finish_packed_avx512(&work) },
+        // SAFETY: the same.
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni | Isa::Avx2 => unsafe { x86::finish_packed_avx2(&work) },
+        // SAFETY: the caller's promise.
+        _ => unsafe { finish_packed_plain(&work) },
+    }
+}
+
+/// What [`finish_packed`] was asked for, and checked.
+struct Packed<'a> {
+    sums: &'a [i32],
+    affine: Affine<'a>,
+    activation: Activation,
+    scale: Scale,
+    tokens: usize,
+    target: Target,
+}
+
+/// # Safety
+/// See [`finish_packed`].
+#[inline(always)]
+unsafe fn finish_packed_plain(work: &Packed) {
+    let affine = work.affine;
+    let outputs = affine.offsets.len();
+    let stride = work.sums.len() / outputs;
+    let table = Table::get();
+    for output in 0..outputs {
+        let own = &work.sums[output * stride..output * stride + work.tokens];
+        let place = output / BLOCK * work.target.stride + output % BLOCK;
+        for (token, sum) in own.iter().enumerate() {
+            let steps = sum - affine.offsets[output];
+            let plain = steps as f32 * affine.scales[output] + affine.bias[output];
+            let result = match work.activation {
+                Activation::None => plain,
+                Activation::Relu => plain.max(0.0),
+                Activation::Gelu => table.gelu(plain),
+            };
+            // SAFETY: the caller's promise.
+            unsafe { *work.target.first.add(place + token * BLOCK) = work.scale.byte(result) };
+        }
     }
 }
 

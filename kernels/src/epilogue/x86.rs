@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::gelu::{Avx2Gelu, Avx512Gelu};
-use super::{Activation, Affine, LANES, Rows};
+use super::{Activation, Affine, LANES, Packed, Rows, finish_packed_plain};
+use crate::blocks::BLOCK;
 use crate::transposition::x86::turned;
 
 /// Outputs of a vector of AVX2.
@@ -83,6 +84,78 @@ unsafe fn sixteens<const ACTIVATION: u8>(sums: &[i32], affine: Affine, rows: Row
             }
         }
     }
+}
+
+/// See [`super::finish_packed`].
+///
+/// # Safety
+/// See [`super::finish_packed`].
+#[target_feature(enable = "avx512f")]
+pub unsafe fn finish_packed_avx512(work: &Packed) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match work.activation {
+            Activation::None => packed::<NONE>(work),
+            Activation::Relu => packed::<RELU>(work),
+            Activation::Gelu => packed::<GELU>(work),
+        }
+    }
+}
+
+/// Four outputs of sixteen tokens at once: their bytes are put side by side by shifts.
+///
+/// # Safety
+/// See [`super::finish_packed`].
+#[target_feature(enable = "avx512f")]
+unsafe fn packed<const ACTIVATION: u8>(work: &Packed) {
+    let outputs = work.affine.offsets.len();
+    let stride = work.sums.len() / outputs;
+    let gelu = Avx512Gelu::new();
+    let zero = f32::from(work.scale.zero_point);
+    let inverse = _mm512_set1_ps(work.scale.inverse());
+    let (low, high) = (_mm512_set1_ps(-zero), _mm512_set1_ps(255.0 - zero));
+    let zero_point = _mm512_set1_epi32(i32::from(work.scale.zero_point));
+    for block in 0..outputs / BLOCK {
+        for first in (0..work.tokens).step_by(LANES) {
+            let mut bytes = _mm512_setzero_si512();
+            // The last one first: each moves those before it up by a byte.
+            for output in (block * BLOCK..(block + 1) * BLOCK).rev() {
+                // SAFETY: the sums have 16 tokens from there on.
+                let sums = unsafe {
+                    _mm512_loadu_si512(work.sums.as_ptr().add(output * stride + first).cast())
+                };
+                let steps = _mm512_sub_epi32(sums, _mm512_set1_epi32(work.affine.offsets[output]));
+                let plain = _mm512_fmadd_ps(
+                    _mm512_cvtepi32_ps(steps),
+                    _mm512_set1_ps(work.affine.scales[output]),
+                    _mm512_set1_ps(work.affine.bias[output]),
+                );
+                let results = match ACTIVATION {
+                    RELU => _mm512_max_ps(plain, _mm512_setzero_ps()),
+                    GELU => gelu.gelu(plain),
+                    _ => plain,
+                };
+                // The second operand is taken where the first is no number.
+                let limited = _mm512_max_ps(_mm512_mul_ps(results, inverse), low);
+                let steps = _mm512_cvtps_epi32(_mm512_min_ps(limited, high));
+                let byte = _mm512_add_epi32(steps, zero_point);
+                bytes = _mm512_or_si512(_mm512_slli_epi32::<8>(bytes), byte);
+            }
+            // SAFETY: the caller's promise.
+            unsafe {
+                let place = work.target.first.add(block * work.target.stride + first * BLOCK);
+                _mm512_storeu_si512(place.cast(), bytes);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// See [`super::finish_packed`].
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn finish_packed_avx2(work: &Packed) {
+    // SAFETY: the caller's promise.
+    unsafe { finish_packed_plain(work) }
 }
 
 /// Transposes sixteen vectors of sixteen.
