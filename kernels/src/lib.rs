@@ -5,7 +5,7 @@ pub mod blocks;
 pub mod epilogue;
 pub mod feed_forward;
 pub mod linear;
-pub mod operator;
+pub mod operators;
 pub mod packing;
 pub mod pairs;
 pub mod products;
