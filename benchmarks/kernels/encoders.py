@@ -92,7 +92,7 @@ SUBJECTS: dict[str, tuple[str, Form]] = {
     "deepsparse fp32": ("deepsparse", Form.FP32),
     "deepsparse INT8": ("deepsparse", Form.MATMUL_INTEGER_CENTRED),
 }
-"""What is measured: an engine and the form of its file; OpenVINO by default is bf16 where it can."""
+"""What is measured: an engine and the form of its file. OpenVINO takes bf16 by default, if it can."""
 
 DENSE = tuple(name for name in SUBJECTS if name.startswith(("onnxruntime INT8", "openvino")))
 """Those that compute with the zeros, in less than fp32."""
