@@ -92,7 +92,7 @@ SUBJECTS: dict[str, tuple[str, Form]] = {
     "deepsparse fp32": ("deepsparse", Form.FP32),
     "deepsparse INT8": ("deepsparse", Form.MATMUL_INTEGER_CENTRED),
 }
-"""What is measured: an engine and the form of its file. OpenVINO takes bf16 by default, if it can."""
+"""What is measured: an engine and the form of its file. OpenVINO takes bf16 where it can."""
 
 DENSE = tuple(name for name in SUBJECTS if name.startswith(("onnxruntime INT8", "openvino")))
 """Those that compute with the zeros, in less than fp32."""
@@ -149,9 +149,12 @@ def _written(subject: str, model: Quantizable, names: Sequence[str], folder: Pat
         engine(name).quantize(model, form, target)
         return target
     import onnx
+    from sparse_transfer_kernels.fusion import join_layers
 
     from sparse_transfer_runner.engines.onnx_int8 import quantized
 
     read = onnx.load(model.source)
-    onnx.save(quantized(read, model.scales, Form.MATMUL_INTEGER_FUSED, sparse=names), target)
+    written = quantized(read, model.scales, Form.MATMUL_INTEGER_FUSED, sparse=names)
+    join_layers(written)
+    onnx.save(written, target)
     return target
