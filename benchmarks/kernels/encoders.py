@@ -50,7 +50,7 @@ class Encoder:
     def built(self) -> nn.Module:
         """Returns the model, masked."""
         torch.manual_seed(0)
-        model = BertForSequenceClassification(
+        model: nn.Module = BertForSequenceClassification(
             BertConfig(
                 vocab_size=_WORDS,
                 hidden_size=self.width,
@@ -58,7 +58,8 @@ class Encoder:
                 num_attention_heads=self.heads,
                 intermediate_size=4 * self.width,
             )
-        ).eval()
+        )
+        model.eval()
         with torch.no_grad():
             for name in masked_modules(model):
                 weight = model.get_parameter(f"{name}.weight")

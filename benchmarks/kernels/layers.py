@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def runs(
         session = onnxruntime.InferenceSession(
             _model(*layer(weight)), options, providers=["CPUExecutionProvider"]
         )
-        yield name, lambda session=session: session.run(None, {"x": rows})
+        yield name, partial(session.run, None, {"x": rows})
 
 
 def _float(weight: NDArray[np.int8]) -> Layer:
