@@ -5,6 +5,7 @@ pub mod blocks;
 pub mod epilogue;
 pub mod feed_forward;
 pub mod linear;
+pub mod normalization;
 pub mod operators;
 pub mod packing;
 pub mod pairs;

@@ -27,7 +27,17 @@ struct Kernel<T> {
 impl<T: Operator> Kernel<T> {
     fn run(&self, context: *mut OrtKernelContext) -> Result<(), Malformed> {
         let run = Run { runtime: self.runtime, context };
-        let (mut dimensions, rows) = run.input::<f32>(X)?;
+        let (mut dimensions, x) = run.input::<f32>(X)?;
+        let mut tensors = vec![x];
+        for place in 1..T::TENSORS {
+            let (others, values) = run.input::<f32>(place)?;
+            if others != dimensions {
+                return Err(Malformed(format!(
+                    "x is {dimensions:?}, but input {place} {others:?}"
+                )));
+            }
+            tensors.push(values);
+        }
         let (inputs, outputs) = (self.operator.inputs(), self.operator.outputs());
         match dimensions.last_mut() {
             Some(last) if *last == inputs as i64 => *last = outputs as i64,
@@ -38,7 +48,7 @@ impl<T: Operator> Kernel<T> {
             }
         }
         let target = run.output(0, &dimensions)?;
-        self.operator.run(rows, target, &run);
+        self.operator.run(&tensors, target, &run);
         Ok(())
     }
 }

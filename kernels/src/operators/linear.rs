@@ -43,7 +43,7 @@ impl Operator for SparseQLinear {
         self.0.outputs()
     }
 
-    fn run(&self, rows: &[f32], target: &mut [f32], pool: &dyn Pool) {
-        self.0.run(rows, target, pool);
+    fn run(&self, tensors: &[&[f32]], target: &mut [f32], pool: &dyn Pool) {
+        self.0.run(tensors[0], target, pool);
     }
 }

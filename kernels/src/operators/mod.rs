@@ -1,10 +1,11 @@
 //! The operators of the domain `sparsetransfer.dev`, version 1, as onnxruntime sees them.
 //!
-//! All inputs but `x` are constants of the model file, and checked when the session is made.
+//! All inputs but `x` and `skip` are constants of the model file, and checked when the session is made.
 
 mod callbacks;
 mod feed_forward;
 mod linear;
+mod normalization;
 mod registration;
 
 use std::ffi::CStr;
@@ -42,6 +43,9 @@ trait Operator: Sized + 'static {
     const NAME: &'static CStr;
     /// Input 0 is `x`.
     const INPUTS: &'static [Input];
+    /// How many inputs, from `x` on, are tensors of one shape that are computed; the others are
+    /// constants.
+    const TENSORS: usize = 1;
     /// Place of an input that has as many values as there are outputs.
     const SCALES: usize;
 
@@ -51,8 +55,8 @@ trait Operator: Sized + 'static {
     fn inputs(&self) -> usize;
     /// Size of the last dimension of the result.
     fn outputs(&self) -> usize;
-    /// Computes `[rows, outputs]` from `[rows, inputs]`.
-    fn run(&self, rows: &[f32], target: &mut [f32], pool: &dyn Pool);
+    /// Computes `[rows, outputs]` from tensors `[rows, inputs]`.
+    fn run(&self, tensors: &[&[f32]], target: &mut [f32], pool: &dyn Pool);
 }
 
 /// Reads a layer, whose inputs are `values`, `columns`, `offsets`, `scales` and perhaps `bias`.

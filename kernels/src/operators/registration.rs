@@ -9,14 +9,18 @@ use ort_sys::{OrtApiBase, OrtCustomOp, OrtSessionOptions, OrtStatusPtr};
 use super::callbacks::callbacks;
 use super::feed_forward::SparseQFeedForward;
 use super::linear::SparseQLinear;
+use super::normalization::AddLayerNormalization;
 use crate::runtime::Runtime;
 
 const DOMAIN: &CStr = c"sparsetransfer.dev";
 /// The oldest interface that has everything that is used here: onnxruntime 1.18.
 pub const API_VERSION: u32 = 18;
 
-static OPERATORS: [OrtCustomOp; 2] =
-    [callbacks::<SparseQLinear>(), callbacks::<SparseQFeedForward>()];
+static OPERATORS: [OrtCustomOp; 3] = [
+    callbacks::<SparseQLinear>(),
+    callbacks::<SparseQFeedForward>(),
+    callbacks::<AddLayerNormalization>(),
+];
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
