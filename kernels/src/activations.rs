@@ -1,17 +1,18 @@
 //! Activations as the products want them: unsigned bytes, four inputs of a token side by side.
 //!
-//! A tile holds the four inputs of one block for all of its tokens before those of the next block:
-//! `[inputs / 4][tokens][4]`. So a product reads one weight block, and a run of bytes.
+//! Tokens are cut into tiles of [`TOKENS`], the last one shorter. A tile holds the four inputs of one
+//! block for all of its tokens before those of the next block: `[inputs / 4][tokens][4]`. So a
+//! product reads one weight block, and a run of bytes: one vector of 16 tokens is one cache line.
 
 use crate::blocks::BLOCK;
+use crate::packing::{Target, pack, part_pairs};
 use crate::products::Isa;
-use crate::transposition::{Words, transpose};
 
-/// Tokens of a full tile.
+/// Tokens of a full tile: as many accumulators as leave registers for the rest.
 pub const TOKENS: usize = 64;
 
 /// Tiles have a multiple of it: tokens of the widest vector.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// How floats become bytes: `round(x / scale) + zero_point`, limited to a byte.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,8 +25,10 @@ pub struct Scale {
 
 impl Scale {
     /// The scale that dynamic quantization takes: from the smallest to the largest value, and 0.
-    pub fn of(values: &[f32]) -> Self {
-        let (low, high) = extremes(values);
+    ///
+    /// # Arguments
+    /// * `low`, `high` - The smallest and the largest, as [`crate::packing::extremes`] finds them.
+    pub fn reaching(low: f32, high: f32) -> Self {
         if !(high - low).is_normal() {
             return Self { scale: 1.0, zero_point: 0 };
         }
@@ -34,153 +37,280 @@ impl Scale {
         Self { scale, zero_point }
     }
 
-    /// Returns the byte for a value; 0 stands in for what is no number.
+    /// Steps that a value is multiplied with.
+    #[inline(always)]
+    pub fn inverse(self) -> f32 {
+        1.0 / self.scale
+    }
+
+    /// Returns the byte for a value; the smallest stands in for what is no number.
     #[inline(always)]
     pub fn byte(self, value: f32) -> u8 {
-        let step = (value * (1.0 / self.scale)).round_ties_even() + f32::from(self.zero_point);
-        // In this order: what is no number becomes 0.
-        step.max(0.0).min(255.0) as i32 as u8
+        let zero = f32::from(self.zero_point);
+        // In this order: what is no number becomes the lower bound.
+        let steps = (value * self.inverse()).max(-zero).min(255.0 - zero);
+        // SAFETY: it lies between the bounds.
+        let steps: i32 = unsafe { steps.round_ties_even().to_int_unchecked() };
+        (steps + i32::from(self.zero_point)) as u8
     }
 }
 
-/// Returns the smallest and the largest of values and 0; lanes apart, so that vectors compute it.
-fn extremes(values: &[f32]) -> (f32, f32) {
-    let (mut low, mut high) = ([0.0f32; LANES], [0.0f32; LANES]);
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    let mut look = |lane: usize, value: f32| {
-        low[lane] = if value < low[lane] { value } else { low[lane] };
-        high[lane] = if value > high[lane] { value } else { high[lane] };
-    };
-    for chunk in chunks {
-        for (lane, value) in chunk.iter().enumerate() {
-            look(lane, *value);
+/// How bytes of a tile lie.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// `[inputs / 4][tokens][4]`.
+    #[default]
+    Fours,
+    /// `[inputs / 4][tokens / 32][2][32][2]`: pairs of inputs apart, for [`crate::pairs`]. Of 32 tokens
+    /// the first and the second 16 take turns, four by four, so that those of two pairs that are
+    /// interleaved come out in order.
+    Twos,
+}
+
+impl Layout {
+    /// Tokens that are packed at once, and that tiles have a multiple of.
+    pub fn lanes(self) -> usize {
+        match self {
+            Layout::Fours => LANES,
+            Layout::Twos => 2 * LANES,
         }
     }
-    for value in rest {
-        look(0, *value);
-    }
-    (low.into_iter().fold(0.0, f32::min), high.into_iter().fold(0.0, f32::max))
 }
 
-/// One tile of activations.
+/// A cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// Room for the activations of a run, in tiles.
 #[derive(Debug, Default)]
-pub struct Tile {
-    bytes: Vec<u8>,
-    tokens: usize,
-    rounded: Vec<u8>,
+pub struct Activations {
+    lines: Vec<Line>,
+    inputs: usize,
+    count: usize,
+    layout: Layout,
 }
 
-impl Tile {
-    /// Tokens that the tile has room for: a multiple of 16.
-    pub fn tokens(&self) -> usize {
-        self.tokens
+impl Activations {
+    /// Makes room; what is in it is left over from before until [`Self::pack`] was called.
+    ///
+    /// # Arguments
+    /// * `count` - Tokens.
+    /// * `inputs` - A multiple of four.
+    /// * `layout` - How bytes lie.
+    pub fn resize(&mut self, count: usize, inputs: usize, layout: Layout) {
+        assert_eq!(inputs % BLOCK, 0, "inputs are whole blocks");
+        let bytes = count.next_multiple_of(layout.lanes()) * inputs;
+        self.lines.resize(bytes.div_ceil(size_of::<Line>()), Line([0; 64]));
+        (self.inputs, self.count, self.layout) = (inputs, count, layout);
     }
 
-    /// The bytes, `[inputs / 4][tokens][4]`.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// Number of tiles.
+    pub fn tiles(&self) -> usize {
+        self.count.div_ceil(TOKENS)
     }
 
-    /// Fills the tile with rows of floats; tokens that it has beyond them hold the zero point.
+    /// Number of parts that [`Self::packer`] fills.
+    pub fn parts(&self) -> usize {
+        self.count.div_ceil(self.layout.lanes())
+    }
+
+    /// Returns a tile.
+    pub fn tile(&self, tile: usize) -> Tile<'_> {
+        let first = tile * TOKENS;
+        let tokens = self.tokens(tile);
+        // SAFETY: lines are bytes without gaps, and `resize` made room for all tiles.
+        let all = unsafe {
+            std::slice::from_raw_parts(
+                self.lines.as_ptr().cast::<u8>(),
+                self.lines.len() * size_of::<Line>(),
+            )
+        };
+        let start = first * self.inputs;
+        Tile { bytes: &all[start..start + tokens * self.inputs], tokens }
+    }
+
+    /// Returns what fills the tiles, from several threads.
     ///
     /// # Arguments
     /// * `isa` - One that this processor has.
-    /// * `rows` - `[tokens, inputs]`, at most [`TOKENS`] tokens.
-    /// * `inputs` - A multiple of four.
+    /// * `rows` - `[count, inputs]`.
     /// * `scale` - How floats become bytes.
-    pub fn fill(&mut self, isa: Isa, rows: &[f32], inputs: usize, scale: Scale) {
-        self.rounded.resize(rows.len(), 0);
-        round(isa, rows, scale, &mut self.rounded);
-        let rounded = std::mem::take(&mut self.rounded);
-        self.fill_bytes(isa, &rounded, inputs, scale.zero_point);
-        self.rounded = rounded;
+    pub fn packer<'a>(&'a mut self, isa: Isa, rows: &'a [f32], scale: Scale) -> Packer<'a> {
+        assert_eq!(rows.len(), self.count * self.inputs, "rows of other inputs");
+        let first = self.lines.as_mut_ptr().cast();
+        Packer { isa, rows, scale, first, activations: self }
     }
 
-    /// Fills the tile with rows of bytes; tokens that it has beyond them hold the zero point.
-    pub fn fill_bytes(&mut self, isa: Isa, rows: &[u8], inputs: usize, zero_point: u8) {
-        let count = rows.len() / inputs;
-        self.tokens = count.next_multiple_of(LANES);
-        self.bytes.resize(inputs * self.tokens, zero_point);
-        if count != self.tokens {
-            self.bytes.fill(zero_point);
+    /// Returns what fills the tiles with results of another layer, from several threads.
+    pub fn filler(&mut self) -> Filler<'_> {
+        Filler { first: self.lines.as_mut_ptr().cast(), activations: self }
+    }
+
+    /// Tokens that a tile has room for.
+    fn tokens(&self, tile: usize) -> usize {
+        TOKENS.min(self.count.next_multiple_of(self.layout.lanes()) - tile * TOKENS)
+    }
+}
+
+/// One tile; tokens that it has beyond those there are hold anything.
+#[derive(Debug, Clone, Copy)]
+pub struct Tile<'a> {
+    /// `[inputs / 4][tokens][4]`, from the start of a cache line.
+    pub bytes: &'a [u8],
+    /// A multiple of 16, or of 32 with pairs; at most [`TOKENS`].
+    pub tokens: usize,
+}
+
+/// Fills the tiles of a run.
+#[derive(Debug)]
+pub struct Packer<'a> {
+    isa: Isa,
+    rows: &'a [f32],
+    scale: Scale,
+    first: *mut u8,
+    activations: &'a Activations,
+}
+
+impl Packer<'_> {
+    /// Fills one part of the tiles.
+    ///
+    /// # Safety
+    /// No other thread fills the same part.
+    pub unsafe fn fill(&self, part: usize) {
+        let (inputs, layout) = (self.activations.inputs, self.activations.layout);
+        let first = part * layout.lanes();
+        let tile = first / TOKENS;
+        let rows = &self.rows[first * inputs..];
+        let stride = self.activations.tokens(tile) * BLOCK;
+        // SAFETY: the part lies in the tile, for which there is room.
+        unsafe {
+            let place = self.first.add(tile * TOKENS * inputs + first % TOKENS * BLOCK);
+            for (each, rows) in rows.chunks(LANES * inputs).take(layout.lanes() / LANES).enumerate()
+            {
+                let target = Target { first: place.add(each * LANES * BLOCK), stride };
+                pack(self.isa, rows, inputs, self.scale, target);
+            }
+            if layout == Layout::Twos {
+                part_pairs(self.isa, inputs, Target { first: place, stride });
+            }
         }
-        let source = Words { first: rows.as_ptr().cast(), stride: inputs / BLOCK };
-        let target = Words { first: self.bytes.as_mut_ptr().cast(), stride: self.tokens };
-        // SAFETY: the rows have `count` times `inputs` bytes, the tile at least as many.
-        unsafe { transpose(isa, source, target, count, inputs / BLOCK) };
     }
 }
 
-/// Turns floats into bytes.
-fn round(isa: Isa, values: &[f32], scale: Scale, bytes: &mut [u8]) {
-    match isa {
-        // SAFETY: the processor has the instructions.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => unsafe { round_avx512(values, scale, bytes) },
-        // SAFETY: the processor has the instructions.
-        #[cfg(target_arch = "x86_64")]
-        Isa::AvxVnni | Isa::Avx2 => unsafe { round_avx2(values, scale, bytes) },
-        _ => round_plain(values, scale, bytes),
+// SAFETY: threads fill places that no other one uses.
+unsafe impl Sync for Packer<'_> {}
+
+/// Fills the tiles of a run with bytes that are there already.
+#[derive(Debug)]
+pub struct Filler<'a> {
+    first: *mut u8,
+    activations: &'a Activations,
+}
+
+impl Filler<'_> {
+    /// Returns the place of an input of a tile's first token, and the tokens that there is room for.
+    ///
+    /// # Safety
+    /// There is such a tile, and such an input.
+    pub unsafe fn at(&self, tile: usize, input: usize) -> (Target, usize) {
+        let tokens = self.activations.tokens(tile);
+        let place = tile * TOKENS * self.activations.inputs + input * tokens;
+        // SAFETY: the caller's promise.
+        let first = unsafe { self.first.add(place) };
+        (Target { first, stride: tokens * BLOCK }, tokens)
+    }
+
+    /// Number of parts that [`Self::arrange`] is called for.
+    pub fn parts(&self) -> usize {
+        self.activations.parts()
+    }
+
+    /// Brings a part that was filled block by block into the layout.
+    ///
+    /// # Safety
+    /// The part is full, and no other thread arranges it.
+    pub unsafe fn arrange(&self, isa: Isa, part: usize) {
+        let layout = self.activations.layout;
+        if layout == Layout::Twos {
+            let first = part * layout.lanes();
+            // SAFETY: the part lies in the tile.
+            unsafe {
+                let (target, _) = self.at(first / TOKENS, 0);
+                let first = target.first.add(first % TOKENS * BLOCK);
+                part_pairs(isa, self.activations.inputs, Target { first, ..target });
+            }
+        }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn round_avx512(values: &[f32], scale: Scale, bytes: &mut [u8]) {
-    round_plain(values, scale, bytes);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn round_avx2(values: &[f32], scale: Scale, bytes: &mut [u8]) {
-    round_plain(values, scale, bytes);
-}
-
-#[inline(always)]
-fn round_plain(values: &[f32], scale: Scale, bytes: &mut [u8]) {
-    for (byte, value) in bytes.iter_mut().zip(values) {
-        *byte = scale.byte(*value);
-    }
-}
+// SAFETY: threads fill places that no other one uses.
+unsafe impl Sync for Filler<'_> {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_scale_reaches_from_the_smallest_to_the_largest_value() {
-        let scale = Scale::of(&[-1.0, 0.5, 4.1]);
+        let scale = Scale::reaching(-1.0, 4.1);
         assert_eq!((scale.byte(-1.0), scale.byte(4.1), scale.byte(0.0)), (0, 255, 50));
-        assert_eq!(Scale::of(&[2.0, 5.1]).zero_point, 0);
-        assert_eq!(Scale::of(&[-3.0, -1.0]).byte(0.0), 255);
+        assert_eq!(Scale::reaching(0.0, 5.1).zero_point, 0);
+        assert_eq!(Scale::reaching(-3.0, 0.0).byte(0.0), 255);
     }
 
     #[test]
     fn nothing_but_zeros_has_a_scale_too() {
-        for values in [&[][..], &[0.0, 0.0], &[f32::NAN], &[f32::INFINITY]] {
-            let scale = Scale::of(values);
+        for high in [0.0, f32::INFINITY] {
+            let scale = Scale::reaching(0.0, high);
             assert_eq!((scale.scale, scale.byte(0.0)), (1.0, 0));
-        }
-    }
-
-    #[test]
-    fn a_tile_keeps_four_inputs_of_a_token_together() {
-        let rows: Vec<f32> = (0..24).map(|each| each as f32).collect();
-        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
-            let mut tile = Tile::default();
-            tile.fill(isa, &rows, 8, Scale { scale: 1.0, zero_point: 3 });
-            assert_eq!(tile.tokens(), 16);
-            assert_eq!(tile.bytes()[..12], [3, 4, 5, 6, 11, 12, 13, 14, 19, 20, 21, 22]);
-            assert_eq!(tile.bytes()[64..68], [7, 8, 9, 10]);
-            assert!(tile.bytes()[12..64].iter().all(|byte| *byte == 3));
         }
     }
 
     #[test]
     fn what_is_no_number_becomes_the_smallest_byte() {
         let scale = Scale { scale: 0.5, zero_point: 7 };
-        for (value, byte) in [(f32::NAN, 0), (f32::INFINITY, 255), (f32::NEG_INFINITY, 0)] {
+        let cases = [(f32::NAN, 0), (f32::INFINITY, 255), (f32::NEG_INFINITY, 0), (1e30, 255)];
+        for (value, byte) in cases {
             assert_eq!(scale.byte(value), byte);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn tiles_keep_four_inputs_of_a_token_together(
+            count in 0usize..200, blocks in 1usize..24, zero_point in any::<u8>(), seed in any::<u32>(),
+        ) {
+            let inputs = blocks * BLOCK;
+            let scale = Scale { scale: 0.37, zero_point };
+            let rows: Vec<f32> = (0..count * inputs)
+                .map(|each| match (each as u32).wrapping_mul(2654435761).wrapping_add(seed) % 1000 {
+                    0 => f32::NAN,
+                    1 => f32::INFINITY,
+                    2 => -1e30,
+                    value => (value as f32 - 500.0) * 0.37 * 0.5,
+                })
+                .collect();
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
+                let mut activations = Activations::default();
+                activations.resize(count, inputs, Layout::Fours);
+                let parts = activations.parts();
+                let packer = activations.packer(isa, &rows, scale);
+                for part in 0..parts {
+                    // SAFETY: one after the other.
+                    unsafe { packer.fill(part) };
+                }
+                for token in 0..count {
+                    let tile = activations.tile(token / TOKENS);
+                    for input in 0..inputs {
+                        let place = (input / BLOCK * tile.tokens + token % TOKENS) * BLOCK;
+                        let wanted = scale.byte(rows[token * inputs + input]);
+                        prop_assert_eq!(tile.bytes[place + input % BLOCK], wanted, "{}", isa.name());
+                    }
+                }
+            }
         }
     }
 }

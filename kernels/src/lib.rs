@@ -3,8 +3,13 @@
 pub mod activations;
 pub mod blocks;
 pub mod epilogue;
+pub mod feed_forward;
 pub mod linear;
-pub mod operator;
+pub mod normalization;
+pub mod operators;
+pub mod packing;
+pub mod pairs;
 pub mod products;
 pub mod runtime;
+pub mod shapes;
 pub mod transposition;

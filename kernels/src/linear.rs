@@ -1,14 +1,18 @@
 //! A sparse INT8 layer: rounds activations, multiplies, scales, adds the bias, activates.
 
+use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Mutex;
 
-use crate::activations::{Scale, TOKENS, Tile};
+use crate::activations::{Activations, LANES, Layout, Scale, TOKENS};
 use crate::blocks::{Blocks, Malformed};
-use crate::epilogue::{Activation, Affine, GROUP, Rows, finish};
+use crate::epilogue::{Activation, Affine, Rows, finish};
+use crate::packing::extremes;
+use crate::pairs::Pairs;
 use crate::products::{Isa, product};
 
-/// Outputs that one piece of work computes.
-const OUTPUTS: usize = 4 * GROUP;
+/// Outputs that one piece of work computes: their sums take half of the first-level cache.
+const OUTPUTS: usize = 64;
 
 /// Runs pieces of work, several at once where it can.
 pub trait Pool {
@@ -31,12 +35,14 @@ impl Pool for Caller {
 pub struct Linear {
     isa: Isa,
     blocks: Blocks,
+    /// The same weights, where products of pairs are faster.
+    pairs: Option<Pairs>,
     scales: Vec<f32>,
     bias: Vec<f32>,
     activation: Activation,
     input: Option<Scale>,
-    /// Tiles of runs that are over: memory to use again.
-    spare: Mutex<Vec<Vec<Tile>>>,
+    /// Activations of runs that are over: memory to use again.
+    spare: Mutex<Vec<Activations>>,
 }
 
 impl Linear {
@@ -66,7 +72,9 @@ impl Linear {
         }
         if let Some(place) = scales.iter().position(|scale| !(scale.is_finite() && *scale > 0.0)) {
             let found = scales[place];
-            return Err(Malformed(format!("output {place}: its scale is {found}; expected one above 0")));
+            return Err(Malformed(format!(
+                "output {place}: its scale is {found}; expected one above 0"
+            )));
         }
         if !bias.is_empty() && bias.len() != outputs {
             return Err(Malformed(format!("{} biases for {outputs} outputs", bias.len())));
@@ -75,12 +83,16 @@ impl Linear {
             && !(scale.scale.is_normal() && scale.scale > 0.0)
         {
             let found = scale.scale;
-            return Err(Malformed(format!("the activations' scale is {found}; expected one above 0")));
+            return Err(Malformed(format!(
+                "the activations' scale is {found}; expected one above 0"
+            )));
         }
         let bias = if bias.is_empty() { vec![0.0; outputs] } else { bias.to_vec() };
+        let pairs = Pairs::where_faster(isa, &blocks);
         Ok(Self {
             isa,
             blocks,
+            pairs,
             scales: scales.to_vec(),
             bias,
             activation,
@@ -99,6 +111,16 @@ impl Linear {
         self.blocks.outputs()
     }
 
+    /// What is applied to its results.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// The scale of its activations, where it is fixed.
+    pub fn input_scale(&self) -> Option<Scale> {
+        self.input
+    }
+
     /// Computes the results of rows.
     ///
     /// # Arguments
@@ -109,71 +131,154 @@ impl Linear {
     /// # Panics
     /// The lengths do not fit.
     pub fn run(&self, rows: &[f32], target: &mut [f32], pool: &dyn Pool) {
-        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let inputs = self.inputs();
         let count = rows.len() / inputs;
         assert_eq!(rows.len(), count * inputs, "rows of other inputs");
-        assert_eq!(target.len(), count * outputs, "room for other results");
-        let scale = self.input.unwrap_or_else(|| Scale::of(rows));
-        let tiles = self.tiles(rows, scale, pool);
-        let affine: Vec<Affine> = (0..outputs)
-            .map(|output| Affine {
-                offset: i32::from(scale.zero_point) * self.blocks.sum(output),
-                scale: scale.scale * self.scales[output],
-                bias: self.bias[output],
-            })
-            .collect();
-        let groups = outputs.div_ceil(OUTPUTS);
-        let results = Results(target.as_mut_ptr());
-        pool.for_each(tiles.len() * groups, &|piece| {
-            let (tile, group) = (piece / groups, piece % groups);
-            let first = tile * TOKENS;
-            let there = TOKENS.min(count - first);
-            let range = group * OUTPUTS..outputs.min((group + 1) * OUTPUTS);
-            let mut sums = [0i32; GROUP * TOKENS];
-            for start in range.clone().step_by(GROUP) {
-                let end = range.end.min(start + GROUP);
-                let tokens = tiles[tile].tokens();
-                let sums = &mut sums[..(end - start) * tokens];
-                for (output, own) in (start..end).zip(sums.chunks_exact_mut(tokens)) {
-                    let (columns, values) = self.blocks.row(output);
-                    product(self.isa, columns, values, &tiles[tile], own);
-                }
-                // SAFETY: no two pieces of work have a result in common, and all lie in the target.
-                unsafe {
-                    let place = results.at(first * outputs + start);
-                    let rows = Rows { first: place, stride: outputs, count: there };
-                    finish(self.isa, sums, &affine[start..end], self.activation, rows);
-                }
-            }
-        });
-        self.spare.lock().expect("nobody panics with it").push(tiles);
+        let (activations, scale) = self.packed(rows, count, pool);
+        self.finished(&activations, scale, count, target, pool);
+        self.keep(activations);
     }
 
-    fn tiles(&self, rows: &[f32], scale: Scale, pool: &dyn Pool) -> Vec<Tile> {
-        let inputs = self.inputs();
-        let parts: Vec<&[f32]> = rows.chunks(TOKENS * inputs).collect();
-        let spare = self.spare.lock().expect("nobody panics with it").pop();
-        let mut tiles = spare.unwrap_or_default();
-        tiles.resize_with(parts.len(), Tile::default);
-        let places: Vec<Mutex<&mut Tile>> = tiles.iter_mut().map(Mutex::new).collect();
-        pool.for_each(parts.len(), &|part| {
-            let mut tile = places[part].lock().expect("each is locked once");
-            tile.fill(self.isa, parts[part], inputs, scale);
+    /// Computes the results of activations: see [`Self::run`].
+    pub(crate) fn finished(
+        &self,
+        activations: &Activations,
+        scale: Scale,
+        count: usize,
+        target: &mut [f32],
+        pool: &dyn Pool,
+    ) {
+        let stride = self.outputs();
+        assert_eq!(target.len(), count * stride, "room for other results");
+        let results = Results { first: target.as_mut_ptr(), stride, count };
+        self.pieces(activations, scale, pool, &|piece, sums, affine| {
+            // SAFETY: no two pieces of work have a result in common, and all lie in the target.
+            unsafe {
+                let rows = results.rows(piece.tile * TOKENS, piece.tokens, piece.outputs.start);
+                finish(self.isa, sums, affine, self.activation, rows);
+            }
         });
-        drop(places);
-        tiles
+    }
+
+    /// Rounds and packs rows, by the layer's scale or that of their values.
+    pub(crate) fn packed(
+        &self,
+        rows: &[f32],
+        count: usize,
+        pool: &dyn Pool,
+    ) -> (Activations, Scale) {
+        let scale = self.input.unwrap_or_else(|| self.range(rows, pool));
+        let mut activations = self.room(count);
+        let parts = activations.parts();
+        let packer = activations.packer(self.isa, rows, scale);
+        // SAFETY: each part is filled once.
+        pool.for_each(parts, &|part| unsafe { packer.fill(part) });
+        (activations, scale)
+    }
+
+    /// Returns room for the layer's activations.
+    pub(crate) fn room(&self, count: usize) -> Activations {
+        let spare = self.spare.lock().expect("nobody panics with it").pop();
+        let mut activations = spare.unwrap_or_default();
+        activations.resize(count, self.inputs(), self.layout());
+        activations
+    }
+
+    /// Keeps memory for the next run.
+    pub(crate) fn keep(&self, activations: Activations) {
+        self.spare.lock().expect("nobody panics with it").push(activations);
+    }
+
+    /// How its activations lie.
+    pub(crate) fn layout(&self) -> Layout {
+        if self.pairs.is_some() { Layout::Twos } else { Layout::Fours }
+    }
+
+    /// Multiplies, in pieces that run at once.
+    ///
+    /// # Arguments
+    /// * `activations` - Of as many inputs.
+    /// * `scale` - Theirs.
+    /// * `finish` - Takes a piece's sums, `[outputs][tokens]`, and how they become results.
+    pub(crate) fn pieces(
+        &self,
+        activations: &Activations,
+        scale: Scale,
+        pool: &dyn Pool,
+        finish: &(dyn Fn(Piece, &[i32], Affine) + Sync),
+    ) {
+        let outputs = self.outputs();
+        let sums = (0..outputs).map(|output| self.blocks.sum(output));
+        let offsets: Vec<i32> = sums.map(|sum| i32::from(scale.zero_point) * sum).collect();
+        let scales: Vec<f32> = self.scales.iter().map(|own| own * scale.scale).collect();
+        let affine = Affine { offsets: &offsets, scales: &scales, bias: &self.bias };
+        let groups = outputs.div_ceil(OUTPUTS);
+        pool.for_each(activations.tiles() * groups, &|each| {
+            let (number, group) = (each / groups, each % groups);
+            let range = group * OUTPUTS..outputs.min((group + 1) * OUTPUTS);
+            let tile = activations.tile(number);
+            SUMS.with_borrow_mut(|room| {
+                let sums = &mut room.0[..range.len() * tile.tokens];
+                match &self.pairs {
+                    Some(pairs) => pairs.product(range.clone(), tile, sums),
+                    None => product(self.isa, &self.blocks, range.clone(), tile, sums),
+                }
+                let affine = affine.of(range.clone());
+                finish(Piece { tile: number, tokens: tile.tokens, outputs: range }, sums, affine);
+            });
+        });
+    }
+
+    /// Returns the scale that values at hand take.
+    fn range(&self, rows: &[f32], pool: &dyn Pool) -> Scale {
+        let parts: Vec<&[f32]> = rows.chunks(LANES * self.inputs()).collect();
+        let found = Mutex::new((0.0f32, 0.0f32));
+        pool.for_each(parts.len(), &|part| {
+            let (low, high) = extremes(self.isa, parts[part]);
+            let mut found = found.lock().expect("nobody panics with it");
+            *found = (found.0.min(low), found.1.max(high));
+        });
+        let (low, high) = found.into_inner().expect("nobody panics with it");
+        Scale::reaching(low, high)
     }
 }
 
-/// Where results go, from several threads.
-struct Results(*mut f32);
+/// A piece of work: some outputs of a tile.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece {
+    /// The tile's number.
+    pub tile: usize,
+    /// Tokens that it has room for.
+    pub tokens: usize,
+    /// The outputs.
+    pub outputs: Range<usize>,
+}
+
+/// Sums of a piece of work, from the start of a cache line.
+#[repr(C, align(64))]
+struct Sums([i32; OUTPUTS * TOKENS]);
+
+thread_local! {
+    /// Of the piece of work that a thread has at hand.
+    static SUMS: RefCell<Sums> = const { RefCell::new(Sums([0; OUTPUTS * TOKENS])) };
+}
+
+/// Where results go, from several threads: `[count, stride]`.
+struct Results {
+    first: *mut f32,
+    stride: usize,
+    count: usize,
+}
 
 impl Results {
+    /// Returns the places of up to `most` tokens, from an output on.
+    ///
     /// # Safety
-    /// The place lies in the target.
-    unsafe fn at(&self, place: usize) -> *mut f32 {
+    /// The token and the output lie in the target.
+    unsafe fn rows(&self, token: usize, most: usize, output: usize) -> Rows {
         // SAFETY: the caller's promise.
-        unsafe { self.0.add(place) }
+        let first = unsafe { self.first.add(token * self.stride + output) };
+        Rows { first, stride: self.stride, count: most.min(self.count - token) }
     }
 }
 
@@ -217,7 +322,13 @@ mod tests {
         (Linear::new(isa, blocks, &scales, &bias, Activation::None, input).unwrap(), weights)
     }
 
-    fn exact(rows: &[f32], weights: &[f32], outputs: usize, inputs: usize, scale: Scale) -> Vec<f64> {
+    fn exact(
+        rows: &[f32],
+        weights: &[f32],
+        outputs: usize,
+        inputs: usize,
+        scale: Scale,
+    ) -> Vec<f64> {
         rows.chunks_exact(inputs)
             .flat_map(|row| {
                 (0..outputs).map(move |output| {
@@ -245,7 +356,9 @@ mod tests {
             let inputs = blocks * 4;
             let rows = dense(count as u64 * 7 + 3, count * inputs, 0.8);
             let input = fixed.then_some(Scale { scale: 0.02, zero_point: 100 });
-            let scale = input.unwrap_or_else(|| Scale::of(&rows));
+            let low = rows.iter().copied().fold(0.0, f32::min);
+            let high = rows.iter().copied().fold(0.0, f32::max);
+            let scale = input.unwrap_or_else(|| Scale::reaching(low, high));
             for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
                 let (linear, weights) = layer(outputs, inputs, isa, input);
                 let mut found = vec![f32::NAN; count * outputs];

@@ -81,7 +81,8 @@ impl Runtime {
             let (dimensions, count) = shape?;
             let mut data: *mut c_void = null_mut();
             self.check((self.0.GetTensorMutableData)(value.cast_mut(), &mut data))?;
-            let values = if count == 0 { &[] } else { std::slice::from_raw_parts(data.cast(), count) };
+            let values =
+                if count == 0 { &[] } else { std::slice::from_raw_parts(data.cast(), count) };
             Ok((dimensions, values))
         }
     }
@@ -97,7 +98,10 @@ impl Runtime {
             let mut element = Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
             self.check((self.0.GetTensorElementType)(info, &mut element))?;
             if element != T::ELEMENT {
-                return Err(Malformed(format!("a tensor of {element:?}; expected {:?}", T::ELEMENT)));
+                return Err(Malformed(format!(
+                    "a tensor of {element:?}; expected {:?}",
+                    T::ELEMENT
+                )));
             }
             let mut rank = 0;
             self.check((self.0.GetDimensionsCount)(info, &mut rank))?;
@@ -159,8 +163,7 @@ impl Node {
     pub fn inputs(self) -> Result<usize, Malformed> {
         let mut count = 0;
         // SAFETY: the node is onnxruntime's.
-        let status =
-            unsafe { (self.runtime.0.KernelInfo_GetInputCount)(self.info, &mut count) };
+        let status = unsafe { (self.runtime.0.KernelInfo_GetInputCount)(self.info, &mut count) };
         self.runtime.check(status).map(|()| count)
     }
 
@@ -203,8 +206,7 @@ impl Run {
         let mut value = null();
         // SAFETY: the context is onnxruntime's.
         unsafe {
-            let status =
-                (self.runtime.0.KernelContext_GetInput)(self.context, index, &mut value);
+            let status = (self.runtime.0.KernelContext_GetInput)(self.context, index, &mut value);
             self.runtime.check(status)?;
             self.runtime.tensor(value)
         }

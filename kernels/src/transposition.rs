@@ -55,7 +55,9 @@ unsafe fn plain(
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub mod x86 {
+    //! On x86-64: eight by eight words at once.
+
     use std::arch::x86_64::*;
 
     use super::{Words, plain};
@@ -94,36 +96,40 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn square(source: *const u32, from: usize, target: *mut u32, to: usize) {
-        // SAFETY: the caller's promise.
-        let row: [__m256; SIDE] =
-            std::array::from_fn(|each| unsafe { _mm256_loadu_ps(source.add(each * from).cast()) });
-        let pairs: [__m256; SIDE] = std::array::from_fn(|each| {
-            let (first, second) = (row[each / 2 * 2], row[each / 2 * 2 + 1]);
-            if each % 2 == 0 {
-                _mm256_unpacklo_ps(first, second)
-            } else {
-                _mm256_unpackhi_ps(first, second)
-            }
-        });
-        let fours = [
-            _mm256_shuffle_ps::<0x44>(pairs[0], pairs[2]),
-            _mm256_shuffle_ps::<0xee>(pairs[0], pairs[2]),
-            _mm256_shuffle_ps::<0x44>(pairs[1], pairs[3]),
-            _mm256_shuffle_ps::<0xee>(pairs[1], pairs[3]),
-            _mm256_shuffle_ps::<0x44>(pairs[4], pairs[6]),
-            _mm256_shuffle_ps::<0xee>(pairs[4], pairs[6]),
-            _mm256_shuffle_ps::<0x44>(pairs[5], pairs[7]),
-            _mm256_shuffle_ps::<0xee>(pairs[5], pairs[7]),
-        ];
-        for each in 0..SIDE / 2 {
-            let low = _mm256_permute2f128_ps::<0x20>(fours[each], fours[each + 4]);
-            let high = _mm256_permute2f128_ps::<0x31>(fours[each], fours[each + 4]);
+        let mut rows = [_mm256_setzero_ps(); SIDE];
+        for (each, row) in rows.iter_mut().enumerate() {
             // SAFETY: the caller's promise.
-            unsafe {
-                _mm256_storeu_ps(target.add(each * to).cast(), low);
-                _mm256_storeu_ps(target.add((each + 4) * to).cast(), high);
-            }
+            *row = unsafe { _mm256_loadu_ps(source.add(each * from).cast()) };
         }
+        for (each, column) in turned(rows).into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { _mm256_storeu_ps(target.add(each * to).cast(), column) };
+        }
+    }
+
+    /// Transposes eight vectors of eight words.
+    ///
+    /// # Safety
+    /// The processor has the instructions, as all callers that were compiled for them.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub fn turned(rows: [__m256; SIDE]) -> [__m256; SIDE] {
+        let mut fours = [_mm256_setzero_ps(); SIDE];
+        for half in [0, 4] {
+            let [a, b, c, d] = [rows[half], rows[half + 1], rows[half + 2], rows[half + 3]];
+            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (low_next, high_next) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            fours[half] = _mm256_shuffle_ps::<0x44>(low, low_next);
+            fours[half + 1] = _mm256_shuffle_ps::<0xee>(low, low_next);
+            fours[half + 2] = _mm256_shuffle_ps::<0x44>(high, high_next);
+            fours[half + 3] = _mm256_shuffle_ps::<0xee>(high, high_next);
+        }
+        let mut columns = [_mm256_setzero_ps(); SIDE];
+        for each in 0..SIDE / 2 {
+            columns[each] = _mm256_permute2f128_ps::<0x20>(fours[each], fours[each + 4]);
+            columns[each + 4] = _mm256_permute2f128_ps::<0x31>(fours[each], fours[each + 4]);
+        }
+        columns
     }
 }
 

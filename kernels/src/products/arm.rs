@@ -3,12 +3,11 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use crate::activations::Tile;
-use crate::blocks::BLOCK;
+use super::Work;
+use crate::blocks::{BLOCK, Row};
 
 /// Tokens of a vector.
 const LANES: usize = 4;
-const VECTORS: usize = 4;
 
 /// See [`super::product`].
 ///
@@ -16,32 +15,69 @@ const VECTORS: usize = 4;
 /// what that takes off the sums is put back in the end.
 ///
 /// # Safety
-/// The processor has the instructions, and every column lies inside of the tile.
+/// The processor has the instructions.
 #[target_feature(enable = "neon")]
-pub unsafe fn neon_dot(columns: &[u16], values: &[[i8; BLOCK]], tile: &Tile, sums: &mut [i32]) {
-    let stride = tile.tokens() * BLOCK;
-    let total: i32 = values.iter().flatten().map(|weight| i32::from(*weight)).sum();
-    let flip = vdupq_n_u8(0x80);
-    // A tile's tokens are a multiple of 16.
-    for token in (0..tile.tokens()).step_by(LANES * VECTORS) {
-        let mut found = [vdupq_n_s32(128 * total); VECTORS];
-        for (column, four) in columns.iter().zip(values) {
-            let weights = vreinterpretq_s8_s32(vdupq_n_s32(i32::from_ne_bytes(four.map(|w| w as u8))));
-            // SAFETY: the caller's promise.
-            let block = unsafe {
-                tile.bytes().as_ptr().add(usize::from(*column) * stride + token * BLOCK)
+pub unsafe fn neon_dot(work: &Work, sums: &mut [i32]) {
+    let stride = work.tile.tokens * BLOCK;
+    let bytes = work.tile.bytes.as_ptr();
+    work.for_each(sums, |row, sums, more| {
+        let total: i32 = row.values.iter().flatten().map(|weight| i32::from(*weight)).sum();
+        let start = 128 * total;
+        let mut token = 0;
+        while token < sums.len() {
+            let own = &mut sums[token..];
+            // SAFETY: blocks lie inside of the tile, whose tokens are a multiple of 16.
+            token += unsafe {
+                let bytes = bytes.add(token * BLOCK);
+                if own.len() >= 8 * LANES {
+                    vectors::<8>(row, bytes, stride, own, start, more)
+                } else {
+                    vectors::<4>(row, bytes, stride, own, start, more)
+                }
             };
-            for (place, sum) in found.iter_mut().enumerate() {
-                // SAFETY: the caller's promise.
-                let bytes = unsafe { vld1q_u8(block.add(16 * place)) };
-                *sum = dot(*sum, vreinterpretq_s8_u8(veorq_u8(bytes, flip)), weights);
-            }
         }
-        for (place, sum) in found.iter().enumerate() {
-            // SAFETY: the sums have the tile's tokens.
-            unsafe { vst1q_s32(sums.as_mut_ptr().add(token + LANES * place), *sum) };
+    });
+}
+
+/// Sums as many vectors at once as fit in registers; returns their tokens.
+///
+/// # Safety
+/// The processor has the instructions, and blocks lie inside of the tile.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn vectors<const N: usize>(
+    row: Row,
+    bytes: *const u8,
+    stride: usize,
+    sums: &mut [i32],
+    start: i32,
+    more: bool,
+) -> usize {
+    let flip = vdupq_n_u8(0x80);
+    let target = sums[..LANES * N].as_mut_ptr();
+    let mut found = [vdupq_n_s32(start); N];
+    if more {
+        for (each, sum) in found.iter_mut().enumerate() {
+            // SAFETY: there are as many sums.
+            *sum = vaddq_s32(*sum, unsafe { vld1q_s32(target.add(LANES * each)) });
         }
     }
+    for (column, four) in row.columns.iter().zip(row.values) {
+        let word = i32::from_ne_bytes(four.map(|weight| weight as u8));
+        let weights = vreinterpretq_s8_s32(vdupq_n_s32(word));
+        // SAFETY: the caller's promise.
+        let block = unsafe { bytes.add(usize::from(*column) * stride) };
+        for (each, sum) in found.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            let bytes = unsafe { vld1q_u8(block.add(LANES * BLOCK * each)) };
+            *sum = dot(*sum, vreinterpretq_s8_u8(veorq_u8(bytes, flip)), weights);
+        }
+    }
+    for (each, sum) in found.iter().enumerate() {
+        // SAFETY: there are as many sums.
+        unsafe { vst1q_s32(target.add(LANES * each), *sum) };
+    }
+    LANES * N
 }
 
 /// `SDOT`: its intrinsic is not stable.

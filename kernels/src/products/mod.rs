@@ -9,8 +9,10 @@ mod x86;
 #[cfg(target_arch = "aarch64")]
 mod arm;
 
+use std::ops::Range;
+
 use crate::activations::Tile;
-use crate::blocks::BLOCK;
+use crate::blocks::{Blocks, Row};
 
 /// Instruction sets with a product of their own, the fastest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +56,12 @@ impl Isa {
             }
             #[cfg(target_arch = "x86_64")]
             Isa::AvxVnni => {
-                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni")
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("avxvnni")
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => is_x86_feature_detected!("avx2"),
+            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "aarch64")]
             Isa::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
             Isa::Portable => true,
@@ -72,41 +76,63 @@ impl Isa {
     }
 }
 
-/// Multiplies one output's blocks with a tile.
+/// Multiplies the blocks of some outputs with a tile.
 ///
 /// # Arguments
 /// * `isa` - One that this processor has.
-/// * `columns`, `values` - The output's, from [`crate::blocks::Blocks`] of the tile's inputs.
-/// * `tile` - The activations.
-/// * `sums` - `[tile.tokens()]`; overwritten.
-pub fn product(isa: Isa, columns: &[u16], values: &[[i8; BLOCK]], tile: &Tile, sums: &mut [i32]) {
-    assert_eq!(sums.len(), tile.tokens());
-    assert_eq!(columns.len(), values.len());
-    let stride = tile.tokens() * BLOCK;
-    let blocks = tile.bytes().len() / stride.max(1);
-    if let Some(last) = columns.last() {
-        // Columns rise within an output, so that the last one speaks for all.
-        assert!(usize::from(*last) < blocks, "weights are of another layer");
-    }
+/// * `blocks` - The weights.
+/// * `outputs` - Which of them.
+/// * `tile` - Activations, of as many inputs as the weights have.
+/// * `sums` - `[outputs][tile.tokens]`; overwritten.
+pub fn product(isa: Isa, blocks: &Blocks, outputs: Range<usize>, tile: Tile, sums: &mut [i32]) {
+    assert!(outputs.end <= blocks.outputs());
+    assert_eq!(sums.len(), outputs.len() * tile.tokens);
+    assert_eq!(tile.bytes.len(), blocks.inputs() * tile.tokens, "weights are of another layer");
     debug_assert!(isa.is_here());
+    let work = Work { blocks, outputs, tile };
     match isa {
-        // SAFETY: the processor has the instructions; columns lie inside of the tile.
+        // SAFETY: the processor has the instructions; blocks lie inside of the tile.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => unsafe { x86::avx512_vnni(columns, values, tile, sums) },
+        Isa::Avx512Vnni => unsafe { x86::avx512_vnni(&work, sums) },
+        // SAFETY: the same.
         #[cfg(target_arch = "x86_64")]
-        Isa::AvxVnni => unsafe { x86::avx_vnni(columns, values, tile, sums) },
+        Isa::AvxVnni => unsafe { x86::avx_vnni(&work, sums) },
+        // SAFETY: the same.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { x86::avx2(columns, values, tile, sums) },
+        Isa::Avx2 => unsafe { x86::avx2(&work, sums) },
+        // SAFETY: the same.
         #[cfg(target_arch = "aarch64")]
-        Isa::NeonDot => unsafe { arm::neon_dot(columns, values, tile, sums) },
-        _ => portable::product(columns, values, tile, sums),
+        Isa::NeonDot => unsafe { arm::neon_dot(&work, sums) },
+        _ => portable::product(&work, sums),
+    }
+}
+
+/// What [`product`] was asked for, and checked.
+struct Work<'a> {
+    blocks: &'a Blocks,
+    outputs: Range<usize>,
+    tile: Tile<'a>,
+}
+
+impl Work<'_> {
+    /// Calls a function for each output, chunk after chunk: with its blocks, its sums, and whether the
+    /// sums hold those of the chunks before.
+    #[inline(always)]
+    fn for_each(&self, sums: &mut [i32], mut multiply: impl FnMut(Row, &mut [i32], bool)) {
+        for chunk in 0..self.blocks.chunks() {
+            let outputs = self.outputs.clone();
+            for (output, own) in outputs.zip(sums.chunks_exact_mut(self.tile.tokens)) {
+                multiply(self.blocks.row(output, chunk), own, chunk > 0);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::activations::Scale;
+    use crate::activations::{Activations, Layout, Scale};
+    use crate::blocks::BLOCK;
     use proptest::prelude::*;
 
     fn reference(columns: &[u16], values: &[[i8; BLOCK]], rows: &[u8], inputs: usize) -> Vec<i32> {
@@ -115,7 +141,9 @@ mod tests {
                 columns
                     .iter()
                     .zip(values)
-                    .flat_map(|(column, four)| (0..BLOCK).map(move |k| (usize::from(*column) * BLOCK + k, four[k])))
+                    .flat_map(|(column, four)| {
+                        (0..BLOCK).map(move |k| (usize::from(*column) * BLOCK + k, four[k]))
+                    })
                     .map(|(place, weight)| i32::from(row[place]) * i32::from(weight))
                     .sum()
             })
@@ -123,13 +151,26 @@ mod tests {
     }
 
     fn check(columns: &[u16], values: &[[i8; BLOCK]], rows: &[u8], inputs: usize) {
-        let mut tile = Tile::default();
-        tile.fill_bytes(Isa::fastest(), rows, inputs, 0);
+        let floats: Vec<f32> = rows.iter().copied().map(f32::from).collect();
+        let mut activations = Activations::default();
+        activations.resize(rows.len() / inputs, inputs, Layout::Fours);
+        let parts = activations.parts();
+        let packer =
+            activations.packer(Isa::Portable, &floats, Scale { scale: 1.0, zero_point: 0 });
+        for part in 0..parts {
+            // SAFETY: one after the other.
+            unsafe { packer.fill(part) };
+        }
+        let tile = activations.tile(0);
         let wanted = reference(columns, values, rows, inputs);
+        let offsets = [0, 0, columns.len() as i32];
+        let blocks = Blocks::new(inputs, &offsets, columns, values.as_flattened()).unwrap();
         for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
-            let mut sums = vec![-1; tile.tokens()];
-            product(isa, columns, values, &tile, &mut sums);
-            assert_eq!(sums[..wanted.len()], wanted, "{}", isa.name());
+            let mut sums = vec![-1; 2 * tile.tokens];
+            product(isa, &blocks, 0..2, tile, &mut sums);
+            assert!(sums[..tile.tokens].iter().all(|sum| *sum == 0), "{}", isa.name());
+            let found = &sums[tile.tokens..];
+            assert_eq!(found[..wanted.len()], wanted, "{}", isa.name());
         }
     }
 
@@ -147,20 +188,11 @@ mod tests {
         check(&[], &[], &[7u8; 3 * 8], 8);
     }
 
-    #[test]
-    fn floats_are_rounded_before_they_are_multiplied() {
-        let mut tile = Tile::default();
-        tile.fill(Isa::fastest(), &[0.4, 0.6, 2.5, 900.0], 4, Scale { scale: 1.0, zero_point: 0 });
-        let mut sums = vec![0; 16];
-        product(Isa::fastest(), &[0], &[[1, 1, 1, 1]], &tile, &mut sums);
-        assert_eq!(sums[0], 1 + 2 + 255);
-    }
-
     proptest! {
         #[test]
         fn every_instruction_set_gives_the_same_sums(
             tokens in 1usize..=64,
-            (blocks, columns) in (1usize..40).prop_flat_map(|blocks| (
+            (blocks, columns) in prop_oneof![1usize..40, 250usize..600].prop_flat_map(|blocks| (
                 Just(blocks),
                 prop::collection::btree_set(0..blocks as u16, 0..=blocks),
             )),
