@@ -20,6 +20,8 @@ from onnx import numpy_helper
 from . import sparse_blocks
 from .protocol import FileWeights
 
+_SPARSE_WEIGHTS = {sparse_blocks.OPERATOR: (1,), sparse_blocks.TWO_LAYERS: (1, 6)}
+"""Where the weights of each layer begin among a node's inputs."""
 REPEAT = "#"
 """Separates a module's name from a count, where a shared module is called more than once."""
 _INTEGER = ("MatMulInteger", "MatMulIntegerToFloat")
@@ -97,8 +99,6 @@ class Graph:
     def weight(self, node: onnx.NodeProto) -> NDArray[Any]:
         """Returns the decoded weight ``[out, …]`` of a module's node, in any form."""
         name = node.input[1]
-        if node.op_type == sparse_blocks.OPERATOR:
-            return self._sparse_weight(node)
         if node.op_type in _INTEGER:
             return self._integer_weight(node).T
         producer = self.producers.get(name)
@@ -108,10 +108,20 @@ class Graph:
             values = self.array(name)
         return values if node.op_type == "Conv" else values.T
 
-    def _sparse_weight(self, node: onnx.NodeProto) -> NDArray[Any]:
-        parts = ("values", "columns", "offsets")
-        blocks = {part: self.array(node.input[place]) for place, part in enumerate(parts, 1)}
-        return sparse_blocks.from_blocks(blocks, attribute(node, "in_features", 0))
+    def sparse_weights(self, node: onnx.NodeProto) -> dict[str, NDArray[Any]]:
+        """Returns the weights ``[out, in]`` of a node of the sparse kernels, by module."""
+        if node.domain != sparse_blocks.DOMAIN:
+            return {}
+        starts = _SPARSE_WEIGHTS.get(node.op_type, ())
+        features = attribute(node, "in_features", 0)
+        found = {}
+        for start in starts:
+            parts = zip(("values", "columns", "offsets"), node.input[start:], strict=False)
+            blocks = {part: self.array(name) for part, name in parts}
+            weight = sparse_blocks.from_blocks(blocks, features)
+            found[node.input[start].removesuffix(sparse_blocks.VALUES)] = weight
+            features = len(weight)
+        return found
 
     def _integer_weight(self, node: onnx.NodeProto) -> NDArray[Any]:
         fused = node.op_type == "MatMulIntegerToFloat"
@@ -151,17 +161,16 @@ def file_weights(path: Path, modules: Sequence[str]) -> FileWeights:
     graph = Graph.load(path)
     wanted = set(modules)
     linear: dict[str, NDArray[Any]] = {}
+    sparse: dict[str, NDArray[Any]] = {}
     for node in graph.model.graph.node:
-        if module_of(node) in wanted:
+        if node.domain == sparse_blocks.DOMAIN:
+            sparse |= graph.sparse_weights(node)
+        elif module_of(node) in wanted:
             linear[module_of(node)] = graph.weight(node)
-    blocks: set[str] = set()
-    matrices: list[NDArray[Any]] = []
-    for node in graph.model.graph.node:
-        if node.op_type == sparse_blocks.OPERATOR and node.input[1] not in blocks:
-            blocks.add(node.input[1])
-            matrices.append(graph.weight(node))
+    linear |= {name: weight for name, weight in sparse.items() if name in wanted}
+    stored = {f"{name}{sparse_blocks.VALUES}" for name in sparse}
     zeros = total = 0
-    for values in chain(matrices, _matrices(graph, blocks)):
+    for values in chain(sparse.values(), _matrices(graph, stored)):
         total += values.size
         zeros += values.size - int(np.count_nonzero(values))
     return FileWeights(linear, zeros, total)

@@ -24,6 +24,7 @@ from .forms import Form, InputScale
 from .protocol import Arithmetic, FileWeights, Quantizable, Snippet
 
 if TYPE_CHECKING:
+    import onnx
     import onnxruntime
 
 _ERRORS_ONLY = 3
@@ -82,11 +83,13 @@ class OnnxRuntime:
 
     def quantize(self, model: Quantizable, form: Form, target: Path) -> None:
         """Writes the model in an INT8 form."""
-        self._write(model, form, target)
+        import onnx
 
-    def _write(
-        self, model: Quantizable, form: Form, target: Path, sparse: Collection[str] = ()
-    ) -> None:
+        onnx.save(self._quantized(model, form), target)
+
+    def _quantized(
+        self, model: Quantizable, form: Form, sparse: Collection[str] = ()
+    ) -> onnx.ModelProto:
         import onnx
 
         from .onnx_int8 import quantized
@@ -96,8 +99,7 @@ class OnnxRuntime:
             from .onnx_outputs import output_scales
 
             outputs = output_scales(model)
-        source = onnx.load(model.source)
-        onnx.save(quantized(source, model.scales, form, outputs, sparse), target)
+        return quantized(onnx.load(model.source), model.scales, form, outputs, sparse)
 
     def convert(self, source: Path, target: Path) -> None:
         """Copies the file: ONNX is the engine's own format."""

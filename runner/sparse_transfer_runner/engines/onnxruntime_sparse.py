@@ -57,10 +57,16 @@ class SparseOnnxRuntime(OnnxRuntime):
 
     def quantize(self, model: Quantizable, form: Form, target: Path) -> None:
         """Writes the model in an INT8 form."""
-        if form in _SPARSE:
-            self._write(model, self._dense(model, form), target, model.sparse)
-        else:
+        if form not in _SPARSE:
             super().quantize(model, form, target)
+            return
+        import onnx
+        from sparse_transfer_kernels import fusion
+
+        written = self._quantized(model, self._dense(model, form), model.sparse)
+        fusion.join_layers(written)
+        fusion.join_normalizations(written)
+        onnx.save(written, target)
 
     def layer_times(
         self, model: Quantizable, example: Batch, threads: int

@@ -1,6 +1,6 @@
 """INT8 weights as blocks of four neighbouring inputs of one output, for the sparse kernels.
 
-The operator ``SparseQLinear`` is documented in ``kernels/src/operator.rs``.
+The operators are documented in ``kernels/src/operators``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 DOMAIN = "sparsetransfer.dev"
 OPERATOR = "SparseQLinear"
+TWO_LAYERS = "SparseQFeedForward"
+VALUES = ".weight_values"
+"""Ends the name of a constant; what is before it is the layer's."""
 BLOCK = 4
 _MOST_BLOCKS = 1 << 16
 """Of an output: their places are 16-bit numbers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ from sparse_transfer_runner.engines.kernels import KERNELS
 from sparse_transfer_runner.engines.onnx_rows import rows_of_layers
 from sparse_transfer_runner.engines.onnxruntime import OnnxRuntime
 from sparse_transfer_runner.engines.protocol import LayerTime, Quantizable, TimesLayers
+from sparse_transfer_runner.engines.sparse_blocks import VALUES
 
 kernels = pytest.importorskip("sparse_transfer_kernels", reason="make kernels")
 
@@ -61,7 +63,8 @@ def written(model: Quantizable, form: Form, target: Path) -> Path:
 
 
 def sparse_modules(path: Path) -> set[str]:
-    return {node.name for node in onnx.load(path).graph.node if node.op_type == "SparseQLinear"}
+    names = (item.name for item in onnx.load(path).graph.initializer)
+    return {name.removesuffix(VALUES) for name in names if name.endswith(VALUES)}
 
 
 @pytest.mark.parametrize("pattern", ["block4", "unstructured"])
@@ -110,6 +113,14 @@ def test_zeros_are_counted_in_a_sparse_file_as_in_a_dense_one(
     for name in modules:
         np.testing.assert_array_equal(found.linear[name], wanted.linear[name])
     assert sparse.stat().st_size < dense.stat().st_size
+
+
+def test_layers_that_follow_each_other_are_one_node(block4: Quantizable, tmp_path: Path) -> None:
+    path = written(all_sparse(block4), Form.SPARSE_BLOCKS, tmp_path / "m.onnx")
+    kinds = Counter(node.op_type for node in onnx.load(path).graph.node)
+    blocks = len([name for name in block4.scales if name.endswith("intermediate.dense")])
+    assert kinds["SparseQFeedForward"] == blocks
+    assert kinds["SparseQLinear"] == len(block4.scales) - 2 * blocks
 
 
 def test_sparse_forms_are_tried_first_where_a_layer_gains(block4: Quantizable) -> None:
