@@ -122,6 +122,8 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         "threads": options.threads,
         "batch": 1,
         "seconds": options.seconds,
+        "tokens": options.tokens,
+        "subjects": options.subjects,
         "engines": {name: _version(name) for name in {SUBJECTS[s][0] for s in options.subjects}},
     }
 
