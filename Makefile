@@ -7,9 +7,9 @@ OLDEST := .venv-api-oldest
 NEURALMAGIC := .venv-neuralmagic
 UV := $(CURDIR)/$(BIN)/uv
 QUICKSTART := examples/quickstart
-SOURCES := api operator runner cli tests benchmarks
+SOURCES := api operator runner cli kernels/python tests benchmarks
 
-.PHONY: help quickstart environment neuralmagic s3-server cluster test e2e test-api test-neuralmagic \
+.PHONY: help quickstart environment kernels neuralmagic s3-server cluster test e2e test-api test-kernels test-neuralmagic \
   test-fast lint format crds manifests image-operator image-runner lock clean
 
 help: ## Show the targets
@@ -55,6 +55,25 @@ $(NEURALMAGIC)/.ready: requirements/neuralmagic.txt pyproject.toml $(BIN)/uv
 
 environment: $(VENV)/.dev ## Create the development environment in .venv
 
+# The wheel with the sparse kernels: one for all of Python from 3.11 on, and for one kind of processor.
+# Its folder is where image-runner takes it from.
+CARGO := $(shell command -v cargo)
+KERNEL_SOURCES = kernels/Cargo.toml kernels/pyproject.toml \
+  $(shell find kernels/src kernels/python -name '*.rs' -o -name '*.py')
+
+kernels/dist/.built: requirements/kernels.txt $(KERNEL_SOURCES) $(BIN)/uv
+	@$(if $(CARGO),,echo 'make kernels needs Rust >= 1.92: rustup, or Debian'"'"'s packages cargo-web and rustc-web' >&2; exit 1)
+	rm -rf kernels/dist
+	$(UV) build --quiet --wheel --python $(BIN)/python --build-constraints $< --require-hashes \
+	  --out-dir kernels/dist kernels
+	@touch $@
+
+$(VENV)/.kernels: kernels/dist/.built $(VENV)/.runner
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall kernels/dist/*.whl
+	@touch $@
+
+kernels: $(VENV)/.kernels ## Build the sparse kernels and install them into .venv (needs Rust)
+
 neuralmagic: $(NEURALMAGIC)/.ready ## Create the environment with SparseML and DeepSparse (evaluation only) in .venv-neuralmagic
 
 s3-server: $(VENV)/.dev ## Build the S3 server that the tests of storage run against (needs Go)
@@ -85,8 +104,11 @@ $(QUICKSTART)/foundation/foundation.json: | $(QUICKSTART)/data/train.csv
 # of them. Arithmetic has one thread in each, so that they do not wait for each other's.
 TEST_PROCESSES ?= 2
 
-test: $(VENV)/.dev test-api ## Run all tests, the reduced quickstart among them
+# Without Rust there are no sparse kernels, and what tests them is left out.
+test: $(VENV)/.dev test-api $(if $(CARGO),test-kernels) ## Run all tests, the reduced quickstart among them
+	@$(if $(CARGO),,echo 'no cargo here: the tests of the sparse kernels are left out; see make kernels' >&2)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not e2e" --ignore tests/neuralmagic \
+	  $(if $(CARGO),,--ignore tests/kernels) \
 	  --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 e2e: $(VENV)/.dev ## Build the images, install the chart on a real node, and run experiments there (needs root)
@@ -99,12 +121,16 @@ test-api: $(LIGHT)/.ready $(OLDEST)/.ready ## Run the API's tests without torch,
 	PYTHONPATH=api $(LIGHT)/bin/python -m pytest tests/api $(PYTEST_ARGS)
 	PYTHONPATH=api $(OLDEST)/bin/python -m pytest tests/api $(PYTEST_ARGS)
 
+test-kernels: kernels ## Run the sparse kernels' own tests, in Rust (needs Rust)
+	cargo test --quiet --manifest-path kernels/Cargo.toml
+
 # Its own tests, and those of what meets its old libraries: recipes, pictures, files and their forms.
 # DeepSparse pins its threads to cores, where they would wait for whatever else runs there.
 test-neuralmagic: $(NEURALMAGIC)/.ready ## Run the tests of the neuralmagic flavour, in its own environment
 	OMP_NUM_THREADS=1 NM_BIND_THREADS_TO_CORES=0 $(NEURALMAGIC)/bin/python -m pytest tests/neuralmagic tests/runner/recipes \
 	  tests/runner/engines tests/runner/quantization tests/runner/pictures \
-	  tests/runner/packaging/test_convolutions.py $(PYTEST_ARGS)
+	  tests/runner/packaging/test_convolutions.py --ignore tests/runner/engines/test_sparse_engine.py \
+	  $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, layers and generated files
 	$(BIN)/ruff check $(SOURCES)
@@ -123,16 +149,18 @@ format: $(VENV)/.dev ## Apply the formatter and the linter's safe mends
 ENGINE ?= docker
 TAG = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # FLAVOUR=yolo adds Ultralytics (AGPL-3.0) to the runner, neuralmagic SparseML, DEEPSPARSE=true (for yourself only) DeepSparse.
+# KERNELS=true builds the sparse kernels here (needs Rust), and adds them to the runner.
+KERNELS ?= false
 IMAGE = $(ENGINE) build --file Dockerfile.$(1) --tag sparse-transfer-$(1):$(TAG) \
   --build-arg VERSION=$(TAG) \
   --build-arg STE_REVISION=$$(git describe --always --abbrev=40 --dirty --exclude='*') \
-  $(IMAGE_ARGS) .
+  $(2) $(IMAGE_ARGS) .
 
 image-operator: ## Build the operator's image (ENGINE=docker or buildah)
 	$(call IMAGE,operator)
 
-image-runner: ## Build the runner's image, several gigabytes
-	$(call IMAGE,runner)
+image-runner: $(if $(filter true,$(KERNELS)),kernels/dist/.built) ## Build the runner's image, several gigabytes
+	$(call IMAGE,runner,--build-arg KERNELS=$(KERNELS))
 
 # ---- generated files ---------------------------------------------------------------------------
 
@@ -152,6 +180,7 @@ COMPILE_OLD = $(COMPILE_FOR) --python-platform x86_64-manylinux_2_28
 
 lock: ## Refresh the pinned requirements (needs uv)
 	echo 'uv' | $(COMPILE) - -o requirements/uv.txt
+	printf 'setuptools>=77\nsetuptools-rust>=1.10\n' | $(COMPILE) - -o requirements/kernels.txt
 	$(COMPILE) pyproject.toml requirements/build.in requirements/yolo.in --override requirements/yolo-overrides.in --extra runner --extra operator --extra cluster --extra examples --extra examples-pictures --extra examples-entities --extra yolo --extra test --extra servers --extra lint -o requirements/dev.txt
 	$(COMPILE) requirements/assets.in --no-deps -o requirements/assets.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra runner --extra examples -c requirements/dev.txt -o requirements/quickstart.txt
@@ -167,4 +196,5 @@ lock: ## Refresh the pinned requirements (needs uv)
 
 clean: ## Remove environments, caches and what the quickstart made
 	rm -rf $(VENV) $(LIGHT) $(OLDEST) $(NEURALMAGIC) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf kernels/build kernels/dist kernels/target
 	rm -rf $(QUICKSTART)/data $(QUICKSTART)/upstream $(QUICKSTART)/foundation $(QUICKSTART)/runs

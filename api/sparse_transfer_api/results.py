@@ -68,6 +68,11 @@ class EngineResult(Part):
     dense_int8_metric: Ratio | None = Field(
         None, description="Primary metric of the dense INT8 file here."
     )
+    sparse_layers: int | None = Field(
+        None,
+        description="Layers of the shipped file whose zeros are left out, where that was measured "
+        "to be faster; null on engines that compute with zeros.",
+    )
     notes: list[str] = Field(
         default_factory=list, description="Said where an engine gets slower or loses accuracy."
     )

@@ -99,10 +99,29 @@ def closing_lines(results: Results, folder: str) -> list[str]:
     """Returns what was noticed, the recommended file with its reason, and where the files are."""
     places = paths(results, folder)
     return [
+        *kernel_lines(results.engines),
         *note_lines(results.engines),
         *recommended_lines(results.recommended, folder),
         *(f"{name:<12} {path}" for name, path in places.items() if name != "recommended"),
     ]
+
+
+def kernel_lines(engines: Sequence[EngineResult]) -> list[str]:
+    """Returns how many layers leave their zeros out, on engines that can, each sentence once."""
+    lines = [
+        f"sparse       {engine.name}: {_without_zeros(engine.sparse_layers)}"
+        for engine in engines
+        if engine.sparse_layers is not None
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def _without_zeros(layers: int) -> str:
+    if layers == 0:
+        return "no layer gains by leaving its zeros out"
+    if layers == 1:
+        return "1 layer computed without its zeros"
+    return f"{layers} layers computed without their zeros"
 
 
 def note_lines(engines: Sequence[EngineResult]) -> list[str]:

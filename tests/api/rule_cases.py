@@ -59,6 +59,10 @@ KEPT: dict[str, dict[str, Any]] = {
         "spec.export.targets": ["deepsparse"],
         "spec.benchmark.headline.engine": "deepsparse",
     },
+    "a headline with sparse kernels": {
+        "spec.export.targets": ["onnxruntime-sparse", "onnxruntime"],
+        "spec.benchmark.headline.engine": "onnxruntime-sparse",
+    },
     "a cache claim": {"spec.storage.cache": {"claim": "models", "sizeLimit": "5Gi"}},
     "a cache folder": {"spec.storage.cache.hostPath": "/var/cache"},
     "GPUs in train": {"spec.stages.train.resources.limits": {"nvidia.com/gpu": 1}},

@@ -76,18 +76,59 @@ def test_a_new_revision_changes_no_layer_of_dependencies(image: str) -> None:
     assert "STE_REVISION=${STE_REVISION}" in _last(image, "ENV")
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_it_is_made_of_what_its_context_holds_and_of_nothing_else(image: str) -> None:
+def test_images_are_made_of_what_their_context_holds_and_of_nothing_else() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in lines
-    held = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    held = {line[1:].partition("/")[0] for line in lines if line.startswith("!")}
     copied = {
-        source.partition("/")[0]
-        for found, rest in _instructions(image)
-        if found == "COPY" and not rest.startswith("--from=")
-        for source in rest.split()[:-1]
+        image: {
+            source.partition("/")[0]
+            for found, rest in _instructions(image)
+            if found == "COPY" and not rest.startswith("--from=")
+            for source in rest.split()[:-1]
+        }
+        for image in IMAGES
     }
-    assert copied == held
+    assert copied == {"operator": held - {"kernels"}, "runner": held}
+
+
+def test_of_the_kernels_only_their_wheel_is_in_the_context() -> None:
+    """What is built beside it takes hundreds of megabytes."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    after = lines[lines.index("!kernels") + 1 :]
+    assert after[:3] == ["kernels/*", "!kernels/dist", "!kernels/pyproject.toml"]
+
+
+@pytest.mark.parametrize(
+    ("kernels", "wheel", "said"),
+    [
+        ("false", False, ""),
+        ("false", True, ""),
+        ("true", False, "there is no wheel in kernels/dist; run make kernels"),
+        ("yes", True, "KERNELS is false or true"),
+    ],
+)
+def test_kernels_that_are_asked_for_and_not_there_are_refused(
+    kernels: str, wheel: bool, said: str, tmp_path: Path
+) -> None:
+    (script,) = [
+        rest for found, rest in _instructions("runner") if found == "RUN" and "/opt/kernels" in rest
+    ]
+    dist, made = tmp_path / "build" / "dist", tmp_path / "kernels"
+    dist.mkdir(parents=True)
+    if wheel:
+        (dist / "sparse_transfer_kernels-0.1.0-py3-none-any.whl").touch()
+    script = script.replace("/build/dist", str(dist)).replace("/opt/kernels", str(made))
+    done = subprocess.run(
+        ["sh", "-c", script],
+        env={"KERNELS": kernels, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == (not said)
+    assert said in done.stderr
+    assert made.is_dir() and not list(made.iterdir())
 
 
 def _pinned(name: str) -> set[str]:

@@ -53,6 +53,23 @@ def test_the_table_shows_every_promised_figure(results: Results, figure: str) ->
     assert figure in printed(results, Path("/out"))
 
 
+@pytest.mark.parametrize(
+    ("layers", "line"),
+    [
+        (12, "sparse       onnxruntime: 12 layers computed without their zeros"),
+        (1, "sparse       onnxruntime: 1 layer computed without its zeros"),
+        (0, "sparse       onnxruntime: no layer gains by leaving its zeros out"),
+    ],
+)
+def test_layers_that_leave_zeros_out_are_counted_once(
+    results: Results, layers: int, line: str
+) -> None:
+    assert line not in printed(results, Path("/out"))
+    engines = [each.model_copy(update={"sparse_layers": layers}) for each in results.engines]
+    counted = results.model_copy(update={"engines": engines})
+    assert printed(counted, Path("/out")).splitlines().count(line) == 1
+
+
 def test_paths_are_never_folded(results: Results) -> None:
     folder = Path("/a/very/long/place") / ("x" * 100)
     text = printed(results, folder, width=60)

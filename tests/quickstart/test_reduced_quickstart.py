@@ -148,6 +148,37 @@ def test_killed_in_each_phase_the_real_model_ends_with_the_same_result(
         }
 
 
+@pytest.mark.slow
+def test_another_target_packages_again_with_layers_that_leave_zeros_out(
+    place: Path, finished: tuple[Path, Manifest, str]
+) -> None:
+    pytest.importorskip("sparse_transfer_kernels", reason="make kernels")
+    name = "onnxruntime-sparse"
+    document = yaml.safe_load((place / "experiment.yaml").read_text())
+    document["spec"]["export"] = {"targets": [name]}
+    (place / "sparse.yaml").write_text(yaml.safe_dump(document))
+    done = command("run", "-f", place / "sparse.yaml")
+    assert done.returncode == 0, done.stderr
+    package, _, _ = finished
+    (other,) = set(package.parent.glob("package-*")) - {package}
+    assert len(list(package.parent.glob("train-*"))) == 1
+    manifest = Manifest.model_validate_json((other / "manifest.json").read_bytes())
+    assert manifest.results is not None
+    (engine,) = (each for each in manifest.results.engines if each.sequence == 32)
+    layers = manifest.provenance["sparseLayers"]["deployment/model-sparse.onnx"]
+    assert engine.sparse_layers == len(layers)
+    assert f"{len(layers)} of 36 quantized layers" in (other / "report.html").read_text("utf-8")
+    assert f"sparse       {name}: " in done.stderr
+    predicted = subprocess.run(
+        [sys.executable, "predict.py", "a warm and funny film ."],
+        cwd=other / "deployment",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(json.loads(predicted.stdout)) == {"negative", "positive"}
+
+
 def run_until(stage: Stage, environment: dict[str, str], activity: str | None, step: int) -> int:
     """Runs a stage, and kills it once it has told of an activity's step; returns its exit code."""
     with subprocess.Popen(

@@ -205,6 +205,7 @@ class EngineName(StrEnum):
     """Engines that models are exported for and measured on."""
 
     ONNXRUNTIME = "onnxruntime"
+    ONNXRUNTIME_SPARSE = "onnxruntime-sparse"
     OPENVINO = "openvino"
     DEEPSPARSE = "deepsparse"
 
@@ -216,9 +217,11 @@ class Export(Block):
         tuple[EngineName, ...], Field(min_length=1, max_length=8), Distinct(ordered=True)
     ] = Field(
         (EngineName.ONNXRUNTIME, EngineName.OPENVINO),
-        description="Engines to export for and to measure, the headline's first. deepsparse needs "
-        "an image that has it, which you build for yourself: its licence is for evaluation only "
-        "and forbids passing it on.",
+        description="Engines to export for and to measure, the headline's first. "
+        "onnxruntime-sparse is onnxruntime with kernels that leave zeros out, layer by layer where "
+        "that is measured to be faster; it needs an image that was built with KERNELS=true, on "
+        "Linux, x86-64 or 64-bit ARM. deepsparse needs an image that has it, which you build for "
+        "yourself: its licence is for evaluation only and forbids passing it on.",
         json_schema_extra=PACKAGE,
     )
 

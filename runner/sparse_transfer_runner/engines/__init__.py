@@ -7,15 +7,20 @@ from importlib import import_module
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.neuralmagic.flavour import DEEPSPARSE_ADVICE, is_installed
 
+from .kernels import KERNELS_ADVICE, PACKAGE
 from .protocol import Engine
 
 _MODULES = {
     "onnxruntime": ".onnxruntime",
+    "onnxruntime-sparse": ".onnxruntime_sparse",
     "openvino": ".openvino",
     "deepsparse": ".deepsparse",
 }
-_OPTIONAL = {"deepsparse": DEEPSPARSE_ADVICE}
-"""What to do where an engine is missing that is not in every runner."""
+_OPTIONAL = {
+    "deepsparse": ("deepsparse", DEEPSPARSE_ADVICE),
+    "onnxruntime-sparse": (PACKAGE, KERNELS_ADVICE),
+}
+"""The package of an engine that is not in every runner, and what to do where it is missing."""
 
 
 def engine(name: str) -> Engine:
@@ -24,9 +29,11 @@ def engine(name: str) -> Engine:
     Raises:
         InputError: This runner has no such engine.
     """
-    here = [known for known in _MODULES if known not in _OPTIONAL or is_installed(known)]
+    here = [
+        known for known in _MODULES if known not in _OPTIONAL or is_installed(_OPTIONAL[known][0])
+    ]
     if name not in here:
-        advice = f"; {_OPTIONAL[name]}" if name in _OPTIONAL else ""
+        advice = f"; {_OPTIONAL[name][1]}" if name in _OPTIONAL else ""
         raise InputError(
             f"spec.export.targets: {name} is not in this runner; it has {', '.join(here)}{advice}"
         )

@@ -98,7 +98,7 @@ class DeepSparse:
 
     name = "deepsparse"
     model_file = "model-deepsparse.onnx"
-    requirement = "deepsparse"
+    requirements: Sequence[str] = ("deepsparse",)
     licence = DEEPSPARSE_LICENCE
     snippet = Snippet(
         module="deepsparse",

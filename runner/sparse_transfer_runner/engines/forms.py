@@ -33,9 +33,12 @@ class Form(StrEnum):
     """The same with the outputs of convolutions quantized too, and their biases to 32 bits."""
     DYNAMIC = "dynamic"
     """Activation scales computed at run time."""
+    SPARSE_BLOCKS = "sparse-blocks"
+    """Blocks of four weights that are not all zero in some layers, one of the forms in others."""
     REDUCED_FUSED = "matmul-integer-fused-7bit"
     REDUCED_QDQ = "qdq-7bit"
     REDUCED_QDQ_OUTPUTS = "qdq-outputs-7bit"
+    REDUCED_SPARSE_BLOCKS = "sparse-blocks-7bit"
     NNCF = "nncf-ptq"
     """OpenVINO's own post-training quantization."""
 

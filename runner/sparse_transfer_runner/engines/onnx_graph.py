@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from . import sparse_blocks
 from .protocol import FileWeights
 
+_SPARSE_WEIGHTS = {sparse_blocks.OPERATOR: (1,), sparse_blocks.TWO_LAYERS: (1, 6)}
+"""Where the weights of each layer begin among a node's inputs."""
 REPEAT = "#"
 """Separates a module's name from a count, where a shared module is called more than once."""
 _INTEGER = ("MatMulInteger", "MatMulIntegerToFloat")
@@ -104,6 +108,21 @@ class Graph:
             values = self.array(name)
         return values if node.op_type == "Conv" else values.T
 
+    def sparse_weights(self, node: onnx.NodeProto) -> dict[str, NDArray[Any]]:
+        """Returns the weights ``[out, in]`` of a node of the sparse kernels, by module."""
+        if node.domain != sparse_blocks.DOMAIN:
+            return {}
+        starts = _SPARSE_WEIGHTS.get(node.op_type, ())
+        features = attribute(node, "in_features", 0)
+        found = {}
+        for start in starts:
+            parts = zip(("values", "columns", "offsets"), node.input[start:], strict=False)
+            blocks = {part: self.array(name) for part, name in parts}
+            weight = sparse_blocks.from_blocks(blocks, features)
+            found[node.input[start].removesuffix(sparse_blocks.VALUES)] = weight
+            features = len(weight)
+        return found
+
     def _integer_weight(self, node: onnx.NodeProto) -> NDArray[Any]:
         fused = node.op_type == "MatMulIntegerToFloat"
         place = 5 if fused else 3
@@ -130,18 +149,28 @@ def _along(values: NDArray[Any], dimensions: int, axis: int) -> NDArray[Any]:
     return values.reshape([-1 if place == axis else 1 for place in range(dimensions)])
 
 
+def _matrices(graph: Graph, without: Collection[str]) -> Iterator[NDArray[Any]]:
+    for item in graph.model.graph.initializer:
+        values = numpy_helper.to_array(item)
+        if item.name not in without and is_matrix(values):
+            yield values
+
+
 def file_weights(path: Path, modules: Sequence[str]) -> FileWeights:
     """Reads the weights of an ONNX file; see ``Engine.weights``."""
     graph = Graph.load(path)
     wanted = set(modules)
     linear: dict[str, NDArray[Any]] = {}
+    sparse: dict[str, NDArray[Any]] = {}
     for node in graph.model.graph.node:
-        if module_of(node) in wanted:
+        if node.domain == sparse_blocks.DOMAIN:
+            sparse |= graph.sparse_weights(node)
+        elif module_of(node) in wanted:
             linear[module_of(node)] = graph.weight(node)
+    linear |= {name: weight for name, weight in sparse.items() if name in wanted}
+    stored = {f"{name}{sparse_blocks.VALUES}" for name in sparse}
     zeros = total = 0
-    for item in graph.model.graph.initializer:
-        values = numpy_helper.to_array(item)
-        if is_matrix(values):
-            total += values.size
-            zeros += values.size - np.count_nonzero(values)
+    for values in chain(sparse.values(), _matrices(graph, stored)):
+        total += values.size
+        zeros += values.size - int(np.count_nonzero(values))
     return FileWeights(linear, zeros, total)

@@ -8,7 +8,7 @@ Convolutions are written as quantize and dequantize pairs whatever the form of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,10 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from sparse_transfer_api.errors import InputError
 
+from . import sparse_blocks
 from .forms import SMALLEST_SCALE, WEIGHT_LEVELS, Form, InputScale, joint_scale
 from .onnx_graph import Graph, attribute, module_of
+from .onnx_patterns import gelu_behind
 
 _CONTRIB = "com.microsoft"
 _SMALL_TABLE = 1 << 14
@@ -39,6 +41,7 @@ def quantized(
     scales: Mapping[str, InputScale],
     form: Form,
     outputs: Mapping[str, InputScale] | None = None,
+    sparse: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Returns an INT8 form of an fp32 model.
 
@@ -48,12 +51,25 @@ def quantized(
         form: Which form; ``NNCF`` and ``FP32`` are not written here.
         outputs: The scales of tensors that convolutions hand on, for forms that round them too; a
             scale that a reader learned goes before.
+        sparse: Modules whose zeros the sparse kernels leave out, whatever the form of the others.
 
     Raises:
         InputError: The graph has no node for a named module.
     """
-    writer = _Writer(Graph(model), scales, form, outputs or {})
+    writer = _Writer(Graph(model), scales, form, outputs or {}, sparse)
     return writer.write()
+
+
+def rounded_weights(
+    model: onnx.ModelProto, modules: Collection[str]
+) -> dict[str, NDArray[np.int8]]:
+    """Returns the INT8 weights ``[out, in]`` of Linear modules, as every form has them."""
+    graph = Graph(model)
+    return {
+        module_of(node): rounded_weight(graph.weight(node), WEIGHT_LEVELS)[1]
+        for node in graph.linear_nodes()
+        if module_of(node) in modules
+    }
 
 
 class _Writer:
@@ -65,8 +81,10 @@ class _Writer:
         scales: Mapping[str, InputScale],
         form: Form,
         outputs: Mapping[str, InputScale],
+        sparse: Collection[str],
     ) -> None:
         self._graph = graph
+        self._sparse = frozenset(sparse)
         self._form = form
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, NDArray[Any]] = {}
@@ -114,7 +132,7 @@ class _Writer:
 
     def _write_convolution(self, node: NodeProto) -> None:
         weight = self._graph.weight(node)
-        scale, rounded = _rounded(weight, self._form.weight_levels)
+        scale, rounded = rounded_weight(weight, self._form.weight_levels)
         restored = self._restored_input(node)
         name, weight_name = module_of(node), f"{node.name}_weight_float"
         self._dequantize_constant(f"{name}.weight", rounded, scale, weight_name, axis=0)
@@ -155,7 +173,10 @@ class _Writer:
         return restored
 
     def _write_linear(self, node: NodeProto) -> None:
-        scale, rounded = _rounded(self._graph.weight(node), self._form.weight_levels)
+        scale, rounded = rounded_weight(self._graph.weight(node), self._form.weight_levels)
+        if module_of(node) in self._sparse:
+            self._write_sparse(node, rounded, scale)
+            return
         write: Callable[[NodeProto, NDArray[Any], NDArray[Any]], None]
         if self._form in _PAIRS:
             write = self._write_qdq
@@ -183,6 +204,29 @@ class _Writer:
             output,
             node.name,
             domain=_CONTRIB,
+        )
+
+    def _write_sparse(self, node: NodeProto, rounded: NDArray[Any], scale: NDArray[Any]) -> None:
+        """Writes a layer for the sparse kernels, with its bias and a GELU behind it."""
+        name = module_of(node)
+        bias, output = self._bias(node)
+        blocks = {**sparse_blocks.to_blocks(rounded), "scales": scale}
+        inputs = [self._constant(f"{name}.weight_{part}", blocks[part]) for part in blocks]
+        gelu = gelu_behind(self._graph, output)
+        if gelu is not None:
+            self._absorbed.update(gelu)
+            output = gelu[-1]
+        own = self._scales[node.input[0]]
+        self._add(
+            sparse_blocks.OPERATOR,
+            [node.input[0], *inputs, *([bias] if bias else [])],
+            output,
+            node.name,
+            domain=sparse_blocks.DOMAIN,
+            in_features=rounded.shape[1],
+            input_scale=own.scale,
+            input_zero_point=own.zero_point,
+            activation="" if gelu is None else "gelu",
         )
 
     def _write_integer(self, node: NodeProto, weight: NDArray[Any], scale: NDArray[Any]) -> None:
@@ -281,14 +325,18 @@ class _Writer:
             self._nodes, source.graph.name, source.graph.input, source.graph.output, constants
         )
         opsets = list(source.opset_import)
-        if any(node.domain == _CONTRIB for node in self._nodes):
-            opsets.append(helper.make_opsetid(_CONTRIB, 1))
+        domains = {node.domain for node in self._nodes}
+        opsets += [
+            helper.make_opsetid(domain, 1)
+            for domain in (_CONTRIB, sparse_blocks.DOMAIN)
+            if domain in domains
+        ]
         model = helper.make_model(graph, opset_imports=opsets, producer_name="sparse-transfer")
         model.ir_version = source.ir_version
         return model
 
 
-def _rounded(weight: NDArray[Any], levels: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def rounded_weight(weight: NDArray[Any], levels: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Returns the scale of each output channel, and the weight in int8."""
     rows = weight.reshape(len(weight), -1)
     scale = np.maximum(np.abs(rows).max(axis=1) / levels, SMALLEST_SCALE).astype(np.float32)

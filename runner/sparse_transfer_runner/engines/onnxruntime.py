@@ -8,7 +8,7 @@ cores.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +24,7 @@ from .forms import Form, InputScale
 from .protocol import Arithmetic, FileWeights, Quantizable, Snippet
 
 if TYPE_CHECKING:
+    import onnx
     import onnxruntime
 
 _ERRORS_ONLY = 3
@@ -53,7 +54,7 @@ class OnnxRuntime:
 
     name = "onnxruntime"
     model_file = "model.onnx"
-    requirement = "onnxruntime"
+    requirements: Sequence[str] = ("onnxruntime",)
     licence = "MIT"
     snippet = Snippet(
         module="onnxruntime",
@@ -84,6 +85,13 @@ class OnnxRuntime:
         """Writes the model in an INT8 form."""
         import onnx
 
+        onnx.save(self._quantized(model, form), target)
+
+    def _quantized(
+        self, model: Quantizable, form: Form, sparse: Collection[str] = ()
+    ) -> onnx.ModelProto:
+        import onnx
+
         from .onnx_int8 import quantized
 
         outputs: dict[str, InputScale] = {}
@@ -91,7 +99,7 @@ class OnnxRuntime:
             from .onnx_outputs import output_scales
 
             outputs = output_scales(model)
-        onnx.save(quantized(onnx.load(model.source), model.scales, form, outputs), target)
+        return quantized(onnx.load(model.source), model.scales, form, outputs, sparse)
 
     def convert(self, source: Path, target: Path) -> None:
         """Copies the file: ONNX is the engine's own format."""
@@ -107,21 +115,32 @@ class OnnxRuntime:
         """Loads an ONNX file with all graph optimizations."""
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
-        options.add_session_config_entry("session.force_spinning_stop", "1")
         session = onnxruntime.InferenceSession(
-            str(model), options, providers=["CPUExecutionProvider"]
+            str(model), self.options(threads), providers=["CPUExecutionProvider"]
         )
         return OnnxRuntimeSession(session, tuple(item.name for item in session.get_inputs()))
+
+    def options(self, threads: int) -> onnxruntime.SessionOptions:
+        """Returns the options of a session."""
+        return session_options(threads)
 
     def weights(self, model: Path, modules: Sequence[str]) -> FileWeights:
         """Reads the initializers back."""
         from .onnx_graph import file_weights
 
         return file_weights(model, modules)
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Returns options of sessions that leave the cores alone between runs."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
 
 
 ENGINE = OnnxRuntime()

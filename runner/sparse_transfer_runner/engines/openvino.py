@@ -51,7 +51,7 @@ class OpenVino:
 
     name = "openvino"
     model_file = "model.xml"
-    requirement = "openvino"
+    requirements: Sequence[str] = ("openvino",)
     licence = "Apache-2.0"
     snippet = Snippet(
         module="openvino",

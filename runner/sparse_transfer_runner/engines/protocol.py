@@ -54,17 +54,57 @@ class Quantizable:
         scales: The input scale of each module to quantize.
         calibration: Batches of training rows, for what training did not learn.
         convolutional: Whether convolutions are among the modules.
+        sparse: Modules whose zeros are to be left out, on an engine that can.
     """
 
     source: Path
     scales: Mapping[str, InputScale]
     calibration: Sequence[Batch] = field(default=(), repr=False)
     convolutional: bool = False
+    sparse: frozenset[str] = frozenset()
 
     def keeping(self, modules: Sequence[str]) -> Quantizable:
         """Returns the same with some modules left in fp32."""
         scales = {name: scale for name, scale in self.scales.items() if name not in modules}
-        return replace(self, scales=scales)
+        return replace(self, scales=scales, sparse=self.sparse - set(modules))
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One layer with and without its zeros, timed alone; None where it was not timed.
+
+    Args:
+        blocks: Share of the weight's blocks of four that hold anything, 0 to 1.
+        sparse_ms: Median with zeros left out.
+        dense_ms: Median by the engine's own INT8.
+    """
+
+    blocks: float | None = None
+    sparse_ms: float | None = None
+    dense_ms: float | None = None
+
+    @property
+    def gains(self) -> bool:
+        """Whether leaving zeros out is faster."""
+        if self.sparse_ms is None or self.dense_ms is None:
+            return False
+        return self.sparse_ms < self.dense_ms
+
+
+@runtime_checkable
+class TimesLayers(Protocol):
+    """An engine that can leave zeros out, and measures in which layers that pays."""
+
+    def layer_times(
+        self, model: Quantizable, example: Batch, threads: int
+    ) -> Mapping[str, LayerTime]:
+        """Times the layers to quantize, on this processor.
+
+        Args:
+            model: The trained model.
+            example: Inputs of the shape to time.
+            threads: Of the engine.
+        """
 
 
 @dataclass(frozen=True)
@@ -103,8 +143,8 @@ class Engine(Protocol):
     name: str
     model_file: str
     """Name of a model's main file, such as ``model.onnx``."""
-    requirement: str
-    """Distribution to install where a model is deployed."""
+    requirements: Sequence[str]
+    """Distributions to install where a model is deployed."""
     licence: str
     """Of the engine, as SPDX names it."""
     snippet: Snippet

@@ -17,6 +17,7 @@ from sparse_transfer_api.results import Results
 from sparse_transfer_runner.data.tags import entity_tags, tagging_of
 from sparse_transfer_runner.detection import detections, masks
 from sparse_transfer_runner.detection.nms_graph import write_masks_with_nms, write_with_nms
+from sparse_transfer_runner.engines.kernels import KERNELS
 from sparse_transfer_runner.engines.protocol import Engine
 from sparse_transfer_runner.pictures import preprocessing
 from sparse_transfer_runner.use_cases import tagging
@@ -121,9 +122,15 @@ class Deployment:
         """Returns the name of an engine's program; the headline engine's is ``predict.py``."""
         return "predict.py" if engine is self.engines[0] else f"predict_{engine.name}.py"
 
+    @property
+    def needs_kernels(self) -> bool:
+        """Whether a program needs this project's own wheel."""
+        return any(KERNELS in engine.requirements for engine in self.engines)
+
     def requirements(self) -> list[str]:
         """Returns pinned requirements, the versions that the results were measured with."""
-        names = [*_LIBRARIES[self.family], *(engine.requirement for engine in self.engines)]
+        names = {*_LIBRARIES[self.family]}
+        names |= {name for engine in self.engines for name in engine.requirements}
         return [f"{name}=={version(name)}" for name in sorted(names)]
 
 

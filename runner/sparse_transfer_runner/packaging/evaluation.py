@@ -11,6 +11,19 @@ from sparse_transfer_api.base import Part, Ratio, Record
 Role = Literal["dense-fp32", "dense-int8", "sparse-fp32", "sparse-int8"]
 
 
+class LayerKernel(Part):
+    """How one INT8 layer is computed by an engine that can leave zeros out, and why."""
+
+    name: str
+    sparse: bool = Field(description="Whether its zeros are left out.")
+    reason: str
+    blocks: Ratio | None = Field(
+        None, description="Share of the weight's blocks of four that hold anything."
+    )
+    sparse_ms: float | None = Field(None, description="Median of the layer with zeros left out.")
+    dense_ms: float | None = Field(None, description="Median by the engine's own INT8.")
+
+
 class FileEvaluation(Part):
     """One exported file, scored on its engine and compared with the trained model."""
 
@@ -32,6 +45,10 @@ class FileEvaluation(Part):
     size_bytes: int
     compressed_size_bytes: int
     shipped: bool = False
+    kernels: list[LayerKernel] = Field(
+        default_factory=list,
+        description="Layer by layer, where the engine can leave zeros out of the file's model.",
+    )
     notes: list[str] = Field(default_factory=list)
 
 

@@ -7,15 +7,17 @@ engine's dense INT8 file, so that anybody can measure again on another machine.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sparse_transfer_runner.engines.cpu import instruction_set
 from sparse_transfer_runner.engines.forms import Form
-from sparse_transfer_runner.engines.protocol import Engine
+from sparse_transfer_runner.engines.protocol import Engine, LayerTime, Quantizable, TimesLayers
 from sparse_transfer_runner.use_cases.protocol import Batch
 
-from .evaluation import Role
+from .evaluation import LayerKernel, Role
+from .layer_kernels import fp32_notes, kernel_notes, layer_kernels
 from .selection import Candidate, Selection
 from .task import PackageTask, TrainedModel
 
@@ -39,6 +41,7 @@ class KeptFile:
         keeps_accuracy: Whether the trained model's accuracy is kept on the choice rows.
         shipped: Whether users take it away.
         notes: What must be said about it.
+        kernels: How its layers are computed, where the engine can leave zeros out.
     """
 
     engine: Engine
@@ -50,6 +53,7 @@ class KeptFile:
     keeps_accuracy: bool = True
     shipped: bool = False
     notes: tuple[str, ...] = ()
+    kernels: tuple[LayerKernel, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class FileMaker:
             baseline: Exported; None where the product has no dense counterpart.
         """
         quantize = self.task.plan.quantize
-        sparse = any((mask == 0).any() for mask in product.masks.values())
+        sparse = has_zeros(product)
         if baseline is not None:
             yield self._reference(engine, baseline, "dense-fp32")
             yield self._int8(engine, baseline, "dense-int8", shipped=False)
@@ -127,15 +131,24 @@ class FileMaker:
     def _fp32(self, engine: Engine, model: TrainedModel, role: Role) -> KeptFile:
         target = self.root / DEPLOYMENT / engine.model_file
         engine.convert(self._source(model), target)
-        path = target.relative_to(self.root).as_posix()
         return KeptFile(
-            engine, path, role, str(Form.FP32), model, model.choice_metric, shipped=True
+            engine,
+            target.relative_to(self.root).as_posix(),
+            role,
+            str(Form.FP32),
+            model,
+            model.choice_metric,
+            shipped=True,
+            notes=tuple(fp32_notes(engine) if has_zeros(model) else ()),
         )
 
     def _int8(self, engine: Engine, model: TrainedModel, role: Role, *, shipped: bool) -> KeptFile:
+        quantizable = model.quantizable(self._source(model))
+        times = self._layer_times(engine, model, quantizable)
+        gaining = frozenset(name for name, time in times.items() if time.gains)
         chosen, notes = Selection(
             engine=engine,
-            model=model.quantizable(self._source(model)),
+            model=replace(quantizable, sparse=gaining),
             folder=self.scratch / engine.name / model.label,
             threads=self.threads,
             example=self.example,
@@ -147,6 +160,7 @@ class FileMaker:
         target = self.root / (DEPLOYMENT if shipped else f"{REFERENCE}/{engine.name}")
         path = _move(engine, chosen.item, target, engine.model_file if shipped else "dense-int8")
         shutil.rmtree(self.scratch / engine.name / model.label)
+        kernels = layer_kernels(times, chosen.item)
         return KeptFile(
             engine,
             path.relative_to(self.root).as_posix(),
@@ -156,8 +170,23 @@ class FileMaker:
             chosen.metric,
             chosen.keeps,
             shipped,
-            tuple(notes),
+            (*notes, *kernel_notes(kernels, instruction_set())),
+            kernels,
         )
+
+    def _layer_times(
+        self, engine: Engine, model: TrainedModel, quantizable: Quantizable
+    ) -> Mapping[str, LayerTime]:
+        """Returns the times of a model's layers; none where there are no zeros to leave out."""
+        if not isinstance(engine, TimesLayers) or not has_zeros(model):
+            return {}
+        self.task.context.raise_if_stopped()
+        return engine.layer_times(quantizable, self.example, self.threads)
+
+
+def has_zeros(model: TrainedModel) -> bool:
+    """Whether a model's masks hold zeros."""
+    return any((mask == 0).any() for mask in model.masks.values())
 
 
 def _move(engine: Engine, candidate: Candidate, folder: Path, name: str) -> Path:

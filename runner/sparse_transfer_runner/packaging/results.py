@@ -224,12 +224,18 @@ def _engine_result(
         speedup_vs_dense_int8=int8 / shipped.median_ms if int8 else None,
         metric=files.shipped.metric,
         dense_int8_metric=files.dense_int8.metric if files.dense_int8 else None,
+        sparse_layers=_sparse_layers(files.shipped),
     )
     notes = [
         *_speed_notes(result, point, table.noise(files)),
         *_accuracy_notes(files.shipped, trained),
     ]
     return result.model_copy(update={"notes": notes})
+
+
+def _sparse_layers(shipped: FileEvaluation) -> int | None:
+    kernels = shipped.kernels
+    return sum(kernel.sparse for kernel in kernels) if kernels else None
 
 
 def _speed_notes(result: EngineResult, point: Point, noise: float) -> list[str]:

@@ -104,6 +104,7 @@ def verify(
         size_bytes=size.raw,
         compressed_size_bytes=size.compressed,
         shipped=file.shipped,
+        kernels=list(file.kernels),
         notes=list(file.notes),
     )
     return VerifiedFile(record, logits, count.layers)

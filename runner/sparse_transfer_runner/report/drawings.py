@@ -126,7 +126,7 @@ def _measured(
             for point in latencies
             if point.median_ms == median
             and (point.batch, point.sequence, point.threads) == where
-            and at.name.startswith(point.engine)
+            and point.engine == at.name
         ),
         None,
     )

@@ -6,11 +6,12 @@ brought are told apart on every engine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sparse_transfer_api.records import Plan
 from sparse_transfer_api.results import EngineResult, Results
-from sparse_transfer_runner.packaging.evaluation import Evaluation
+from sparse_transfer_runner.packaging.evaluation import Evaluation, FileEvaluation, LayerKernel
 
 from .wording import SPACE, TIMES, megabytes, percent, ratio, times
 
@@ -100,6 +101,41 @@ def concerns(plan: Plan, results: Results, evaluation: Evaluation) -> list[str]:
     ]
     found += [*evaluation.notes, *plan.warnings]
     return list(dict.fromkeys(found))
+
+
+@dataclass(frozen=True)
+class KernelTable:
+    """The layers of one file, where the engine can leave zeros out.
+
+    Args:
+        path: The file's.
+        sentence: How many do, and what that was measured on.
+        rows: Layer by layer.
+    """
+
+    path: str
+    sentence: str
+    rows: Sequence[LayerKernel]
+
+
+def kernel_tables(results: Results, evaluation: Evaluation) -> list[KernelTable]:
+    """Returns one table for each file whose engine can leave zeros out."""
+    measured = {engine.name: engine for engine in reversed(results.engines)}
+    return [
+        KernelTable(file.path, _kernel_sentence(file, measured[file.engine]), file.kernels)
+        for file in evaluation.files
+        if file.kernels
+    ]
+
+
+def _kernel_sentence(file: FileEvaluation, engine: EngineResult) -> str:
+    sparse = sum(kernel.sparse for kernel in file.kernels)
+    threads = f"{engine.threads} thread{'s' if engine.threads != 1 else ''}"
+    return (
+        f"{sparse} of {len(file.kernels)} quantized layers of {file.path} leave their zeros out on "
+        f"{file.engine}, as measured on {engine.isa} with {threads}, layer by layer, at the "
+        "headline's batch and length. Elsewhere others may gain: package there again."
+    )
 
 
 def what_brought_it(engine: EngineResult, shipped: str) -> str:

@@ -24,6 +24,7 @@ def environment() -> Environment:
         percent=wording.percent,
         times=wording.times,
         ms=wording.milliseconds,
+        layer_ms=wording.layer_milliseconds,
         megabytes=wording.megabytes,
         number=wording.number,
     )

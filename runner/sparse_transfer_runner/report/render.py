@@ -53,6 +53,7 @@ def render_report(
         sizes=drawings.size_drawing(results),
         engines=drawings.engine_figures(plan, results, evaluation),
         layers=drawings.layers_drawing(evaluation),
+        kernels=findings.kernel_tables(results, evaluation),
         curves=drawings.learning_curves(history, results.metric.name),
         role_names=wording.ROLE_NAMES,
         style=style(pages),

@@ -48,6 +48,11 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.{digits}f}{SPACE}ms"
 
 
+def layer_milliseconds(value: float | None) -> str:
+    """Returns the latency of one layer, which is a fraction of a millisecond."""
+    return UNKNOWN if value is None else f"{value:.3f}{SPACE}ms"
+
+
 def megabytes(size: int | None) -> str:
     """Returns a size in megabytes (10^6 bytes), below 100 kB in kilobytes."""
     if size is None:

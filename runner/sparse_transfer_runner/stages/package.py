@@ -263,7 +263,7 @@ class _Packaging:
                 licences=licences,
             ).write(self.root / DEPLOYMENT)
             write_atomically(self.root / EVALUATION, evaluation.to_json())
-            made_with = self._provenance()
+            made_with = self._provenance(evaluation)
             report = render_report(
                 plan=task.plan,
                 results=results,
@@ -287,12 +287,18 @@ class _Packaging:
             licences=licences,
         )
 
-    def _provenance(self) -> dict[str, Any]:
+    def _provenance(self, evaluation: Evaluation) -> dict[str, Any]:
+        sparse = {
+            file.path: [kernel.name for kernel in file.kernels if kernel.sparse]
+            for file in evaluation.files
+            if file.kernels
+        }
         return {
             "isa": instruction_set(),
             "cpuFlags": sorted(cpu_flags()),
             "engines": {each.name: each.version() for each in self.engines},
             "threads": self.threads,
+            **({"sparseLayers": sparse} if sparse else {}),
         }
 
 

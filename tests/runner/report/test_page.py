@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from sparse_transfer_runner.packaging.evaluation import LayerKernel
+from sparse_transfer_runner.packaging.layer_kernels import FASTER, SLOWER, UNTIMED
 from sparse_transfer_runner.report import render_report
 from sparse_transfer_runner.report.wording import TIMES
 
+TIMES_OF_LAYER = {"blocks": 0.21, "sparse_ms": 0.042, "dense_ms": 0.097}
 _VOID = {"meta", "link", "br", "img", "hr", "input"}
 _LOADING_ATTRIBUTES = {"src", "srcset", "data", "poster", "action", "formaction", "background"}
 
@@ -103,6 +106,24 @@ def test_the_page_shows_each_file_each_engine_and_each_layer(page: Page, records
         assert f"{engine.name} {engine.version}" in page.plain
     for layer in records.evaluation.layers:
         assert layer.name in page.plain
+
+
+def test_the_page_says_which_layers_leave_zeros_out_and_why_others_do_not(records: Any) -> None:
+    assert "leave zeros out" not in page_of(records).plain
+    shipped = next(file for file in records.evaluation.files if file.shipped)
+    shipped.kernels.extend(
+        [
+            LayerKernel(name="a.query", sparse=True, reason=FASTER, **TIMES_OF_LAYER),
+            LayerKernel(name="a.key", sparse=False, reason=SLOWER, **TIMES_OF_LAYER),
+            LayerKernel(name="a.value", sparse=False, reason=UNTIMED),
+        ]
+    )
+    plain = page_of(records).plain
+    assert f"1 of 3 quantized layers of {shipped.path} leave their zeros out" in plain
+    assert "as measured on AVX-512 VNNI with 2 threads" in plain
+    assert f"a.query 21.0 % 0.042 ms 0.097 ms sparse {FASTER}" in plain
+    assert f"a.key 21.0 % 0.042 ms 0.097 ms dense {SLOWER}" in plain
+    assert f"a.value \N{EN DASH} \N{EN DASH} \N{EN DASH} dense {UNTIMED}" in plain
 
 
 def test_files_whose_outputs_have_no_largest_difference_have_an_empty_cell(records: Any) -> None:

@@ -74,13 +74,28 @@ def test_what_cannot_run_here_is_refused_with_what_to_do(
         assert words in str(refused.value)
 
 
-def test_deepsparse_is_refused_with_its_licence_and_where_to_get_it() -> None:
+@pytest.mark.parametrize("target", ["deepsparse", "onnxruntime-sparse"])
+def test_an_engine_that_is_not_here_is_refused_with_where_to_get_it(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparse_transfer_runner.engines.is_installed", lambda library: False)
     with pytest.raises(InputError) as refused:
-        engine("deepsparse")
-    for words in (
+        engine(target)
+    for words in WHERE_TO_GET[target]:
+        assert words in str(refused.value)
+
+
+WHERE_TO_GET = {
+    "deepsparse": (
         "spec.export.targets: deepsparse is not in this runner; it has onnxruntime, openvino;",
         "FLAVOUR=neuralmagic and DEEPSPARSE=true (spec.image)",
         "pip install 'sparse-transfer[deepsparse]'",
         "for evaluation only, not for production and not to be passed on",
-    ):
-        assert words in str(refused.value)
+    ),
+    "onnxruntime-sparse": (
+        "spec.export.targets: onnxruntime-sparse is not in this runner; it has onnxruntime,",
+        "the wheel sparse-transfer-kernels: `make kernels` builds and installs it",
+        "make image-runner KERNELS=true",
+        "(spec.image)",
+    ),
+}

@@ -1,0 +1,15 @@
+//! Sparse INT8 products as custom operators of onnxruntime.
+
+pub mod activations;
+pub mod blocks;
+pub mod epilogue;
+pub mod feed_forward;
+pub mod linear;
+pub mod normalization;
+pub mod operators;
+pub mod packing;
+pub mod pairs;
+pub mod products;
+pub mod runtime;
+pub mod shapes;
+pub mod transposition;

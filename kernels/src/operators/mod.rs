@@ -1,0 +1,111 @@
+//! The operators of the domain `sparsetransfer.dev`, version 1, as onnxruntime sees them.
+//!
+//! All inputs but `x` and `skip` are constants of the model file, and checked when the session is made.
+
+mod callbacks;
+mod feed_forward;
+mod linear;
+mod normalization;
+mod registration;
+
+use std::ffi::CStr;
+
+use ort_sys::ONNXTensorElementDataType as Element;
+
+use crate::activations::Scale;
+use crate::blocks::{Blocks, Malformed};
+use crate::epilogue::Activation;
+use crate::linear::{Linear, Pool};
+use crate::products::Isa;
+use crate::runtime::Node;
+
+pub use registration::RegisterCustomOps;
+
+/// One input of an operator.
+#[derive(Debug, Clone, Copy)]
+struct Input {
+    element: Element,
+    optional: bool,
+}
+
+const FLOATS: Input =
+    Input { element: Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, optional: false };
+const BYTES: Input =
+    Input { element: Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, optional: false };
+const PLACES: Input =
+    Input { element: Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16, optional: false };
+const OFFSETS: Input =
+    Input { element: Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, optional: false };
+
+/// An operator: floats `[..., inputs]` in, floats `[..., outputs]` out.
+trait Operator: Sized + 'static {
+    /// In model files.
+    const NAME: &'static CStr;
+    /// Input 0 is `x`.
+    const INPUTS: &'static [Input];
+    /// How many inputs, from `x` on, are tensors of one shape that are computed; the others are
+    /// constants.
+    const TENSORS: usize = 1;
+    /// Place of an input that has as many values as there are outputs.
+    const SCALES: usize;
+
+    /// Reads a node's constants and attributes.
+    fn new(node: Node) -> Result<Self, Malformed>;
+    /// Size of the last dimension of `x`.
+    fn inputs(&self) -> usize;
+    /// Size of the last dimension of the result.
+    fn outputs(&self) -> usize;
+    /// Computes `[rows, outputs]` from tensors `[rows, inputs]`.
+    fn run(&self, tensors: &[&[f32]], target: &mut [f32], pool: &dyn Pool);
+}
+
+/// Reads a layer, whose inputs are `values`, `columns`, `offsets`, `scales` and perhaps `bias`.
+///
+/// # Arguments
+/// * `node` - The node.
+/// * `first` - Place of `values`.
+/// * `inputs` - Of the layer.
+/// * `activation` - Applied to results.
+/// * `scale` - Of its activations, where it is fixed.
+fn layer(
+    node: Node,
+    first: usize,
+    inputs: usize,
+    activation: Activation,
+    scale: Option<Scale>,
+) -> Result<Linear, Malformed> {
+    let blocks = Blocks::new(
+        inputs,
+        node.constant::<i32>(first + 2, "offsets")?,
+        node.constant::<u16>(first + 1, "columns")?,
+        node.constant::<i8>(first, "values")?,
+    )?;
+    let scales = node.constant::<f32>(first + 3, "scales")?;
+    let has_bias = node.inputs()? > first + 4;
+    let bias = if has_bias { node.constant::<f32>(first + 4, "bias")? } else { &[] };
+    Linear::new(Isa::fastest(), blocks, scales, bias, activation, scale)
+}
+
+/// Reads the number of inputs.
+fn in_features(node: Node) -> Result<usize, Malformed> {
+    let found = node.integer(c"in_features");
+    let found = found.ok_or_else(|| Malformed("in_features is missing".into()))?;
+    usize::try_from(found)
+        .map_err(|_| Malformed(format!("{found} inputs; expected more than none")))
+}
+
+/// Reads a scale; None where there is none.
+fn scale(node: Node, scale: &CStr, zero_point: &CStr) -> Result<Option<Scale>, Malformed> {
+    let Some(found) = node.float(scale) else { return Ok(None) };
+    let zero = node.integer(zero_point).unwrap_or(0);
+    let zero_point = u8::try_from(zero).map_err(|_| {
+        let name = zero_point.to_string_lossy();
+        Malformed(format!("{name} is {zero}; expected 0 to 255"))
+    })?;
+    Ok(Some(Scale { scale: found, zero_point }))
+}
+
+/// Reads what is applied to results.
+fn activation(node: Node) -> Result<Activation, Malformed> {
+    Activation::named(&node.text(c"activation").unwrap_or_default())
+}

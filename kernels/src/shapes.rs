@@ -1,0 +1,99 @@
+//! The shape of the operator's result, told to onnxruntime when it loads a file: without it, it fuses
+//! nothing around the operator.
+
+use std::ffi::{CStr, c_char};
+use std::ptr::null_mut;
+
+use ort_sys::{
+    ONNXTensorElementDataType as Element, OrtShapeInferContext, OrtTensorTypeAndShapeInfo,
+};
+
+use crate::blocks::Malformed;
+use crate::runtime::Runtime;
+
+/// A node, while shapes are inferred.
+#[derive(Clone, Copy)]
+pub struct Shapes {
+    /// The interface.
+    pub runtime: Runtime,
+    /// Onnxruntime's.
+    pub context: *mut OrtShapeInferContext,
+}
+
+/// One dimension: -1 where it is known by its name, or not at all.
+#[derive(Debug, Clone, Copy)]
+struct Dimension<'a> {
+    size: i64,
+    name: &'a CStr,
+}
+
+impl Shapes {
+    /// Tells that a result has the shape of an input but for its last dimension, which is the only one
+    /// of another input; nothing where either is not known.
+    ///
+    /// # Arguments
+    /// * `input` - Place of the first input.
+    /// * `last` - Place of the other.
+    pub fn infer(self, input: usize, last: usize) -> Result<(), Malformed> {
+        // SAFETY: the context is onnxruntime's, and what it returns lives as long.
+        let (mut dimensions, others) = unsafe { (self.shape(input)?, self.shape(last)?) };
+        let ([other], Some(own)) = (others.as_slice(), dimensions.last_mut()) else {
+            return Ok(());
+        };
+        *own = *other;
+        if dimensions.iter().any(|each| each.size < 0 && each.name.is_empty()) {
+            return Ok(());
+        }
+        self.tell(&dimensions)
+    }
+
+    /// # Safety
+    /// The context lives as long as what is returned.
+    unsafe fn shape<'a>(self, input: usize) -> Result<Vec<Dimension<'a>>, Malformed> {
+        let api = self.runtime.0;
+        // SAFETY: the context is onnxruntime's, and the buffers have the rank that it told.
+        unsafe {
+            let mut info: *mut OrtTensorTypeAndShapeInfo = null_mut();
+            let status = (api.ShapeInferContext_GetInputTypeShape)(self.context, input, &mut info);
+            self.runtime.check(status)?;
+            let mut rank = 0;
+            self.runtime.check((api.GetDimensionsCount)(info, &mut rank))?;
+            let mut sizes = vec![-1i64; rank];
+            self.runtime.check((api.GetDimensions)(info, sizes.as_mut_ptr(), rank))?;
+            let mut names: Vec<*const c_char> = vec![c"".as_ptr(); rank];
+            self.runtime.check((api.GetSymbolicDimensions)(info, names.as_mut_ptr(), rank))?;
+            let named = names.into_iter().map(|name| CStr::from_ptr(name));
+            Ok(sizes.into_iter().zip(named).map(|(size, name)| Dimension { size, name }).collect())
+        }
+    }
+
+    fn tell(self, dimensions: &[Dimension]) -> Result<(), Malformed> {
+        let api = self.runtime.0;
+        let sizes: Vec<i64> = dimensions.iter().map(|each| each.size).collect();
+        let mut names: Vec<*const c_char> =
+            dimensions.iter().map(|each| each.name.as_ptr()).collect();
+        let mut info = null_mut();
+        // SAFETY: onnxruntime copies what it is given.
+        unsafe {
+            self.runtime.check((api.CreateTensorTypeAndShapeInfo)(&mut info))?;
+            let float = Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+            let told = self
+                .runtime
+                .check((api.SetTensorElementType)(info, float))
+                .and_then(|()| {
+                    self.runtime.check((api.SetDimensions)(info, sizes.as_ptr(), sizes.len()))
+                })
+                .and_then(|()| {
+                    let count = names.len();
+                    let set = api.SetSymbolicDimensions;
+                    self.runtime.check(set(info, names.as_mut_ptr(), count))
+                })
+                .and_then(|()| {
+                    let set = api.ShapeInferContext_SetOutputTypeShape;
+                    self.runtime.check(set(self.context, 0, info))
+                });
+            (api.ReleaseTensorTypeAndShapeInfo)(info);
+            told
+        }
+    }
+}
