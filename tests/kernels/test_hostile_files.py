@@ -14,10 +14,11 @@ import onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
+from sparse_transfer_kernels import DOMAIN
 from tests.kernels.layers import Layer, feed_forward, session, sparse_weight
 
 _TYPES = (TensorProto.INT8, TensorProto.UINT8, TensorProto.UINT16, TensorProto.INT32)
-_FLOAT_ATTRIBUTES = ("input_scale", "hidden_scale")
+_FLOAT_ATTRIBUTES = ("input_scale", "hidden_scale", "epsilon")
 
 Damage = Callable[[onnx.ModelProto], None]
 
@@ -30,7 +31,26 @@ def whole_files() -> list[bytes]:
     return [
         layer.model(activation="gelu", **scales),
         feed_forward(layer, second, hidden_scale=0.05, hidden_zero_point=7, **scales),
+        normalization(24),
     ]
+
+
+def normalization(width: int) -> bytes:
+    node = onnx.helper.make_node(
+        "AddLayerNormalization", ["x", "x", "scale", "bias"], ["y"], domain=DOMAIN, epsilon=1e-5
+    )
+    constants = [
+        onnx.numpy_helper.from_array(values.astype(np.float32), name)
+        for name, values in (("scale", np.ones(width)), ("bias", np.zeros(width)))
+    ]
+    x, y = (
+        onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, ["a", "b", width])
+        for name in "xy"
+    )
+    graph = onnx.helper.make_graph([node], "normalization", [x], [y], constants)
+    opsets = [onnx.helper.make_opsetid(name, version) for name, version in (("", 17), (DOMAIN, 1))]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    return bytes(model.SerializeToString())
 
 
 FILES = whole_files()
@@ -91,9 +111,11 @@ def fewer_inputs(count: int) -> Damage:
 
 
 def computed(place: int) -> Damage:
-    """Makes a constant an input of the model."""
+    """Makes a constant an input of the model, but for the last one."""
 
     def damage(model: onnx.ModelProto) -> None:
+        if len(model.graph.initializer) == 1:
+            return
         tensor = _constant(model, place)
         model.graph.input.append(
             onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
