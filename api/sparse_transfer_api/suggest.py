@@ -15,13 +15,13 @@ def nearest(value: str, valid: Iterable[str]) -> str | None:
     """Returns the valid value most like ``value``, or None where nothing is alike.
 
     Case and the separators ``-``, ``_`` and space do not count. Where nothing is alike as a whole,
-    a valid value that begins with ``value`` will do.
+    the shortest valid value that begins with ``value`` will do.
     """
     plain = {without_separators(candidate): candidate for candidate in reversed(list(valid))}
     wanted = without_separators(value)
     found = difflib.get_close_matches(wanted, plain, n=1, cutoff=_CUTOFF)
     if not found and len(wanted) >= _SHORTEST_BEGINNING:
-        found = [name for name in plain if name.startswith(wanted)][:1]
+        found = sorted((name for name in plain if name.startswith(wanted)), key=len)[:1]
     return plain[found[0]] if found else None
 
 
