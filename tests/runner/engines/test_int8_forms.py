@@ -187,7 +187,7 @@ def test_a_full_device_is_passing_trouble(exported: ExportedModel, tmp_path: Pat
 
 
 def test_an_engine_that_is_not_here_is_refused_with_those_that_are() -> None:
-    with pytest.raises(InputError, match=r"tensorrt is not in.* has onnxruntime, openvino"):
+    with pytest.raises(InputError, match=r"tensorrt is not in.* has onnxruntime, (onnxruntime-sparse, )?openvino"):
         engine("tensorrt")
 
 
