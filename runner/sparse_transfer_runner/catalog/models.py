@@ -30,6 +30,7 @@ def _is_stub(text: str) -> str:
 Method = Literal["admm", "sparsegpt", "wanda", "magnitude", "gradual"]
 Pattern = Literal["unstructured", "block4"]
 Budgets = Literal["uniform", "layer-error"]
+Arithmetic = Literal["auto", "fp32", "bf16"]
 RecipeType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 ZooStub = Annotated[str, AfterValidator(_is_stub)]
 
@@ -124,6 +125,9 @@ class UpstreamJob(ApiModel):
     initial_sparsity: float | None = Field(None, ge=0, lt=0.99, description="Of a gradual pruning.")
     recovery_steps: int | None = Field(None, ge=0, description="Of distillation after pruning.")
     batch_size: int | None = Field(None, ge=1, description="Texts or pictures of a step.")
+    precision: Arithmetic | None = Field(
+        None, description="Arithmetic of training steps: fp32, bf16, or auto, what is faster."
+    )
     max_length: int | None = Field(None, ge=1, description="Tokens of a text.")
     image_size: int | None = Field(None, ge=8, description="Pixels of a picture's side.")
     seed: int | None = Field(None, ge=0, description="Of the choice and order of the data.")

@@ -182,7 +182,7 @@ EVERY_OPTION: dict[str, Any] = {
     "sparsity": 0.85, "method": "gradual", "pattern": "block4", "budgets": "layer-error",
     "calibration_rows": 96, "refine_rounds": 0, "block_steps": 0, "gradual_steps": 40,
     "prune_every": 8, "initial_sparsity": 0.4, "recovery_steps": 60, "batch_size": 16,
-    "max_length": 48, "image_size": 64, "seed": 3, "licence": "MIT",
+    "precision": "fp32", "max_length": 48, "image_size": 64, "seed": 3, "licence": "MIT",
 }  # fmt: skip
 PLACED = {"model", "data", "output", "name", "trust_pickle"}
 """Options that are not the job's alone."""
