@@ -26,8 +26,8 @@ _HEADS, _MERGED = 4, 3
 def join_attention(model: onnx.ModelProto) -> int:
     """Makes one node ``SelfAttention`` of what computes it.
 
-    Results differ by rounding: where the processor has products of bf16, by that of bf16. Masks of
-    more batches or tokens than the scores have are refused when the model runs.
+    Results differ by rounding: where the processor has products of bf16, by that of bf16. A model
+    whose mask is larger than its scores would be refused when it runs.
 
     Args:
         model: Changed in place.
@@ -173,7 +173,7 @@ def _multiplied(graph: _Graph, node: onnx.NodeProto) -> bool:
 
 def _tensor(graph: _Graph, scaled: onnx.NodeProto) -> str:
     """Returns the scaled one of a node's inputs."""
-    tensors = [each for each in scaled.input if graph.number(each) is None]
+    tensors: list[str] = [each for each in scaled.input if graph.number(each) is None]
     _expect(len(tensors) == 1 and (scaled.op_type == "Mul" or tensors[0] == scaled.input[0]))
     return tensors[0]
 

@@ -2,6 +2,7 @@
 
 use super::LANES;
 use super::arithmetic::Arithmetic;
+#[cfg(target_arch = "x86_64")]
 use super::words::both;
 
 /// Below it, powers count as `exp(LOWEST)`: 1e-38 of the largest, which is 1.

@@ -49,6 +49,7 @@ impl Arithmetic {
 }
 
 /// Rounds to the nearest bf16, in the word's upper half; the lower one is arbitrary.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[inline(always)]
 pub fn nearest(number: f32) -> u32 {
     let bits = number.to_bits();
@@ -57,6 +58,7 @@ pub fn nearest(number: f32) -> u32 {
 }
 
 /// Puts two numbers in a word.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[inline(always)]
 pub fn both(low: f32, high: f32) -> u32 {
     nearest(low) >> HALF | nearest(high) & (u32::MAX << HALF)
