@@ -33,6 +33,7 @@ impl Arithmetic {
     /// # Arguments
     /// * `first`, `second` - Rows; the second is not there where a word holds one number.
     /// * `words` - As many as a row has numbers.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
     pub fn pair(self, first: &[f32], second: &[f32], words: &mut [u32]) {
         match self {
             // SAFETY: the processor has the instructions.
