@@ -12,7 +12,7 @@ use crate::pairs::Pairs;
 use crate::products::{Isa, product};
 
 /// Outputs that one piece of work computes: their sums take half of the first-level cache.
-const OUTPUTS: usize = 64;
+pub(crate) const OUTPUTS: usize = 64;
 
 /// Runs pieces of work, several at once where it can.
 pub trait Pool {

@@ -34,7 +34,8 @@ impl Shapes {
     /// # Arguments
     /// * `input` - Place of the first input.
     /// * `last` - Place of the other.
-    pub fn infer(self, input: usize, last: usize) -> Result<(), Malformed> {
+    /// * `element` - Type of the result's values.
+    pub fn infer(self, input: usize, last: usize, element: Element) -> Result<(), Malformed> {
         // SAFETY: the context is onnxruntime's, and what it returns lives as long.
         let (mut dimensions, others) = unsafe { (self.shape(input)?, self.shape(last)?) };
         let ([other], Some(own)) = (others.as_slice(), dimensions.last_mut()) else {
@@ -44,7 +45,7 @@ impl Shapes {
         if dimensions.iter().any(|each| each.size < 0 && each.name.is_empty()) {
             return Ok(());
         }
-        self.tell(&dimensions)
+        self.tell(&dimensions, element)
     }
 
     /// # Safety
@@ -67,7 +68,7 @@ impl Shapes {
         }
     }
 
-    fn tell(self, dimensions: &[Dimension]) -> Result<(), Malformed> {
+    fn tell(self, dimensions: &[Dimension], element: Element) -> Result<(), Malformed> {
         let api = self.runtime.0;
         let sizes: Vec<i64> = dimensions.iter().map(|each| each.size).collect();
         let mut names: Vec<*const c_char> =
@@ -76,10 +77,9 @@ impl Shapes {
         // SAFETY: onnxruntime copies what it is given.
         unsafe {
             self.runtime.check((api.CreateTensorTypeAndShapeInfo)(&mut info))?;
-            let float = Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
             let told = self
                 .runtime
-                .check((api.SetTensorElementType)(info, float))
+                .check((api.SetTensorElementType)(info, element))
                 .and_then(|()| {
                     self.runtime.check((api.SetDimensions)(info, sizes.as_ptr(), sizes.len()))
                 })

@@ -14,7 +14,7 @@ use ort_sys::{
 use super::Operator;
 use super::registration::{API_VERSION, registered};
 use crate::blocks::Malformed;
-use crate::runtime::{Node, Run, Runtime};
+use crate::runtime::{Node, Number, Run, Runtime};
 use crate::shapes::Shapes;
 
 const X: usize = 0;
@@ -27,10 +27,10 @@ struct Kernel<T> {
 impl<T: Operator> Kernel<T> {
     fn run(&self, context: *mut OrtKernelContext) -> Result<(), Malformed> {
         let run = Run { runtime: self.runtime, context };
-        let (mut dimensions, x) = run.input::<f32>(X)?;
+        let (mut dimensions, x) = run.input::<T::Value>(X)?;
         let mut tensors = vec![x];
         for place in 1..T::TENSORS {
-            let (others, values) = run.input::<f32>(place)?;
+            let (others, values) = run.input::<T::Value>(place)?;
             if others != dimensions {
                 return Err(Malformed(format!(
                     "x is {dimensions:?}, but input {place} {others:?}"
@@ -101,7 +101,7 @@ unsafe extern "system" fn infer_shape<T: Operator>(
 ) -> OrtStatusPtr {
     // The function gets no interface of its own; without one there is nothing to tell it by.
     let Some(runtime) = registered() else { return OrtStatusPtr(null_mut()) };
-    guarded::<T>(runtime, || Shapes { runtime, context }.infer(X, T::SCALES))
+    guarded::<T>(runtime, || Shapes { runtime, context }.infer(X, T::SCALES, T::Value::ELEMENT))
 }
 
 unsafe extern "system" fn name<T: Operator>(_: *const OrtCustomOp) -> *const c_char {
@@ -121,8 +121,8 @@ unsafe extern "system" fn input_count<T: Operator>(_: *const OrtCustomOp) -> usi
     T::INPUTS.len()
 }
 
-unsafe extern "system" fn output_type(_: *const OrtCustomOp, _: usize) -> Element {
-    Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT
+unsafe extern "system" fn output_type<T: Operator>(_: *const OrtCustomOp, _: usize) -> Element {
+    T::Value::ELEMENT
 }
 
 unsafe extern "system" fn output_count(_: *const OrtCustomOp) -> usize {
@@ -165,7 +165,7 @@ pub const fn callbacks<T: Operator>() -> OrtCustomOp {
         GetExecutionProviderType: Some(provider),
         GetInputType: Some(input_type::<T>),
         GetInputTypeCount: Some(input_count::<T>),
-        GetOutputType: Some(output_type),
+        GetOutputType: Some(output_type::<T>),
         GetOutputTypeCount: Some(output_count),
         KernelCompute: None,
         KernelDestroy: Some(destroy::<T>),

@@ -6,6 +6,7 @@ mod callbacks;
 mod feed_forward;
 mod linear;
 mod normalization;
+mod pointwise;
 mod registration;
 
 use std::ffi::CStr;
@@ -17,7 +18,7 @@ use crate::blocks::{Blocks, Malformed};
 use crate::epilogue::Activation;
 use crate::linear::{Linear, Pool};
 use crate::products::Isa;
-use crate::runtime::Node;
+use crate::runtime::{Node, Number};
 
 pub use registration::RegisterCustomOps;
 
@@ -34,11 +35,15 @@ const BYTES: Input =
     Input { element: Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, optional: false };
 const PLACES: Input =
     Input { element: Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16, optional: false };
+const ROUNDED: Input =
+    Input { element: Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, optional: false };
 const OFFSETS: Input =
     Input { element: Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, optional: false };
 
-/// An operator: floats `[..., inputs]` in, floats `[..., outputs]` out.
+/// An operator: values `[..., inputs]` in, values `[..., outputs]` out.
 trait Operator: Sized + 'static {
+    /// What `x` and the result hold.
+    type Value: Number;
     /// In model files.
     const NAME: &'static CStr;
     /// Input 0 is `x`.
@@ -56,7 +61,7 @@ trait Operator: Sized + 'static {
     /// Size of the last dimension of the result.
     fn outputs(&self) -> usize;
     /// Computes `[rows, outputs]` from tensors `[rows, inputs]`.
-    fn run(&self, tensors: &[&[f32]], target: &mut [f32], pool: &dyn Pool);
+    fn run(&self, tensors: &[&[Self::Value]], target: &mut [Self::Value], pool: &dyn Pool);
 }
 
 /// Reads a layer, whose inputs are `values`, `columns`, `offsets`, `scales` and perhaps `bias`.

@@ -1,0 +1,51 @@
+//! `SparseQPointwise`: a 1x1 convolution, channels last, with bytes in and bytes out.
+//!
+//! Inputs: `x` (uint8, `[..., inputs]`), then `values`, `columns`, `offsets`, `scales` and perhaps `bias`
+//! as `SparseQLinear` has them. The result is uint8, `[..., outputs]`; outputs are a multiple of four.
+//!
+//! Attributes: `in_features` and `activation` as `SparseQLinear` has them; `input_scale` (float),
+//! `input_zero_point` (int), `output_scale` (float) and `output_zero_point` (int): how bytes stand for
+//! floats. Both scales have to be there. What a rectifier limits to the range of the output's bytes
+//! needs no activation.
+
+use std::ffi::CStr;
+
+use super::{
+    BYTES, FLOATS, Input, OFFSETS, Operator, PLACES, ROUNDED, activation, in_features, layer, scale,
+};
+use crate::blocks::Malformed;
+use crate::linear::Pool;
+use crate::pointwise::Pointwise;
+use crate::products::Isa;
+use crate::runtime::Node;
+
+/// The operator's kernel.
+pub struct SparseQPointwise(Pointwise);
+
+impl Operator for SparseQPointwise {
+    type Value = u8;
+    const NAME: &'static CStr = c"SparseQPointwise";
+    const INPUTS: &'static [Input] =
+        &[ROUNDED, BYTES, PLACES, OFFSETS, FLOATS, Input { optional: true, ..FLOATS }];
+    const SCALES: usize = 4;
+
+    fn new(node: Node) -> Result<Self, Malformed> {
+        let input = scale(node, c"input_scale", c"input_zero_point")?;
+        let output = scale(node, c"output_scale", c"output_zero_point")?;
+        let output = output.ok_or_else(|| Malformed("output_scale is missing".into()))?;
+        let layer = layer(node, 1, in_features(node)?, activation(node)?, input)?;
+        Pointwise::new(Isa::fastest(), layer, output).map(Self)
+    }
+
+    fn inputs(&self) -> usize {
+        self.0.inputs()
+    }
+
+    fn outputs(&self) -> usize {
+        self.0.outputs()
+    }
+
+    fn run(&self, tensors: &[&[u8]], target: &mut [u8], pool: &dyn Pool) {
+        self.0.run(tensors[0], target, pool);
+    }
+}
