@@ -6,9 +6,8 @@
 
 use crate::activations::{Scale, TOKENS};
 use crate::blocks::{BLOCK, Malformed};
-use crate::epilogue::finish_packed;
+use crate::epilogue::{Affine, Range, finish_bytes};
 use crate::linear::{Linear, OUTPUTS, Pool};
-use crate::packing::Target;
 use crate::products::Isa;
 use crate::transposition::{Words, transpose};
 
@@ -17,8 +16,11 @@ use crate::transposition::{Words, transpose};
 pub struct Pointwise {
     isa: Isa,
     layer: Linear,
-    input: Scale,
-    output: Scale,
+    range: Range,
+    /// What turns sums into steps of the results: see [`Affine`].
+    offsets: Vec<i32>,
+    scales: Vec<f32>,
+    bias: Vec<f32>,
 }
 
 impl Pointwise {
@@ -26,12 +28,14 @@ impl Pointwise {
     ///
     /// # Arguments
     /// * `isa` - That of the layer.
-    /// * `layer` - Its inputs and outputs are channels; the scale of its activations is fixed.
+    /// * `layer` - Its inputs and outputs are channels; the scale of its activations is fixed, and no
+    ///   activation is applied.
     /// * `output` - How results become bytes.
+    /// * `limits` - The smallest and the largest byte that a result may become: what a rectifier does.
     ///
     /// # Errors
-    /// Outputs are no whole blocks, or a scale is missing or none.
-    pub fn new(isa: Isa, layer: Linear, output: Scale) -> Result<Self, Malformed> {
+    /// Outputs are no whole blocks, limits the wrong way round, or a scale is missing or none.
+    pub fn new(isa: Isa, layer: Linear, output: Scale, limits: [u8; 2]) -> Result<Self, Malformed> {
         let outputs = layer.outputs();
         if !outputs.is_multiple_of(BLOCK) {
             return Err(Malformed(format!("{outputs} outputs; expected a multiple of {BLOCK}")));
@@ -42,7 +46,15 @@ impl Pointwise {
             let found = output.scale;
             return Err(Malformed(format!("the results' scale is {found}; expected one above 0")));
         }
-        Ok(Self { isa, layer, input, output })
+        let [lowest, highest] = limits;
+        if lowest > highest {
+            return Err(Malformed(format!("results are limited to {lowest} to {highest}")));
+        }
+        let range = Range { zero_point: output.zero_point, lowest, highest };
+        let (offsets, scales) = layer.affine(input);
+        let scales = scales.into_iter().map(|scale| scale / output.scale).collect();
+        let bias = layer.bias().iter().map(|bias| bias / output.scale).collect();
+        Ok(Self { isa, layer, range, offsets, scales, bias })
     }
 
     /// Channels that it reads.
@@ -75,16 +87,15 @@ impl Pointwise {
         // SAFETY: each part is filled once.
         pool.for_each(parts, &|part| unsafe { mover.fill(part) });
         let results = Results(target.as_mut_ptr());
-        self.layer.pieces(&activations, self.input, pool, &|piece, sums, affine| {
+        let affine = Affine { offsets: &self.offsets, scales: &self.scales, bias: &self.bias };
+        self.layer.products(&activations, pool, &|piece, sums| {
             let mut packed = Packed([0; OUTPUTS * TOKENS]);
-            let blocks = piece.outputs.len() / BLOCK;
-            let first = piece.tile * TOKENS;
-            let (stride, activation) = (piece.tokens * BLOCK, self.layer.activation());
-            let room = Target { first: packed.0.as_mut_ptr(), stride };
-            let source = Words { first: packed.0.as_ptr().cast(), stride: piece.tokens };
-            // SAFETY: there is room for the sums of a piece, and no two pieces have a result in common.
+            let bytes = &mut packed.0[..sums.len()];
+            finish_bytes(self.isa, sums, affine.of(piece.outputs.clone()), self.range, bytes);
+            let source = Words { first: bytes.as_ptr().cast(), stride: piece.tokens };
+            let (blocks, first) = (piece.outputs.len() / BLOCK, piece.tile * TOKENS);
+            // SAFETY: the pixels and outputs lie in the target, and no two pieces have one in common.
             unsafe {
-                finish_packed(self.isa, sums, affine, activation, self.output, piece.tokens, room);
                 let place = results.at(first * outputs + piece.outputs.start).cast();
                 let target = Words { first: place, stride: outputs / BLOCK };
                 transpose(self.isa, source, target, blocks, piece.tokens.min(count - first));
@@ -140,7 +151,7 @@ mod tests {
         let blocks = Blocks::new(inputs, &offsets, &columns, &values).unwrap();
         let scales: Vec<f32> = (0..outputs).map(|each| 0.01 + each as f32 * 1e-4).collect();
         let bias: Vec<f32> = (0..outputs).map(|each| each as f32 * 0.1 - 1.0).collect();
-        Linear::new(isa, blocks, &scales, &bias, Activation::Relu, scale).unwrap()
+        Linear::new(isa, blocks, &scales, &bias, Activation::None, scale).unwrap()
     }
 
     proptest! {
@@ -148,13 +159,14 @@ mod tests {
         #[test]
         fn results_are_those_of_the_linear_layer_rounded(
             count in 0usize..150, inputs in 1usize..40, outputs in 1usize..40,
-            thin in any::<bool>(), seed in any::<u32>(),
+            thin in any::<bool>(), seed in any::<u32>(), limits in prop_oneof![Just([0, 255]), Just([30, 85])],
         ) {
             let (inputs, outputs) = (inputs * BLOCK, outputs * BLOCK);
             let pixels: Vec<u8> = (0..(count * inputs) as u32)
                 .map(|each| (each.wrapping_mul(2654435761).wrapping_add(seed) >> 24) as u8)
                 .collect();
             let zero = f32::from(INPUT.zero_point);
+            let [lowest, highest] = limits.map(f32::from);
             let floats: Vec<f32> =
                 pixels.iter().map(|byte| (f32::from(*byte) - zero) * INPUT.scale).collect();
             for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
@@ -162,10 +174,11 @@ mod tests {
                 let mut exact = vec![f32::NAN; count * outputs];
                 linear.run(&floats, &mut exact, &Caller);
                 let mut found = vec![0; count * outputs];
-                Pointwise::new(isa, linear, OUTPUT).unwrap().run(&pixels, &mut found, &Caller);
+                let pointwise = Pointwise::new(isa, linear, OUTPUT, limits).unwrap();
+                pointwise.run(&pixels, &mut found, &Caller);
                 for (own, wanted) in found.iter().zip(exact) {
                     let steps = wanted / OUTPUT.scale + f32::from(OUTPUT.zero_point);
-                    let apart = (f32::from(*own) - steps.clamp(0.0, 255.0)).abs();
+                    let apart = (f32::from(*own) - steps.clamp(lowest, highest)).abs();
                     // A result between two bytes may become either, if the last bit differs.
                     prop_assert!(apart < 0.501, "{} {own} {steps}", isa.name());
                 }
@@ -176,15 +189,18 @@ mod tests {
     #[test]
     fn layers_that_do_not_fit_are_refused() {
         let isa = Isa::Portable;
-        let made = |outputs, input, scale| {
+        let made = |outputs, input, scale, limits| {
             let layer = layer(isa, outputs, 8, false, input);
-            let made = Pointwise::new(isa, layer, Scale { scale, zero_point: 0 });
+            let made = Pointwise::new(isa, layer, Scale { scale, zero_point: 0 }, limits);
             made.map(|_| ()).unwrap_err().to_string()
         };
-        assert!(made(6, Some(INPUT), 1.0).contains("6 outputs; expected a multiple of 4"));
-        assert!(made(8, None, 1.0).contains("activations' scale is missing"));
+        assert!(
+            made(6, Some(INPUT), 1.0, [0, 255]).contains("6 outputs; expected a multiple of 4")
+        );
+        assert!(made(8, None, 1.0, [0, 255]).contains("activations' scale is missing"));
+        assert!(made(8, Some(INPUT), 1.0, [9, 8]).contains("limited to 9 to 8"));
         for bad in [0.0, -1.0, f32::NAN, f32::INFINITY, f32::MIN_POSITIVE / 2.0] {
-            assert!(made(8, Some(INPUT), bad).contains("the results' scale is"));
+            assert!(made(8, Some(INPUT), bad, [0, 255]).contains("the results' scale is"));
         }
     }
 }

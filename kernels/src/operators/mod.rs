@@ -102,12 +102,14 @@ fn in_features(node: Node) -> Result<usize, Malformed> {
 /// Reads a scale; None where there is none.
 fn scale(node: Node, scale: &CStr, zero_point: &CStr) -> Result<Option<Scale>, Malformed> {
     let Some(found) = node.float(scale) else { return Ok(None) };
-    let zero = node.integer(zero_point).unwrap_or(0);
-    let zero_point = u8::try_from(zero).map_err(|_| {
-        let name = zero_point.to_string_lossy();
-        Malformed(format!("{name} is {zero}; expected 0 to 255"))
-    })?;
-    Ok(Some(Scale { scale: found, zero_point }))
+    Ok(Some(Scale { scale: found, zero_point: byte(node, zero_point, 0)? }))
+}
+
+/// Reads a number from 0 to 255.
+fn byte(node: Node, name: &CStr, default: u8) -> Result<u8, Malformed> {
+    let found = node.integer(name).unwrap_or(i64::from(default));
+    let name = name.to_string_lossy();
+    u8::try_from(found).map_err(|_| Malformed(format!("{name} is {found}; expected 0 to 255")))
 }
 
 /// Reads what is applied to results.

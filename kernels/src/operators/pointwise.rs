@@ -3,17 +3,18 @@
 //! Inputs: `x` (uint8, `[..., inputs]`), then `values`, `columns`, `offsets`, `scales` and perhaps `bias`
 //! as `SparseQLinear` has them. The result is uint8, `[..., outputs]`; outputs are a multiple of four.
 //!
-//! Attributes: `in_features` and `activation` as `SparseQLinear` has them; `input_scale` (float),
-//! `input_zero_point` (int), `output_scale` (float) and `output_zero_point` (int): how bytes stand for
-//! floats. Both scales have to be there. What a rectifier limits to the range of the output's bytes
-//! needs no activation.
+//! Attributes: `in_features` (int); `input_scale` (float), `input_zero_point` (int), `output_scale`
+//! (float) and `output_zero_point` (int): how bytes stand for floats, where both scales have to be there;
+//! `lowest` and `highest` (int), by default 0 and 255: limits of the result's bytes, as a rectifier has
+//! them.
 
 use std::ffi::CStr;
 
 use super::{
-    BYTES, FLOATS, Input, OFFSETS, Operator, PLACES, ROUNDED, activation, in_features, layer, scale,
+    BYTES, FLOATS, Input, OFFSETS, Operator, PLACES, ROUNDED, byte, in_features, layer, scale,
 };
 use crate::blocks::Malformed;
+use crate::epilogue::Activation;
 use crate::linear::Pool;
 use crate::pointwise::Pointwise;
 use crate::products::Isa;
@@ -33,8 +34,9 @@ impl Operator for SparseQPointwise {
         let input = scale(node, c"input_scale", c"input_zero_point")?;
         let output = scale(node, c"output_scale", c"output_zero_point")?;
         let output = output.ok_or_else(|| Malformed("output_scale is missing".into()))?;
-        let layer = layer(node, 1, in_features(node)?, activation(node)?, input)?;
-        Pointwise::new(Isa::fastest(), layer, output).map(Self)
+        let layer = layer(node, 1, in_features(node)?, Activation::None, input)?;
+        let limits = [byte(node, c"lowest", 0)?, byte(node, c"highest", u8::MAX)?];
+        Pointwise::new(Isa::fastest(), layer, output, limits).map(Self)
     }
 
     fn inputs(&self) -> usize {
