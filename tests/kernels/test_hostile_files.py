@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 from sparse_transfer_kernels import DOMAIN
-from tests.kernels.layers import Layer, feed_forward, session, sparse_weight
+from tests.kernels.layers import Layer, feed_forward, pointwise, session, sparse_weight
 
 _TYPES = (TensorProto.INT8, TensorProto.UINT8, TensorProto.UINT16, TensorProto.INT32)
-_FLOAT_ATTRIBUTES = ("input_scale", "hidden_scale", "epsilon")
+_FLOAT_ATTRIBUTES = ("input_scale", "hidden_scale", "output_scale", "epsilon")
 
 Damage = Callable[[onnx.ModelProto], None]
 
@@ -32,6 +32,7 @@ def whole_files() -> list[bytes]:
         layer.model(activation="gelu", **scales),
         feed_forward(layer, second, hidden_scale=0.05, hidden_zero_point=7, **scales),
         normalization(24),
+        pointwise(layer, output_scale=0.05, output_zero_point=9, **scales),
     ]
 
 
