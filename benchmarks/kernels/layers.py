@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, helper
 
 from sparse_transfer_runner.engines import sparse_blocks
+from sparse_transfer_runner.engines.layer_times import layer_file
+from sparse_transfer_runner.engines.onnx_int8 import CONTRIB
 from sparse_transfer_runner.engines.onnxruntime import session_options
 
 from .encoders import Encoder
@@ -19,7 +21,6 @@ from .encoders import Encoder
 _SCALE = np.float32(0.03)
 _ZERO_POINT = np.uint8(128)
 _OF_WEIGHTS = np.float32(0.01)
-_CONTRIB = "com.microsoft"
 
 Layer = tuple[list[NodeProto], Mapping[str, NDArray[Any]]]
 
@@ -64,7 +65,7 @@ def runs(
         options = session_options(threads)
         sparse_transfer_kernels.register(options)
         session = onnxruntime.InferenceSession(
-            _model(*layer(weight)), options, providers=["CPUExecutionProvider"]
+            layer_file(*layer(weight)), options, providers=["CPUExecutionProvider"]
         )
         yield name, partial(session.run, None, {"x": rows})
 
@@ -87,7 +88,7 @@ def _dense(weight: NDArray[np.int8]) -> Layer:
     inputs = ["bytes", "weight", "scale", "scales", "zero_point", "zero_points", "bias"]
     return [
         helper.make_node("QuantizeLinear", ["x", "scale", "zero_point"], ["bytes"]),
-        helper.make_node("MatMulIntegerToFloat", inputs, ["y"], domain=_CONTRIB),
+        helper.make_node("MatMulIntegerToFloat", inputs, ["y"], domain=CONTRIB),
     ], constants
 
 
@@ -111,17 +112,3 @@ def _sparse(weight: NDArray[np.int8]) -> Layer:
 
 def _bias(weight: NDArray[np.int8]) -> NDArray[np.float32]:
     return np.zeros(len(weight), np.float32)
-
-
-def _model(nodes: Sequence[NodeProto], constants: Mapping[str, NDArray[Any]]) -> bytes:
-    graph = helper.make_graph(
-        nodes,
-        "layer",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", None])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", None])],
-        [numpy_helper.from_array(values, name) for name, values in constants.items()],
-    )
-    domains = {"": 17, _CONTRIB: 1, sparse_blocks.DOMAIN: 1}
-    opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
-    made: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
-    return made

@@ -13,14 +13,16 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from families import Family
 
 from sparse_transfer_runner.provenance import provenance
 
+Cell = TypeVar("Cell", bound=Any)
 _COMMAND = [sys.executable, "-m", "sparse_transfer_cli"]
 
 
@@ -90,6 +92,34 @@ def write_cells(
     partial = path.with_name(f".{path.name}")
     partial.write_text(json.dumps(document, indent=2) + "\n")
     partial.replace(path)
+
+
+def fill(
+    path: Path,
+    asked: Iterable[Cell],
+    run: Callable[[Cell], dict[str, Any]],
+    summary: Callable[[Sequence[dict[str, Any]]], list[dict[str, Any]]],
+    shown: Sequence[str] = ("recovery",),
+) -> None:
+    """Runs the cells that a file lacks, and writes it after each; prints them, and the summary.
+
+    Args:
+        path: The file.
+        asked: The cells, dataclasses whose fields tell them apart.
+        run: Returns what is recorded of a cell, its fields among it.
+        summary: Returns the table.
+        shown: What is printed of a cell besides its fields.
+    """
+    cells = read_cells(path)
+    for cell in asked:
+        wanted = asdict(cell)
+        if any(wanted.items() <= known.items() for known in cells):
+            continue
+        cells.append(run(cell))
+        write_cells(path, cells, summary(cells))
+        print(json.dumps({**wanted, **{name: cells[-1][name] for name in shown}}), flush=True)
+    for row in summary(cells):
+        print(json.dumps(row))
 
 
 def mean(values: Iterable[float], digits: int = 1) -> float:

@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from cells import extract, foundation, keep_baselines_only, last_line, mean, read_cells, write_cells
+from cells import extract, fill, foundation, keep_baselines_only, last_line, mean
 from families import FAMILIES
 
 from sparse_transfer_runner.provenance import provenance
@@ -241,19 +240,14 @@ def main() -> int:
     work = options.work.resolve()
     extract(_FAMILY, work)
     write_choice(work)
-    cells = read_cells(options.output)
-    known = {Cell(**{name: cell[name] for name in Cell.__annotations__}) for cell in cells}
-    asked = itertools.product(options.seeds, options.sparsities, options.rows)
-    for seed, sparsity, row in asked:
-        cell = Cell(row, options.part, sparsity, seed)
-        if cell not in known:
-            cells.append(run_cell(cell, work))
-            write_cells(options.output, cells, summary(cells))
-            kept = ("recovery", "divergence", "seconds")
-            print(json.dumps({**asdict(cell), **{name: cells[-1][name] for name in kept}}))
-            sys.stdout.flush()
-    for line in summary(cells):
-        print(json.dumps(line))
+    asked = (
+        Cell(row, options.part, sparsity, seed)
+        for seed, sparsity, row in itertools.product(
+            options.seeds, options.sparsities, options.rows
+        )
+    )
+    shown = ("recovery", "divergence", "seconds")
+    fill(options.output, asked, lambda cell: run_cell(cell, work), summary, shown)
     return 0
 
 

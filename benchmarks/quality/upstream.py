@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import shutil
 import statistics
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cells import extract, keep_baselines_only, last_line, mean, read_cells, write_cells
+from cells import extract, fill, keep_baselines_only, last_line, mean
 from families import FAMILIES
 
 from sparse_transfer_runner.provenance import provenance
@@ -78,6 +77,7 @@ class Cell:
 def run_cell(cell: Cell, work: Path) -> dict[str, Any]:
     """Makes the foundation and runs the experiment; returns figures and seconds."""
     family = FAMILIES[cell.family]
+    extract(family, work)
     folder = work / "cell"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -180,17 +180,7 @@ def main() -> int:
     """Runs what is missing, and writes the file after each cell."""
     options = parse()
     work = options.work.resolve()
-    cells = read_cells(options.output)
-    known = {Cell(**{name: cell[name] for name in Cell.__annotations__}) for cell in cells}
-    for cell in cells_of(options):
-        if cell in known:
-            continue
-        extract(FAMILIES[cell.family], work)
-        cells.append(run_cell(cell, work))
-        write_cells(options.output, cells, summary(cells))
-        print(json.dumps({**asdict(cell), "recovery": cells[-1]["recovery"]}), flush=True)
-    for row in summary(cells):
-        print(json.dumps(row))
+    fill(options.output, cells_of(options), lambda cell: run_cell(cell, work), summary)
     return 0
 
 

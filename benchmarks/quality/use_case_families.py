@@ -16,10 +16,6 @@ from families import FAMILIES, Family
 
 _SENTENCES = FAMILIES["minilm"]
 _DETECTOR = ("--model", "package://ABD_model/ABD.pt", "--trust-pickle")
-_OBJECTS_REDUCED = {
-    "reduced": ("--calibration-rows", "2", "--image-size", "64", "--recovery-steps", "1"),
-    "reduced_spec": {"training": {"imageSize": 64, "epochs": 1}},
-}
 
 
 @dataclass(frozen=True)
@@ -46,6 +42,39 @@ def _of_texts(name: str, extracts: Mapping[str, str], **spec: Any) -> Family:
         spec={"optimLevel": 0.5, **spec},
         reduced=_SENTENCES.reduced,
         reduced_spec={"data": rows, "training": reduced},
+    )
+
+
+def _of_objects(
+    name: str, use_case: str, *, side: int, epochs: int, calibration: int, batch: int
+) -> Family:
+    """Returns a family of few pictures that starts from a small YOLOv8.
+
+    Args:
+        name: Of the packaged example.
+        use_case: Of the experiment.
+        side: Of the pictures, in pixels.
+        epochs: Of training.
+        calibration: Pictures that pruning looks at.
+        batch: Pictures of a step of upstream work.
+    """
+    return Family(
+        name=name,
+        extracts={name: name},
+        upstream=(
+            *(*_DETECTOR, "--data", f"{{work}}/{name}/images/train", "--image-size", str(side)),
+            *("--calibration-rows", str(calibration), "--batch-size", str(batch)),
+            *("--recovery-steps", "60"),
+        ),
+        spec={
+            "useCase": use_case,
+            "data": {"uri": f"file://{{work}}/{name}"},
+            "model": {"trust": "Pickle"},
+            "optimLevel": 0.5,
+            "training": {"imageSize": side, "epochs": epochs, "batchSize": 4},
+        },
+        reduced=("--calibration-rows", "2", "--image-size", "64", "--recovery-steps", "1"),
+        reduced_spec={"training": {"imageSize": 64, "epochs": 1}},
     )
 
 
@@ -96,43 +125,12 @@ USE_CASES = {
         )
     ),
     "cv-classification": UseCase(FAMILIES["efficientnet-lite0"]),
+    # As examples/trees and examples/nuclei.
     "cv-detection": UseCase(
-        Family(
-            name="trees",
-            extracts={"trees": "trees"},
-            # As examples/trees.
-            upstream=(
-                *(*_DETECTOR, "--data", "{work}/trees/images/train", "--image-size", "256"),
-                *("--calibration-rows", "16", "--batch-size", "4", "--recovery-steps", "60"),
-            ),
-            spec={
-                "useCase": "object-detection",
-                "data": {"uri": "file://{work}/trees"},
-                "model": {"trust": "Pickle"},
-                "optimLevel": 0.5,
-                "training": {"imageSize": 256, "epochs": 20, "batchSize": 4},
-            },
-            **_OBJECTS_REDUCED,
-        )
+        _of_objects("trees", "object-detection", side=256, epochs=20, calibration=16, batch=4)
     ),
     "cv-segmentation": UseCase(
-        Family(
-            name="nuclei",
-            extracts={"nuclei": "nuclei"},
-            # As examples/nuclei.
-            upstream=(
-                *(*_DETECTOR, "--data", "{work}/nuclei/images/train", "--image-size", "128"),
-                *("--calibration-rows", "5", "--batch-size", "2", "--recovery-steps", "60"),
-            ),
-            spec={
-                "useCase": "instance-segmentation",
-                "data": {"uri": "file://{work}/nuclei"},
-                "model": {"trust": "Pickle"},
-                "optimLevel": 0.5,
-                "training": {"imageSize": 128, "epochs": 60, "batchSize": 4},
-            },
-            **_OBJECTS_REDUCED,
-        )
+        _of_objects("nuclei", "instance-segmentation", side=128, epochs=60, calibration=5, batch=2)
     ),
 }
 """The rows of the table."""

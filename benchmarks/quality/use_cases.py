@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cells import extract, foundation, keep_baselines_only, last_line, mean, read_cells, write_cells
+from cells import extract, fill, foundation, keep_baselines_only, last_line, mean
 from use_case_families import USE_CASES
 
 from sparse_transfer_api.records import Manifest, Plan
@@ -72,6 +71,9 @@ def upstream_of(cell: Cell) -> list[str]:
 
 def run_cell(cell: Cell, work: Path) -> dict[str, Any]:
     """Makes the foundation and runs the experiment; returns figures and seconds."""
+    extract(USE_CASES[cell.use_case].family, work)
+    if prepare := USE_CASES[cell.use_case].prepare:
+        prepare(work)
     made, upstream = foundation(upstream_of(cell), work)
     experiment = experiment_of(cell, work)
     spec = experiment["spec"]
@@ -199,20 +201,11 @@ def main() -> int:
     """Runs what is missing, and writes the file after each cell."""
     options = parse()
     work = options.work.resolve()
-    cells = read_cells(options.output)
-    known = {Cell(**{name: cell[name] for name in Cell.__annotations__}) for cell in cells}
-    for seed, name in itertools.product(options.seeds, options.use_cases):
-        cell = Cell(name, options.budget, seed, options.epochs, options.learning_rate)
-        if cell in known:
-            continue
-        extract(USE_CASES[name].family, work)
-        if prepare := USE_CASES[name].prepare:
-            prepare(work)
-        cells.append(run_cell(cell, work))
-        write_cells(options.output, cells, summary(cells))
-        print(json.dumps({**asdict(cell), "recovery": cells[-1]["recovery"]}), flush=True)
-    for row in summary(cells):
-        print(json.dumps(row))
+    asked = (
+        Cell(name, options.budget, seed, options.epochs, options.learning_rate)
+        for seed, name in itertools.product(options.seeds, options.use_cases)
+    )
+    fill(options.output, asked, lambda cell: run_cell(cell, work), summary)
     return 0
 
 

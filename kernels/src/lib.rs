@@ -5,6 +5,8 @@ pub mod blocks;
 pub mod epilogue;
 pub mod feed_forward;
 pub mod linear;
+#[cfg(test)]
+mod noise;
 pub mod normalization;
 pub mod operators;
 pub mod packing;

@@ -258,6 +258,7 @@ mod x86 {
 mod tests {
     use super::*;
     use crate::activations::Scale;
+    use crate::noise::noise;
     use proptest::prelude::*;
 
     fn packed(isa: Isa, rows: &[f32], inputs: usize, layout: Layout) -> Activations {
@@ -282,13 +283,7 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let inputs = blocks * BLOCK;
-            let mut state = seed | 1;
-            let mut next = || {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                (state >> 32) as u32
-            };
+            let mut next = noise(seed);
             let rows: Vec<f32> = (0..tokens * inputs).map(|_| (next() % 256) as f32).collect();
             let (mut offsets, mut columns, mut values) = (vec![0], Vec::new(), Vec::new());
             for _ in 0..3 {

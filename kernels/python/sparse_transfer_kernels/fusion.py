@@ -6,7 +6,7 @@ joined = fusion.join_layers(model)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, MutableSequence, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,10 +41,7 @@ def join_layers(model: onnx.ModelProto) -> int:
         first = made_by.get(second.input[0]) if second.input else None
         if first is None or readers[second.input[0]] != 1 or not _follow(first, second):
             continue
-        place = list(nodes).index(second)
-        nodes.insert(place, _joined(first, second))
-        nodes.remove(first)
-        nodes.remove(second)
+        _replace(nodes, first, second, _joined(first, second))
         joined += 1
     return joined
 
@@ -74,11 +71,8 @@ def join_normalizations(model: onnx.ModelProto) -> int:
         sources = [made_by.get(name) for name in add.input]
         if not _normalizes_rows(norm, constants) or not _residual(sources):
             continue
-        place = list(nodes).index(norm)
         node = _add_normalization(add, norm)
-        nodes.insert(place, node)
-        nodes.remove(add)
-        nodes.remove(norm)
+        _replace(nodes, add, norm, node)
         made_by[node.output[0]] = node
         joined += 1
     return joined
@@ -88,6 +82,18 @@ def _readers(model: onnx.ModelProto) -> Counter[str]:
     readers = Counter(name for node in model.graph.node for name in node.input)
     readers.update(item.name for item in model.graph.output)
     return readers
+
+
+def _replace(
+    nodes: MutableSequence[onnx.NodeProto],
+    first: onnx.NodeProto,
+    second: onnx.NodeProto,
+    joined: onnx.NodeProto,
+) -> None:
+    """Puts a node where the second of two stood that it computes."""
+    nodes.insert(list(nodes).index(second), joined)
+    nodes.remove(first)
+    nodes.remove(second)
 
 
 def _normalizes_rows(norm: onnx.NodeProto, constants: Container[str]) -> bool:

@@ -133,6 +133,7 @@ mod tests {
     use super::*;
     use crate::activations::{Activations, Layout, Scale};
     use crate::blocks::BLOCK;
+    use crate::noise::noise;
     use proptest::prelude::*;
 
     fn reference(columns: &[u16], values: &[[i8; BLOCK]], rows: &[u8], inputs: usize) -> Vec<i32> {
@@ -199,13 +200,8 @@ mod tests {
             seed in any::<u64>(),
         ) {
             let inputs = blocks * BLOCK;
-            let mut state = seed | 1;
-            let mut next = || {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                (state >> 32) as u8
-            };
+            let mut random = noise(seed);
+            let mut next = || random() as u8;
             let rows: Vec<u8> = (0..tokens * inputs).map(|_| next()).collect();
             let columns: Vec<u16> = columns.into_iter().collect();
             let values: Vec<[i8; BLOCK]> =

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from . import sparse_blocks
 from .forms import InputScale
+from .onnx_int8 import CONTRIB
 from .protocol import LayerTime
 
 _SCALE = InputScale(0.03, 128)
@@ -78,7 +79,7 @@ def _sparse_layer(weight: NDArray[np.int8]) -> bytes:
         input_scale=_SCALE.scale,
         input_zero_point=_SCALE.zero_point,
     )
-    return _model([node], constants, sparse_blocks.DOMAIN)
+    return layer_file([node], constants)
 
 
 def _dense_layer(weight: NDArray[np.int8]) -> bytes:
@@ -95,13 +96,19 @@ def _dense_layer(weight: NDArray[np.int8]) -> bytes:
             "MatMulIntegerToFloat",
             ["bytes", "weight", "scale", "scales", "zero_point", "zero_points"],
             ["y"],
-            domain="com.microsoft",
+            domain=CONTRIB,
         ),
     ]
-    return _model(nodes, constants, "com.microsoft")
+    return layer_file(nodes, constants)
 
 
-def _model(nodes: Sequence[Any], constants: Mapping[str, NDArray[Any]], domain: str) -> bytes:
+def layer_file(nodes: Sequence[Any], constants: Mapping[str, NDArray[Any]]) -> bytes:
+    """Returns a model file of one layer, float ``[rows, in]`` to float ``[rows, out]``.
+
+    Args:
+        nodes: From ``x`` to ``y``; of onnxruntime's and of the kernels' operators too.
+        constants: Their other inputs by name.
+    """
     graph = helper.make_graph(
         nodes,
         "layer",
@@ -109,6 +116,7 @@ def _model(nodes: Sequence[Any], constants: Mapping[str, NDArray[Any]], domain: 
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", None])],
         [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(domain, 1)]
+    domains = {"": 17, CONTRIB: 1, sparse_blocks.DOMAIN: 1}
+    opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
     made: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
     return made

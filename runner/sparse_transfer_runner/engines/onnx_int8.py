@@ -23,7 +23,8 @@ from .forms import SMALLEST_SCALE, WEIGHT_LEVELS, Form, InputScale, joint_scale
 from .onnx_graph import Graph, attribute, module_of
 from .onnx_patterns import gelu_behind
 
-_CONTRIB = "com.microsoft"
+CONTRIB = "com.microsoft"
+"""Domain of onnxruntime's own operators."""
 _SMALL_TABLE = 1 << 14
 """Embeddings below this many elements stay in fp32: they save nothing."""
 _PAIRS = (Form.QDQ, Form.REDUCED_QDQ, Form.QDQ_OUTPUTS, Form.REDUCED_QDQ_OUTPUTS)
@@ -203,7 +204,7 @@ class _Writer:
             ],
             output,
             node.name,
-            domain=_CONTRIB,
+            domain=CONTRIB,
         )
 
     def _write_sparse(self, node: NodeProto, rounded: NDArray[Any], scale: NDArray[Any]) -> None:
@@ -328,7 +329,7 @@ class _Writer:
         domains = {node.domain for node in self._nodes}
         opsets += [
             helper.make_opsetid(domain, 1)
-            for domain in (_CONTRIB, sparse_blocks.DOMAIN)
+            for domain in (CONTRIB, sparse_blocks.DOMAIN)
             if domain in domains
         ]
         model = helper.make_model(graph, opset_imports=opsets, producer_name="sparse-transfer")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +34,7 @@ from .text_inputs import (
     TOKEN_TYPE_IDS,
     TextPreprocessor,
 )
-from .text_use_case import TextUseCase, splits_in, tokenizer_of
+from .text_use_case import TextUseCase, chosen_rows, splits_in, tokenizer_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -139,7 +138,7 @@ class QuestionAnswering(TextUseCase):
             tokenizer_of(preprocessor),
             length,
             pairs=pairs,
-            made_of=[info.digest, hashlib.sha256(rows.tobytes()).hexdigest()],
+            made_of=chosen_rows(info, rows),
         )
 
     def build(self, model: Path, plan: Plan) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from .text_inputs import (
     mapped_text,
     sequence_length,
 )
-from .text_use_case import TextUseCase, rows_for_length, splits_in, tokenizer_of
+from .text_use_case import TextUseCase, chosen_rows, rows_for_length, splits_in, tokenizer_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -99,7 +98,7 @@ class TextClassification(TextUseCase):
             tokenizer.tokenizer.pad_token_id or 0,
             pairs=TOKEN_TYPE_IDS in plan.inputs,
             made_of=[
-                *(info.digest, hashlib.sha256(rows.tobytes()).hexdigest()),
+                *chosen_rows(info, rows),
                 *(plan.columns, plan.labels, plan.problem_type),
                 *(tokenizer.identity, length),
             ],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparse_transfer_api.records import Plan, SplitInfo
 from sparse_transfer_runner.catalog.checked import CheckedModel
@@ -105,6 +107,11 @@ def tokenizer_of(preprocessor: Preprocessor) -> TextPreprocessor:
     if not isinstance(preprocessor, TextPreprocessor):
         raise TypeError(f"a text use case needs a TextPreprocessor, not {type(preprocessor)}")
     return preprocessor
+
+
+def chosen_rows(info: SplitInfo, rows: NDArray[np.int64]) -> tuple[str, str]:
+    """Returns what decides which texts are encoded: a file's content, and which of its rows."""
+    return info.digest, hashlib.sha256(rows.tobytes()).hexdigest()
 
 
 def rows_for_length(data: Path, summary: DataSummary) -> Iterator[TextRows]:

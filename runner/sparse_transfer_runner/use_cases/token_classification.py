@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,7 +21,7 @@ from .protocol import DataSummary, EncodedSplit, Preprocessor
 from .scores import Resampling, Scored, Sums
 from .tagged_text import EncodedTags, Pieces, load_word_tokenizer, mapped_tags, pieces_of
 from .text_inputs import ATTENTION_MASK, INPUT_IDS, TextPreprocessor, sequence_length
-from .text_use_case import TextUseCase, rows_for_length, splits_in, tokenizer_of
+from .text_use_case import TextUseCase, chosen_rows, rows_for_length, splits_in, tokenizer_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -100,7 +99,7 @@ class TokenClassification(TextUseCase):
             encoded,
             tokenizer.tokenizer.pad_token_id or 0,
             made_of=[
-                *(info.digest, hashlib.sha256(rows.tobytes()).hexdigest()),
+                *chosen_rows(info, rows),
                 *(plan.columns, plan.labels, tokenizer.identity, length),
             ],
         )
