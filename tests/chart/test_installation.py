@@ -25,6 +25,7 @@ from tests.chart.helm_chart import (
 )
 from tests.chart.variants import VARIANTS
 from tests.cluster.access import Cluster
+from tests.cluster.objects import wait_until_served
 
 from sparse_transfer_api.contract import API_VERSION, GROUP, KIND, PLURAL
 
@@ -231,8 +232,7 @@ def test_whoever_may_edit_a_namespace_may_run_experiments_in_it(
         binding = (role, f"--clusterrole={role}", f"--serviceaccount={restricted}:{role}", here)
         bare_cluster.kubectl("create", "rolebinding", *binding)
     with _installed(bare_cluster, restricted, {}):
-        definition = (f"crd/{RESOURCE}", "--for=condition=Established", "--timeout=60s")
-        bare_cluster.kubectl("wait", *definition)
+        wait_until_served(bare_cluster, f"crd/{RESOURCE}")
         viewer, editor = f"{restricted}:view", f"{restricted}:edit"
         assert _can(bare_cluster, viewer, "list", RESOURCE, here)
         assert not _can(bare_cluster, viewer, "create", RESOURCE, here)

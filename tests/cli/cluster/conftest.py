@@ -13,9 +13,9 @@ import yaml
 from tests.cli.cluster.command import Command
 from tests.cli.cluster.experiments import Document
 from tests.cluster.access import Cluster
-from tests.servers.processes import wait_until
+from tests.cluster.objects import define
 
-from sparse_transfer_api.contract import GROUP, PLURAL
+from sparse_transfer_api.contract import GROUP
 
 CRDS = Path(__file__).parents[3] / "crds"
 
@@ -68,19 +68,10 @@ class Served:
         return self.cluster.get("ste", name, f"--namespace={self.namespace}")
 
 
-def install_definition(cluster: Cluster) -> None:
-    """Makes experiments known to a cluster."""
-    cluster.kubectl("apply", "--server-side", "-k", str(CRDS))
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{PLURAL}.{GROUP}", "--timeout=60s")
-    # For a moment after that, the storage of the new resource is not ready.
-    listed = ("get", PLURAL, "--all-namespaces")
-    wait_until(lambda: cluster.kubectl(*listed, check=False).returncode == 0, "experiments")
-
-
 @pytest.fixture(scope="session")
 def knowing_cluster(control_plane: Cluster) -> Cluster:
     """The cluster without nodes, or with simulated ones, that knows experiments."""
-    install_definition(control_plane)
+    define(control_plane, CRDS)
     return control_plane
 
 

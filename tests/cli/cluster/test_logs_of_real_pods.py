@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.cli.cluster.command import Command
-from tests.cli.cluster.conftest import Served, install_definition
+from tests.cli.cluster.conftest import CRDS, Served
 from tests.cli.cluster.experiments import stage, succeeded, training
 from tests.cli.cluster.proxy import proxied
 from tests.cli.cluster.test_logs import runner_pod
 from tests.cluster.busybox import BUSYBOX
 from tests.cluster.node import NodeCluster
+from tests.cluster.objects import define
 
 from sparse_transfer_cli.__main__ import invoke
 
@@ -49,7 +50,7 @@ subjects: [{kind: ServiceAccount, name: reader}]
 
 @pytest.fixture(scope="session")
 def knowing_node_cluster(kubelet_cluster: NodeCluster) -> NodeCluster:
-    install_definition(kubelet_cluster)
+    define(kubelet_cluster, CRDS)
     return kubelet_cluster
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from tests.runner.tiny_models import write_tiny_encoder
 
 MIB = 1 << 20
-LIMIT = 14 * MIB
-ROWS = 200_000
+LIMIT = 18 * MIB
+ROWS = 240_000
 
 
 def write_texts(folder: Path) -> Path:
