@@ -150,13 +150,14 @@ def _written(subject: str, model: Quantizable, names: Sequence[str], folder: Pat
         engine(name).quantize(model, form, target)
         return target
     import onnx
-    from sparse_transfer_kernels.fusion import join_layers, join_normalizations
+    from sparse_transfer_kernels import fusion
 
     from sparse_transfer_runner.engines.onnx_int8 import quantized
 
     read = onnx.load(model.source)
     written = quantized(read, model.scales, Form.MATMUL_INTEGER_FUSED, sparse=names)
-    join_layers(written)
-    join_normalizations(written)
+    fusion.join_layers(written)
+    fusion.join_normalizations(written)
+    fusion.join_attention(written)
     onnx.save(written, target)
     return target

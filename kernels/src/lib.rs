@@ -1,6 +1,7 @@
 //! Sparse INT8 products as custom operators of onnxruntime.
 
 pub mod activations;
+pub mod attention;
 pub mod blocks;
 pub mod epilogue;
 pub mod feed_forward;

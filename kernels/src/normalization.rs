@@ -63,7 +63,7 @@ impl AddNormalization {
         assert!(first.len().is_multiple_of(self.width()));
         let piece = ROWS * self.width();
         let length = target.len();
-        let place = Place(target.as_mut_ptr());
+        let place = Place::of(target);
         pool.for_each(length.div_ceil(piece), &|each| {
             let range = each * piece..length.min((each + 1) * piece);
             // SAFETY: pieces do not overlap, and lie in the target.
@@ -137,13 +137,18 @@ fn sum_of(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
 }
 
 /// Where results go, from several threads.
-struct Place(*mut f32);
+pub(crate) struct Place(*mut f32);
 
 impl Place {
+    /// Takes a target, which nobody else touches meanwhile.
+    pub fn of(target: &mut [f32]) -> Self {
+        Self(target.as_mut_ptr())
+    }
+
     /// # Safety
     /// The range lies in the target, and nobody else has any of it.
     #[allow(clippy::mut_from_ref)]
-    unsafe fn slice(&self, range: std::ops::Range<usize>) -> &mut [f32] {
+    pub unsafe fn slice(&self, range: std::ops::Range<usize>) -> &mut [f32] {
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(range.start), range.len()) }
     }

@@ -41,10 +41,25 @@ impl Shapes {
             return Ok(());
         };
         *own = *other;
+        self.tell_known(&dimensions)
+    }
+
+    /// Tells that a result has the shape of an input; nothing where it is not known.
+    ///
+    /// # Arguments
+    /// * `input` - Place of the input.
+    pub fn same(self, input: usize) -> Result<(), Malformed> {
+        // SAFETY: the context is onnxruntime's, and what it returns lives as long.
+        let dimensions = unsafe { self.shape(input)? };
+        // An input of no known rank looks like a scalar.
+        if dimensions.is_empty() { Ok(()) } else { self.tell_known(&dimensions) }
+    }
+
+    fn tell_known(self, dimensions: &[Dimension]) -> Result<(), Malformed> {
         if dimensions.iter().any(|each| each.size < 0 && each.name.is_empty()) {
             return Ok(());
         }
-        self.tell(&dimensions)
+        self.tell(dimensions)
     }
 
     /// # Safety

@@ -96,6 +96,36 @@ def model(
     return made
 
 
+def attention(**attributes: Any) -> bytes:
+    """Returns a model of one node of attention, whose inputs have the names of its own."""
+    shapes = {
+        "query": ["b", "q", "w"],
+        "key": ["b", "k", "w"],
+        "value": ["b", "k", "w"],
+        "mask": ["mb", "mh", "mq", "k"],
+    }
+    node = helper.make_node(
+        "SelfAttention", list(shapes), ["y"], domain=sparse_transfer_kernels.DOMAIN, **attributes
+    )
+    graph = helper.make_graph(
+        [node],
+        "attention",
+        [
+            helper.make_tensor_value_info(
+                name, TensorProto.FLOAT, None if name == "mask" else shape
+            )
+            for name, shape in shapes.items()
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    opsets = [
+        helper.make_opsetid("", 17),
+        helper.make_opsetid(sparse_transfer_kernels.DOMAIN, 1),
+    ]
+    made: bytes = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+    return made
+
+
 def session(model: bytes, threads: int = 2) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

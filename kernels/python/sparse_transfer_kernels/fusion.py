@@ -1,4 +1,4 @@
-"""Joins sparse layers that follow each other in a model file.
+"""Joins what belongs together in a model file: sparse layers, normalizations, attention.
 
 joined = fusion.join_layers(model)
 """
@@ -9,8 +9,12 @@ from collections import Counter
 from collections.abc import Container, MutableSequence, Sequence
 from typing import TYPE_CHECKING
 
+from .attention_pattern import join_attention
+
 if TYPE_CHECKING:
     import onnx
+
+__all__ = ["join_attention", "join_layers", "join_normalizations"]
 
 _DOMAIN = "sparsetransfer.dev"
 _LAYER, _TWO_LAYERS = "SparseQLinear", "SparseQFeedForward"

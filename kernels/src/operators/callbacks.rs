@@ -17,40 +17,9 @@ use crate::blocks::Malformed;
 use crate::runtime::{Node, Run, Runtime};
 use crate::shapes::Shapes;
 
-const X: usize = 0;
-
 struct Kernel<T> {
     runtime: Runtime,
     operator: T,
-}
-
-impl<T: Operator> Kernel<T> {
-    fn run(&self, context: *mut OrtKernelContext) -> Result<(), Malformed> {
-        let run = Run { runtime: self.runtime, context };
-        let (mut dimensions, x) = run.input::<f32>(X)?;
-        let mut tensors = vec![x];
-        for place in 1..T::TENSORS {
-            let (others, values) = run.input::<f32>(place)?;
-            if others != dimensions {
-                return Err(Malformed(format!(
-                    "x is {dimensions:?}, but input {place} {others:?}"
-                )));
-            }
-            tensors.push(values);
-        }
-        let (inputs, outputs) = (self.operator.inputs(), self.operator.outputs());
-        match dimensions.last_mut() {
-            Some(last) if *last == inputs as i64 => *last = outputs as i64,
-            _ => {
-                return Err(Malformed(format!(
-                    "x is {dimensions:?}; expected {inputs} in its last dimension"
-                )));
-            }
-        }
-        let target = run.output(0, &dimensions)?;
-        self.operator.run(&tensors, target, &run);
-        Ok(())
-    }
 }
 
 /// Runs what may fail.
@@ -87,7 +56,9 @@ unsafe extern "system" fn compute<T: Operator>(
 ) -> OrtStatusPtr {
     // SAFETY: made by `create`.
     let kernel = unsafe { &*kernel.cast::<Kernel<T>>() };
-    guarded::<T>(kernel.runtime, || kernel.run(context))
+    guarded::<T>(kernel.runtime, || {
+        kernel.operator.compute(Run { runtime: kernel.runtime, context })
+    })
 }
 
 unsafe extern "system" fn destroy<T: Operator>(kernel: *mut c_void) {
@@ -101,7 +72,7 @@ unsafe extern "system" fn infer_shape<T: Operator>(
 ) -> OrtStatusPtr {
     // The function gets no interface of its own; without one there is nothing to tell it by.
     let Some(runtime) = registered() else { return OrtStatusPtr(null_mut()) };
-    guarded::<T>(runtime, || Shapes { runtime, context }.infer(X, T::SCALES))
+    guarded::<T>(runtime, || T::infer(Shapes { runtime, context }))
 }
 
 unsafe extern "system" fn name<T: Operator>(_: *const OrtCustomOp) -> *const c_char {

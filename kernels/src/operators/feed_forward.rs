@@ -10,7 +10,7 @@
 use std::ffi::CStr;
 
 use super::{
-    BYTES, FLOATS, Input, OFFSETS, Operator, PLACES, activation, in_features, layer, scale,
+    BYTES, FLOATS, Input, OFFSETS, PLACES, RowOperator, activation, in_features, layer, scale,
 };
 use crate::blocks::Malformed;
 use crate::epilogue::Activation;
@@ -22,7 +22,7 @@ use crate::runtime::Node;
 /// The operator's kernel.
 pub struct SparseQFeedForward(FeedForward);
 
-impl Operator for SparseQFeedForward {
+impl RowOperator for SparseQFeedForward {
     const NAME: &'static CStr = c"SparseQFeedForward";
     const INPUTS: &'static [Input] =
         &[FLOATS, BYTES, PLACES, OFFSETS, FLOATS, FLOATS, BYTES, PLACES, OFFSETS, FLOATS, FLOATS];

@@ -15,7 +15,7 @@
 use std::ffi::CStr;
 
 use super::{
-    BYTES, FLOATS, Input, OFFSETS, Operator, PLACES, activation, in_features, layer, scale,
+    BYTES, FLOATS, Input, OFFSETS, PLACES, RowOperator, activation, in_features, layer, scale,
 };
 use crate::blocks::Malformed;
 use crate::linear::{Linear, Pool};
@@ -24,7 +24,7 @@ use crate::runtime::Node;
 /// The operator's kernel.
 pub struct SparseQLinear(Linear);
 
-impl Operator for SparseQLinear {
+impl RowOperator for SparseQLinear {
     const NAME: &'static CStr = c"SparseQLinear";
     const INPUTS: &'static [Input] =
         &[FLOATS, BYTES, PLACES, OFFSETS, FLOATS, Input { optional: true, ..FLOATS }];

@@ -1,7 +1,8 @@
 //! The operators of the domain `sparsetransfer.dev`, version 1, as onnxruntime sees them.
 //!
-//! All inputs but `x` and `skip` are constants of the model file, and checked when the session is made.
+//! Weights, scales and biases are constants of the model file, and checked when the session is made.
 
+mod attention;
 mod callbacks;
 mod feed_forward;
 mod linear;
@@ -17,7 +18,8 @@ use crate::blocks::{Blocks, Malformed};
 use crate::epilogue::Activation;
 use crate::linear::{Linear, Pool};
 use crate::products::Isa;
-use crate::runtime::Node;
+use crate::runtime::{Node, Run};
+use crate::shapes::Shapes;
 
 pub use registration::RegisterCustomOps;
 
@@ -37,8 +39,26 @@ const PLACES: Input =
 const OFFSETS: Input =
     Input { element: Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, optional: false };
 
-/// An operator: floats `[..., inputs]` in, floats `[..., outputs]` out.
+/// Place of an operator's first input.
+const X: usize = 0;
+
+/// An operator: floats in, floats out.
 trait Operator: Sized + 'static {
+    /// In model files.
+    const NAME: &'static CStr;
+    /// What it reads.
+    const INPUTS: &'static [Input];
+
+    /// Reads a node's constants and attributes.
+    fn new(node: Node) -> Result<Self, Malformed>;
+    /// Tells the shape of the result.
+    fn infer(shapes: Shapes) -> Result<(), Malformed>;
+    /// Computes the result.
+    fn compute(&self, run: Run) -> Result<(), Malformed>;
+}
+
+/// An operator that computes rows apart from each other: `[..., inputs]` in, `[..., outputs]` out.
+trait RowOperator: Sized + 'static {
     /// In model files.
     const NAME: &'static CStr;
     /// Input 0 is `x`.
@@ -57,6 +77,45 @@ trait Operator: Sized + 'static {
     fn outputs(&self) -> usize;
     /// Computes `[rows, outputs]` from tensors `[rows, inputs]`.
     fn run(&self, tensors: &[&[f32]], target: &mut [f32], pool: &dyn Pool);
+}
+
+impl<T: RowOperator> Operator for T {
+    const NAME: &'static CStr = T::NAME;
+    const INPUTS: &'static [Input] = T::INPUTS;
+
+    fn new(node: Node) -> Result<Self, Malformed> {
+        T::new(node)
+    }
+
+    fn infer(shapes: Shapes) -> Result<(), Malformed> {
+        shapes.infer(X, T::SCALES)
+    }
+
+    fn compute(&self, run: Run) -> Result<(), Malformed> {
+        let (mut dimensions, x) = run.input::<f32>(X)?;
+        let mut tensors = vec![x];
+        for place in 1..T::TENSORS {
+            let (others, values) = run.input::<f32>(place)?;
+            if others != dimensions {
+                return Err(Malformed(format!(
+                    "x is {dimensions:?}, but input {place} {others:?}"
+                )));
+            }
+            tensors.push(values);
+        }
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        match dimensions.last_mut() {
+            Some(last) if *last == inputs as i64 => *last = outputs as i64,
+            _ => {
+                return Err(Malformed(format!(
+                    "x is {dimensions:?}; expected {inputs} in its last dimension"
+                )));
+            }
+        }
+        let target = run.output(0, &dimensions)?;
+        self.run(&tensors, target, &run);
+        Ok(())
+    }
 }
 
 /// Reads a layer, whose inputs are `values`, `columns`, `offsets`, `scales` and perhaps `bias`.

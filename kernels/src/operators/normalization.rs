@@ -5,7 +5,7 @@
 
 use std::ffi::CStr;
 
-use super::{FLOATS, Input, Operator};
+use super::{FLOATS, Input, RowOperator};
 use crate::blocks::Malformed;
 use crate::linear::Pool;
 use crate::normalization::AddNormalization;
@@ -17,7 +17,7 @@ const EPSILON: f32 = 1e-5;
 /// The operator's kernel.
 pub struct AddLayerNormalization(AddNormalization);
 
-impl Operator for AddLayerNormalization {
+impl RowOperator for AddLayerNormalization {
     const NAME: &'static CStr = c"AddLayerNormalization";
     const INPUTS: &'static [Input] = &[FLOATS, FLOATS, FLOATS, FLOATS];
     const TENSORS: usize = 2;

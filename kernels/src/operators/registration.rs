@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use ort_sys::{OrtApiBase, OrtCustomOp, OrtSessionOptions, OrtStatusPtr};
 
+use super::attention::HeadAttention;
 use super::callbacks::callbacks;
 use super::feed_forward::SparseQFeedForward;
 use super::linear::SparseQLinear;
@@ -16,10 +17,11 @@ const DOMAIN: &CStr = c"sparsetransfer.dev";
 /// The oldest interface that has everything that is used here: onnxruntime 1.18.
 pub const API_VERSION: u32 = 18;
 
-static OPERATORS: [OrtCustomOp; 3] = [
+static OPERATORS: [OrtCustomOp; 4] = [
     callbacks::<SparseQLinear>(),
     callbacks::<SparseQFeedForward>(),
     callbacks::<AddLayerNormalization>(),
+    callbacks::<HeadAttention>(),
 ];
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();

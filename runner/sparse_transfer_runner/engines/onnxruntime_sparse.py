@@ -66,6 +66,7 @@ class SparseOnnxRuntime(OnnxRuntime):
         written = self._quantized(model, self._dense(model, form), model.sparse)
         fusion.join_layers(written)
         fusion.join_normalizations(written)
+        fusion.join_attention(written)
         onnx.save(written, target)
 
     def layer_times(
