@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from sparse_transfer_runner.engines import sparse_blocks
 from sparse_transfer_runner.engines.layer_times import layer_file
@@ -65,7 +65,9 @@ def runs(
         options = session_options(threads)
         sparse_transfer_kernels.register(options)
         session = onnxruntime.InferenceSession(
-            layer_file(*layer(weight)), options, providers=["CPUExecutionProvider"]
+            layer_file(*layer(weight), TensorProto.FLOAT, ["rows", None]),
+            options,
+            providers=["CPUExecutionProvider"],
         )
         yield name, partial(session.run, None, {"x": rows})
 

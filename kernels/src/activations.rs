@@ -7,6 +7,7 @@
 use crate::blocks::BLOCK;
 use crate::packing::{Target, pack, part_pairs};
 use crate::products::Isa;
+use crate::transposition::{Words, transpose};
 
 /// Tokens of a full tile: as many accumulators as leave registers for the rest.
 pub const TOKENS: usize = 64;
@@ -147,6 +148,12 @@ impl Activations {
         Filler { first: self.lines.as_mut_ptr().cast(), activations: self }
     }
 
+    /// Returns what fills the tiles with bytes `[count, inputs]`, from several threads.
+    pub fn mover<'a>(&'a mut self, isa: Isa, rows: &'a [u8]) -> Mover<'a> {
+        assert_eq!(rows.len(), self.count * self.inputs, "rows of other inputs");
+        Mover { isa, rows, filler: self.filler() }
+    }
+
     /// Tokens that a tile has room for.
     fn tokens(&self, tile: usize) -> usize {
         TOKENS.min(self.count.next_multiple_of(self.layout.lanes()) - tile * TOKENS)
@@ -246,6 +253,36 @@ impl Filler<'_> {
 
 // SAFETY: threads fill places that no other one uses.
 unsafe impl Sync for Filler<'_> {}
+
+/// Fills the tiles of a run with bytes that lie in rows.
+#[derive(Debug)]
+pub struct Mover<'a> {
+    isa: Isa,
+    rows: &'a [u8],
+    filler: Filler<'a>,
+}
+
+impl Mover<'_> {
+    /// Fills one part of the tiles.
+    ///
+    /// # Safety
+    /// No other thread fills the same part.
+    pub unsafe fn fill(&self, part: usize) {
+        let activations = self.filler.activations;
+        let (blocks, lanes) = (activations.inputs / BLOCK, activations.layout.lanes());
+        let first = part * lanes;
+        let rows = &self.rows[first * activations.inputs..];
+        let count = lanes.min(activations.count - first);
+        let source = Words { first: rows.as_ptr().cast(), stride: blocks };
+        // SAFETY: the part lies in the tile, for which there is room.
+        unsafe {
+            let (target, tokens) = self.filler.at(first / TOKENS, 0);
+            let place = target.first.add(first % TOKENS * BLOCK).cast();
+            transpose(self.isa, source, Words { first: place, stride: tokens }, count, blocks);
+            self.filler.arrange(self.isa, part);
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

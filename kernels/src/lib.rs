@@ -12,6 +12,7 @@ pub mod normalization;
 pub mod operators;
 pub mod packing;
 pub mod pairs;
+pub mod pointwise;
 pub mod products;
 pub mod runtime;
 pub mod shapes;

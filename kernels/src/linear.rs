@@ -12,7 +12,7 @@ use crate::pairs::Pairs;
 use crate::products::{Isa, product};
 
 /// Outputs that one piece of work computes: their sums take half of the first-level cache.
-const OUTPUTS: usize = 64;
+pub(crate) const OUTPUTS: usize = 64;
 
 /// Runs pieces of work, several at once where it can.
 pub trait Pool {
@@ -207,11 +207,38 @@ impl Linear {
         pool: &dyn Pool,
         finish: &(dyn Fn(Piece, &[i32], Affine) + Sync),
     ) {
-        let outputs = self.outputs();
-        let sums = (0..outputs).map(|output| self.blocks.sum(output));
-        let offsets: Vec<i32> = sums.map(|sum| i32::from(scale.zero_point) * sum).collect();
-        let scales: Vec<f32> = self.scales.iter().map(|own| own * scale.scale).collect();
+        let (offsets, scales) = self.affine(scale);
         let affine = Affine { offsets: &offsets, scales: &scales, bias: &self.bias };
+        self.products(activations, pool, &|piece, sums| {
+            let affine = affine.of(piece.outputs.clone());
+            finish(piece, sums, affine);
+        });
+    }
+
+    /// Returns the offsets and scales of outputs, for activations of a scale: see [`Affine`].
+    pub(crate) fn affine(&self, scale: Scale) -> (Vec<i32>, Vec<f32>) {
+        let sums = (0..self.outputs()).map(|output| self.blocks.sum(output));
+        let offsets = sums.map(|sum| i32::from(scale.zero_point) * sum).collect();
+        (offsets, self.scales.iter().map(|own| own * scale.scale).collect())
+    }
+
+    /// Added to each output.
+    pub(crate) fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// Multiplies, in pieces that run at once.
+    ///
+    /// # Arguments
+    /// * `activations` - Of as many inputs.
+    /// * `finish` - Takes a piece's sums, `[outputs][tokens]`.
+    pub(crate) fn products(
+        &self,
+        activations: &Activations,
+        pool: &dyn Pool,
+        finish: &(dyn Fn(Piece, &[i32]) + Sync),
+    ) {
+        let outputs = self.outputs();
         let groups = outputs.div_ceil(OUTPUTS);
         pool.for_each(activations.tiles() * groups, &|each| {
             let (number, group) = (each / groups, each % groups);
@@ -223,8 +250,7 @@ impl Linear {
                     Some(pairs) => pairs.product(range.clone(), tile, sums),
                     None => product(self.isa, &self.blocks, range.clone(), tile, sums),
                 }
-                let affine = affine.of(range.clone());
-                finish(Piece { tile: number, tokens: tile.tokens, outputs: range }, sums, affine);
+                finish(Piece { tile: number, tokens: tile.tokens, outputs: range }, sums);
             });
         });
     }

@@ -288,7 +288,7 @@ mod tests {
             let (mut offsets, mut columns, mut values) = (vec![0], Vec::new(), Vec::new());
             for _ in 0..3 {
                 for column in 0..blocks as u16 {
-                    if next() % 2 == 0 {
+                    if next().is_multiple_of(2) {
                         columns.push(column);
                         let mut weight = || if next() % 100 < share { next() as i8 } else { 0 };
                         values.extend([weight(), weight(), weight(), weight()]);

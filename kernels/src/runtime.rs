@@ -12,7 +12,7 @@ use crate::blocks::Malformed;
 use crate::linear::Pool;
 
 /// A value that a tensor holds.
-pub trait Number: Copy {
+pub trait Number: Copy + 'static {
     /// As onnxruntime names it.
     const ELEMENT: Element;
 }
@@ -27,6 +27,7 @@ macro_rules! numbers {
 
 numbers!(
     f32 => ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+    u8 => ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
     i8 => ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8,
     u16 => ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16,
     i32 => ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32
@@ -213,7 +214,11 @@ impl Run {
     }
 
     /// Returns room for an output, which lives as long as the run.
-    pub fn output<'a>(self, index: usize, dimensions: &[i64]) -> Result<&'a mut [f32], Malformed> {
+    pub fn output<'a, T: Number>(
+        self,
+        index: usize,
+        dimensions: &[i64],
+    ) -> Result<&'a mut [T], Malformed> {
         let (mut value, mut data) = (null_mut(), null_mut());
         // SAFETY: the context is onnxruntime's, which makes room for the dimensions.
         unsafe {

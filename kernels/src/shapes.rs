@@ -34,32 +34,34 @@ impl Shapes {
     /// # Arguments
     /// * `input` - Place of the first input.
     /// * `last` - Place of the other.
-    pub fn infer(self, input: usize, last: usize) -> Result<(), Malformed> {
+    /// * `element` - Type of the result's values.
+    pub fn infer(self, input: usize, last: usize, element: Element) -> Result<(), Malformed> {
         // SAFETY: the context is onnxruntime's, and what it returns lives as long.
         let (mut dimensions, others) = unsafe { (self.shape(input)?, self.shape(last)?) };
         let ([other], Some(own)) = (others.as_slice(), dimensions.last_mut()) else {
             return Ok(());
         };
         *own = *other;
-        self.tell_known(&dimensions)
+        self.tell_known(&dimensions, element)
     }
 
     /// Tells that a result has the shape of an input; nothing where it is not known.
     ///
     /// # Arguments
     /// * `input` - Place of the input.
-    pub fn same(self, input: usize) -> Result<(), Malformed> {
+    /// * `element` - Type of the result's values.
+    pub fn same(self, input: usize, element: Element) -> Result<(), Malformed> {
         // SAFETY: the context is onnxruntime's, and what it returns lives as long.
         let dimensions = unsafe { self.shape(input)? };
         // An input of no known rank looks like a scalar.
-        if dimensions.is_empty() { Ok(()) } else { self.tell_known(&dimensions) }
+        if dimensions.is_empty() { Ok(()) } else { self.tell_known(&dimensions, element) }
     }
 
-    fn tell_known(self, dimensions: &[Dimension]) -> Result<(), Malformed> {
+    fn tell_known(self, dimensions: &[Dimension], element: Element) -> Result<(), Malformed> {
         if dimensions.iter().any(|each| each.size < 0 && each.name.is_empty()) {
             return Ok(());
         }
-        self.tell(dimensions)
+        self.tell(dimensions, element)
     }
 
     /// # Safety
@@ -82,7 +84,7 @@ impl Shapes {
         }
     }
 
-    fn tell(self, dimensions: &[Dimension]) -> Result<(), Malformed> {
+    fn tell(self, dimensions: &[Dimension], element: Element) -> Result<(), Malformed> {
         let api = self.runtime.0;
         let sizes: Vec<i64> = dimensions.iter().map(|each| each.size).collect();
         let mut names: Vec<*const c_char> =
@@ -91,10 +93,9 @@ impl Shapes {
         // SAFETY: onnxruntime copies what it is given.
         unsafe {
             self.runtime.check((api.CreateTensorTypeAndShapeInfo)(&mut info))?;
-            let float = Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
             let told = self
                 .runtime
-                .check((api.SetTensorElementType)(info, float))
+                .check((api.SetTensorElementType)(info, element))
                 .and_then(|()| {
                     self.runtime.check((api.SetDimensions)(info, sizes.as_ptr(), sizes.len()))
                 })

@@ -56,13 +56,15 @@ unsafe fn plain(
 
 #[cfg(target_arch = "x86_64")]
 pub mod x86 {
-    //! On x86-64: eight by eight words at once.
+    //! On x86-64: eight by eight words at once, or four by four.
 
     use std::arch::x86_64::*;
 
     use super::{Words, plain};
 
     const SIDE: usize = 8;
+    /// Of squares where a matrix is narrower than that.
+    const SHORT: usize = 4;
 
     /// # Safety
     /// See [`super::transpose`].
@@ -73,21 +75,72 @@ pub mod x86 {
         rows: usize,
         columns: usize,
     ) {
-        let (whole_rows, whole_columns) = (rows / SIDE * SIDE, columns / SIDE * SIDE);
+        let least = rows.min(columns);
         // SAFETY: the caller's promise.
         unsafe {
-            for row in (0..whole_rows).step_by(SIDE) {
-                for column in (0..whole_columns).step_by(SIDE) {
-                    square(
-                        source.first.add(row * source.stride + column),
-                        source.stride,
-                        target.first.add(column * target.stride + row),
-                        target.stride,
-                    );
+            match least {
+                0..SHORT => plain(source, target, 0..rows, 0..columns),
+                SHORT..SIDE => {
+                    for (from, to) in squares::<SHORT>(source, target, rows, columns) {
+                        short_square(from, source.stride, to, target.stride);
+                    }
+                }
+                _ => {
+                    for (from, to) in squares::<SIDE>(source, target, rows, columns) {
+                        square(from, source.stride, to, target.stride);
+                    }
                 }
             }
-            plain(source, target, 0..whole_rows, whole_columns..columns);
-            plain(source, target, whole_rows..rows, 0..columns);
+        }
+    }
+
+    /// Returns the places of the squares that cover a matrix; the last ones overlap those before.
+    ///
+    /// # Safety
+    /// Both sides of the matrix have `N` words or more.
+    #[inline(always)]
+    unsafe fn squares<const N: usize>(
+        source: Words<*const u32>,
+        target: Words<*mut u32>,
+        rows: usize,
+        columns: usize,
+    ) -> impl Iterator<Item = (*const u32, *mut u32)> {
+        let starts = |count| (0..count).step_by(N).map(move |start: usize| start.min(count - N));
+        starts(rows).flat_map(move |row| {
+            starts(columns).map(move |column| {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    (
+                        source.first.add(row * source.stride + column),
+                        target.first.add(column * target.stride + row),
+                    )
+                }
+            })
+        })
+    }
+
+    /// # Safety
+    /// See [`super::transpose`].
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn short_square(source: *const u32, from: usize, target: *mut u32, to: usize) {
+        let mut rows = [_mm_setzero_si128(); SHORT];
+        for (each, row) in rows.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            *row = unsafe { _mm_loadu_si128(source.add(each * from).cast()) };
+        }
+        let [a, b, c, d] = rows;
+        let (low, high) = (_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
+        let (low_next, high_next) = (_mm_unpacklo_epi32(c, d), _mm_unpackhi_epi32(c, d));
+        let columns = [
+            _mm_unpacklo_epi64(low, low_next),
+            _mm_unpackhi_epi64(low, low_next),
+            _mm_unpacklo_epi64(high, high_next),
+            _mm_unpackhi_epi64(high, high_next),
+        ];
+        for (each, column) in columns.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { _mm_storeu_si128(target.add(each * to).cast(), column) };
         }
     }
 

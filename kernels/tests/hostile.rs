@@ -8,6 +8,7 @@ use sparse_transfer_kernels::activations::Scale;
 use sparse_transfer_kernels::blocks::Blocks;
 use sparse_transfer_kernels::epilogue::Activation;
 use sparse_transfer_kernels::linear::{Caller, Linear};
+use sparse_transfer_kernels::pointwise::Pointwise;
 use sparse_transfer_kernels::products::Isa;
 
 /// The constants of a layer, as a file holds them.
@@ -20,6 +21,8 @@ struct Layer {
     scales: Vec<f32>,
     bias: Vec<f32>,
     scale: Option<Scale>,
+    /// Of the results, where they are bytes.
+    output: Scale,
 }
 
 /// What happens to one of them.
@@ -36,6 +39,7 @@ enum Damage {
     WeightScale(usize, f32),
     Bias(usize, f32),
     InputScale(f32, u8),
+    OutputScale(f32, u8),
 }
 
 fn layers() -> impl Strategy<Value = Layer> {
@@ -65,6 +69,7 @@ fn layers() -> impl Strategy<Value = Layer> {
             scales: vec![0.01; outputs],
             bias: vec![0.5; outputs],
             scale: Some(Scale { scale: 0.02, zero_point: 7 }),
+            output: Scale { scale: 0.05, zero_point: 9 },
         }
     })
 }
@@ -86,6 +91,7 @@ fn damages() -> impl Strategy<Value = Damage> {
         (any::<usize>(), floats()).prop_map(|(place, value)| WeightScale(place, value)),
         (any::<usize>(), floats()).prop_map(|(place, value)| Bias(place, value)),
         (floats(), any::<u8>()).prop_map(|(scale, zero_point)| InputScale(scale, zero_point)),
+        (floats(), any::<u8>()).prop_map(|(scale, zero_point)| OutputScale(scale, zero_point)),
     ]
 }
 
@@ -118,6 +124,7 @@ impl Layer {
             Damage::WeightScale(place, value) => set(&mut self.scales, place, value),
             Damage::Bias(place, value) => set(&mut self.bias, place, value),
             Damage::InputScale(scale, zero_point) => self.scale = Some(Scale { scale, zero_point }),
+            Damage::OutputScale(scale, zero_point) => self.output = Scale { scale, zero_point },
         }
         self
     }
@@ -132,6 +139,10 @@ impl Layer {
         let rows = vec![1.5; tokens * layer.inputs()];
         let mut target = vec![f32::NAN; tokens * layer.outputs()];
         layer.run(&rows, &mut target, &Caller);
+        let Ok(convolution) = Pointwise::new(isa, layer, self.output, [3, 250]) else { return };
+        let pixels = vec![200; tokens * convolution.inputs()];
+        let mut target = vec![0; tokens * convolution.outputs()];
+        convolution.run(&pixels, &mut target, &Caller);
     }
 }
 

@@ -59,6 +59,12 @@ class Layer:
         return model("SparseQLinear", self.constants(), attributes)
 
 
+def pointwise(layer: Layer, **attributes: Any) -> bytes:
+    """Returns a model of a layer with bytes in and out."""
+    attributes = {"in_features": layer.features, **attributes}
+    return model("SparseQPointwise", layer.constants(), attributes, TensorProto.UINT8)
+
+
 def feed_forward(first: Layer, second: Layer, **attributes: Any) -> bytes:
     """Returns a model of two layers in one node."""
     constants = {
@@ -71,7 +77,10 @@ def feed_forward(first: Layer, second: Layer, **attributes: Any) -> bytes:
 
 
 def model(
-    operator: str, constants: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]
+    operator: str,
+    constants: Mapping[str, NDArray[Any]],
+    attributes: Mapping[str, Any],
+    element: int = TensorProto.FLOAT,
 ) -> bytes:
     """Returns a model of one node of an operator."""
     node = helper.make_node(
@@ -84,8 +93,8 @@ def model(
     graph = helper.make_graph(
         [node],
         "layer",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "tokens", None])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("x", element, ["batch", "tokens", None])],
+        [helper.make_tensor_value_info("y", element, None)],
         [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
     opsets = [

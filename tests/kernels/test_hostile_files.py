@@ -13,12 +13,12 @@ import numpy as np
 import onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from sparse_transfer_kernels import DOMAIN
-from tests.kernels.layers import Layer, feed_forward, session, sparse_weight
+from tests.kernels.layers import Layer, feed_forward, pointwise, session, sparse_weight
 
 _TYPES = (TensorProto.INT8, TensorProto.UINT8, TensorProto.UINT16, TensorProto.INT32)
-_FLOAT_ATTRIBUTES = ("input_scale", "hidden_scale", "epsilon", "scale")
+_FLOAT_ATTRIBUTES = ("input_scale", "hidden_scale", "output_scale", "epsilon", "scale")
 
 Damage = Callable[[onnx.ModelProto], None]
 
@@ -33,6 +33,7 @@ def whole_files() -> list[bytes]:
         feed_forward(layer, second, hidden_scale=0.05, hidden_zero_point=7, **scales),
         normalization(24),
         self_attention(24),
+        pointwise(layer, output_scale=0.05, output_zero_point=9, **scales),
     ]
 
 
@@ -186,8 +187,9 @@ def test_a_damaged_file_is_refused_or_runs_within_its_bounds(
     inputs = {item.name: item.shape for item in running.get_inputs()}
     if set(inputs) != {"x"}:
         return
+    element = helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
     try:
-        (found,) = running.run(None, {"x": np.ones((1, 3, 24), np.float32)})
+        (found,) = running.run(None, {"x": np.ones((1, 3, 24), element)})
     except Exception as error:  # noqa: BLE001 - by whatever class onnxruntime has for it
         # It has become a file of other rows; attention knows its shapes when it runs.
         assert any(known in str(error) for known in ("in its last dimension", "SelfAttention"))

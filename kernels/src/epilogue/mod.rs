@@ -173,6 +173,81 @@ unsafe fn finish_packed_plain(work: &Packed) {
     }
 }
 
+/// How results that count in steps of a scale become its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Range {
+    /// The byte that stands for 0.
+    pub zero_point: u8,
+    /// The smallest byte that a result may become.
+    pub lowest: u8,
+    /// The largest.
+    pub highest: u8,
+}
+
+impl Range {
+    /// Returns the byte for a number of steps; the smallest stands in for what is no number.
+    #[inline(always)]
+    fn byte(self, steps: f32) -> u8 {
+        // What is no number becomes the lower bound.
+        let steps = if steps > -STEPS { steps.min(STEPS) } else { -STEPS };
+        // SAFETY: it lies between the bounds.
+        let steps: i32 = unsafe { steps.round_ties_even().to_int_unchecked() };
+        let byte = steps + i32::from(self.zero_point);
+        byte.max(i32::from(self.lowest)).min(i32::from(self.highest)) as u8
+    }
+}
+
+/// More steps than a byte has, that 16 bits hold.
+const STEPS: f32 = 32767.0;
+
+/// Finishes outputs of a tile as bytes, by scales and biases that count in steps of the bytes.
+///
+/// # Arguments
+/// * `isa`, `sums`, `affine` - See [`finish`]; outputs are a multiple of [`BLOCK`].
+/// * `range` - How results become bytes.
+/// * `target` - Where they go: `[outputs / 4][tokens][4]`.
+pub fn finish_bytes(isa: Isa, sums: &[i32], affine: Affine, range: Range, target: &mut [u8]) {
+    let outputs = affine.offsets.len();
+    assert!(outputs > 0 && outputs.is_multiple_of(BLOCK));
+    assert!(affine.scales.len() == outputs && affine.bias.len() == outputs);
+    assert!(sums.len().is_multiple_of(outputs * LANES) && sums.len() == target.len());
+    match isa {
+        // SAFETY: the processor has the instructions.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => unsafe { x86::finish_bytes_avx512(sums, affine, range, target) },
+        // SAFETY: the processor has the instructions.
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni | Isa::Avx2 => unsafe {
+            x86::finish_bytes_avx2(sums, affine, range, target);
+        },
+        _ => finish_bytes_plain(sums, affine, range, target),
+    }
+}
+
+/// Written so that the compiler makes vectors of it, for whatever instruction set it is inlined in.
+#[inline(always)]
+fn finish_bytes_plain(sums: &[i32], affine: Affine, range: Range, target: &mut [u8]) {
+    let tokens = sums.len() / affine.offsets.len();
+    let blocks = sums.chunks_exact(BLOCK * tokens).zip(target.chunks_exact_mut(BLOCK * tokens));
+    for (block, (sums, bytes)) in blocks.enumerate() {
+        for (first, bytes) in bytes.as_chunks_mut::<{ LANES * BLOCK }>().0.iter_mut().enumerate() {
+            let mut words = [0u32; LANES];
+            for each in 0..BLOCK {
+                let output = block * BLOCK + each;
+                let own = &sums[each * tokens + first * LANES..][..LANES];
+                for (word, sum) in words.iter_mut().zip(own) {
+                    let steps = (sum - affine.offsets[output]) as f32 * affine.scales[output];
+                    let byte = range.byte(steps + affine.bias[output]);
+                    *word |= u32::from(byte) << (8 * each);
+                }
+            }
+            for (four, word) in bytes.as_chunks_mut::<BLOCK>().0.iter_mut().zip(words) {
+                *four = word.to_le_bytes();
+            }
+        }
+    }
+}
+
 /// Written so that the compiler makes vectors of it, for whatever instruction set it is inlined in.
 #[inline(always)]
 unsafe fn finish_plain(isa: Isa, sums: &[i32], affine: Affine, activation: Activation, rows: Rows) {
@@ -247,6 +322,40 @@ mod tests {
                         };
                         prop_assert!((found - wanted).abs() <= 1e-5, "{} {found} {wanted}", isa.name());
                     }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_instruction_set_finishes_the_same_bytes(
+            blocks in 1usize..20, parts in 1usize..=4, zero_point in any::<u8>(),
+            limits in any::<[u8; 2]>(), seed in any::<u32>(),
+        ) {
+            let (outputs, tokens) = (blocks * BLOCK, parts * LANES);
+            let sums: Vec<i32> = (0..outputs * tokens)
+                .map(|each| (each as u32).wrapping_mul(2654435761).wrapping_add(seed) as i32 >> 15)
+                .collect();
+            let offsets: Vec<i32> = (0..outputs as i32).collect();
+            let scales: Vec<f32> = (0..outputs).map(|each| 0.003 + each as f32 * 1e-4).collect();
+            let mut bias: Vec<f32> = (0..outputs).map(|each| each as f32 * 0.1 - 0.8).collect();
+            bias[..3].copy_from_slice(&[f32::NAN, f32::INFINITY, 1e30]);
+            let affine = Affine { offsets: &offsets, scales: &scales, bias: &bias };
+            let [a, b] = limits;
+            let range = Range { zero_point, lowest: a.min(b), highest: a.max(b) };
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_here()) {
+                let mut target = vec![0; sums.len()];
+                finish_bytes(isa, &sums, affine, range, &mut target);
+                for (place, found) in target.into_iter().enumerate() {
+                    let (block, within) = (place / (tokens * BLOCK), place % (tokens * BLOCK));
+                    let (token, output) = (within / BLOCK, block * BLOCK + within % BLOCK);
+                    let steps = (sums[output * tokens + token] - offsets[output]) as f32;
+                    let exact = steps * scales[output] + bias[output];
+                    // A result between two bytes may become either, if the last bit differs.
+                    let near = [exact - 1e-3, exact + 1e-3].map(|steps| range.byte(steps));
+                    prop_assert!(near.contains(&found), "{} {found} {near:?}", isa.name());
                 }
             }
         }

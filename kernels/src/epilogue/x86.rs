@@ -3,7 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::gelu::{Avx2Gelu, Avx512Gelu};
-use super::{Activation, Affine, LANES, Packed, Rows, finish_packed_plain};
+use super::{
+    Activation, Affine, LANES, Packed, Range, Rows, STEPS, finish_bytes_plain, finish_packed_plain,
+};
 use crate::blocks::BLOCK;
 use crate::transposition::x86::turned;
 
@@ -156,6 +158,56 @@ unsafe fn packed<const ACTIVATION: u8>(work: &Packed) {
 pub unsafe fn finish_packed_avx2(work: &Packed) {
     // SAFETY: the caller's promise.
     unsafe { finish_packed_plain(work) }
+}
+
+/// Four outputs of sixteen tokens at once: narrowing packs within 128-bit lanes, so that the four
+/// bytes of a token come to lie in one lane.
+///
+/// # Safety
+/// The processor has the instructions.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub unsafe fn finish_bytes_avx512(sums: &[i32], affine: Affine, range: Range, target: &mut [u8]) {
+    let tokens = sums.len() / affine.offsets.len();
+    let most = _mm512_set1_ps(STEPS);
+    let zero_point = _mm512_set1_epi16(i16::from(range.zero_point));
+    let lowest = _mm512_set1_epi8(range.lowest as i8);
+    let highest = _mm512_set1_epi8(range.highest as i8);
+    let order = _mm_set_epi8(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    let order = _mm512_broadcast_i32x4(order);
+    let blocks = sums.chunks_exact(BLOCK * tokens).zip(target.chunks_exact_mut(BLOCK * tokens));
+    for (block, (sums, bytes)) in blocks.enumerate() {
+        for first in (0..tokens).step_by(LANES) {
+            let steps = |each: usize| {
+                let output = block * BLOCK + each;
+                // SAFETY: each of the four outputs has 16 sums from there on.
+                let sums =
+                    unsafe { _mm512_loadu_si512(sums.as_ptr().add(each * tokens + first).cast()) };
+                let steps = _mm512_sub_epi32(sums, _mm512_set1_epi32(affine.offsets[output]));
+                let steps = _mm512_fmadd_ps(
+                    _mm512_cvtepi32_ps(steps),
+                    _mm512_set1_ps(affine.scales[output]),
+                    _mm512_set1_ps(affine.bias[output]),
+                );
+                // The second operand is taken where one is no number, and becomes the smallest.
+                _mm512_cvtps_epi32(_mm512_min_ps(most, steps))
+            };
+            let pair = |each: usize| {
+                let steps = _mm512_packs_epi32(steps(each), steps(each + 1));
+                _mm512_adds_epi16(steps, zero_point)
+            };
+            let four = _mm512_shuffle_epi8(_mm512_packus_epi16(pair(0), pair(2)), order);
+            let four = _mm512_min_epu8(_mm512_max_epu8(four, lowest), highest);
+            // SAFETY: four outputs have as many bytes.
+            unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().add(first * BLOCK).cast(), four) };
+        }
+    }
+}
+
+/// # Safety
+/// The processor has the instructions.
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn finish_bytes_avx2(sums: &[i32], affine: Affine, range: Range, target: &mut [u8]) {
+    finish_bytes_plain(sums, affine, range, target);
 }
 
 /// Transposes sixteen vectors of sixteen.

@@ -2,15 +2,18 @@
 //!
 //! Inputs: `query`, `key` and `value` (float, `[batch, tokens, heads * size]`, as the layers before put
 //! them out) and `mask` (float, added to scores, of no more than these dimensions:
-//! `[1 or batch, 1 or heads, 1 or tokens, 1 or tokens]`); all are computed, and their shapes checked at each run. Attributes: `head_size` (int) and `scale` (float,
-//! of scores before the mask is added), both required.
+//! `[1 or batch, 1 or heads, 1 or tokens, 1 or tokens]`); all are computed, and their shapes checked at
+//! each run. Attributes: `head_size` (int) and `scale` (float, of scores before the mask is added), both
+//! required.
 
 use std::ffi::CStr;
+
+use ort_sys::ONNXTensorElementDataType as Element;
 
 use super::{FLOATS, Input, Operator, X};
 use crate::attention::{Arithmetic, SelfAttention, Tensor, Tensors};
 use crate::blocks::Malformed;
-use crate::runtime::{Node, Run};
+use crate::runtime::{Node, Number, Run};
 use crate::shapes::Shapes;
 
 /// The operator's kernel.
@@ -19,6 +22,7 @@ pub struct HeadAttention(SelfAttention);
 impl Operator for HeadAttention {
     const NAME: &'static CStr = c"SelfAttention";
     const INPUTS: &'static [Input] = &[FLOATS; 4];
+    const RESULT: Element = f32::ELEMENT;
 
     fn new(node: Node) -> Result<Self, Malformed> {
         let missing = |name: &str| Malformed(format!("{name} is missing"));
@@ -28,7 +32,7 @@ impl Operator for HeadAttention {
     }
 
     fn infer(shapes: Shapes) -> Result<(), Malformed> {
-        shapes.same(X)
+        shapes.same(X, Self::RESULT)
     }
 
     fn compute(&self, run: Run) -> Result<(), Malformed> {

@@ -92,8 +92,8 @@ unsafe extern "system" fn input_count<T: Operator>(_: *const OrtCustomOp) -> usi
     T::INPUTS.len()
 }
 
-unsafe extern "system" fn output_type(_: *const OrtCustomOp, _: usize) -> Element {
-    Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT
+unsafe extern "system" fn output_type<T: Operator>(_: *const OrtCustomOp, _: usize) -> Element {
+    T::RESULT
 }
 
 unsafe extern "system" fn output_count(_: *const OrtCustomOp) -> usize {
@@ -136,7 +136,7 @@ pub const fn callbacks<T: Operator>() -> OrtCustomOp {
         GetExecutionProviderType: Some(provider),
         GetInputType: Some(input_type::<T>),
         GetInputTypeCount: Some(input_count::<T>),
-        GetOutputType: Some(output_type),
+        GetOutputType: Some(output_type::<T>),
         GetOutputTypeCount: Some(output_count),
         KernelCompute: None,
         KernelDestroy: Some(destroy::<T>),

@@ -23,6 +23,7 @@ use crate::runtime::Node;
 pub struct SparseQFeedForward(FeedForward);
 
 impl RowOperator for SparseQFeedForward {
+    type Value = f32;
     const NAME: &'static CStr = c"SparseQFeedForward";
     const INPUTS: &'static [Input] =
         &[FLOATS, BYTES, PLACES, OFFSETS, FLOATS, FLOATS, BYTES, PLACES, OFFSETS, FLOATS, FLOATS];

@@ -25,6 +25,7 @@ use crate::runtime::Node;
 pub struct SparseQLinear(Linear);
 
 impl RowOperator for SparseQLinear {
+    type Value = f32;
     const NAME: &'static CStr = c"SparseQLinear";
     const INPUTS: &'static [Input] =
         &[FLOATS, BYTES, PLACES, OFFSETS, FLOATS, Input { optional: true, ..FLOATS }];

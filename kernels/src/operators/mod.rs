@@ -7,6 +7,7 @@ mod callbacks;
 mod feed_forward;
 mod linear;
 mod normalization;
+mod pointwise;
 mod registration;
 
 use std::ffi::CStr;
@@ -18,7 +19,7 @@ use crate::blocks::{Blocks, Malformed};
 use crate::epilogue::Activation;
 use crate::linear::{Linear, Pool};
 use crate::products::Isa;
-use crate::runtime::{Node, Run};
+use crate::runtime::{Node, Number, Run};
 use crate::shapes::Shapes;
 
 pub use registration::RegisterCustomOps;
@@ -36,18 +37,22 @@ const BYTES: Input =
     Input { element: Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, optional: false };
 const PLACES: Input =
     Input { element: Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16, optional: false };
+const ROUNDED: Input =
+    Input { element: Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, optional: false };
 const OFFSETS: Input =
     Input { element: Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, optional: false };
 
 /// Place of an operator's first input.
 const X: usize = 0;
 
-/// An operator: floats in, floats out.
+/// An operator with one result.
 trait Operator: Sized + 'static {
     /// In model files.
     const NAME: &'static CStr;
     /// What it reads.
     const INPUTS: &'static [Input];
+    /// What its result holds.
+    const RESULT: Element;
 
     /// Reads a node's constants and attributes.
     fn new(node: Node) -> Result<Self, Malformed>;
@@ -59,6 +64,8 @@ trait Operator: Sized + 'static {
 
 /// An operator that computes rows apart from each other: `[..., inputs]` in, `[..., outputs]` out.
 trait RowOperator: Sized + 'static {
+    /// What `x` and the result hold.
+    type Value: Number;
     /// In model files.
     const NAME: &'static CStr;
     /// Input 0 is `x`.
@@ -76,26 +83,27 @@ trait RowOperator: Sized + 'static {
     /// Size of the last dimension of the result.
     fn outputs(&self) -> usize;
     /// Computes `[rows, outputs]` from tensors `[rows, inputs]`.
-    fn run(&self, tensors: &[&[f32]], target: &mut [f32], pool: &dyn Pool);
+    fn run(&self, tensors: &[&[Self::Value]], target: &mut [Self::Value], pool: &dyn Pool);
 }
 
 impl<T: RowOperator> Operator for T {
     const NAME: &'static CStr = T::NAME;
     const INPUTS: &'static [Input] = T::INPUTS;
+    const RESULT: Element = T::Value::ELEMENT;
 
     fn new(node: Node) -> Result<Self, Malformed> {
         T::new(node)
     }
 
     fn infer(shapes: Shapes) -> Result<(), Malformed> {
-        shapes.infer(X, T::SCALES)
+        shapes.infer(X, T::SCALES, Self::RESULT)
     }
 
     fn compute(&self, run: Run) -> Result<(), Malformed> {
-        let (mut dimensions, x) = run.input::<f32>(X)?;
+        let (mut dimensions, x) = run.input::<T::Value>(X)?;
         let mut tensors = vec![x];
         for place in 1..T::TENSORS {
-            let (others, values) = run.input::<f32>(place)?;
+            let (others, values) = run.input::<T::Value>(place)?;
             if others != dimensions {
                 return Err(Malformed(format!(
                     "x is {dimensions:?}, but input {place} {others:?}"
@@ -156,12 +164,14 @@ fn in_features(node: Node) -> Result<usize, Malformed> {
 /// Reads a scale; None where there is none.
 fn scale(node: Node, scale: &CStr, zero_point: &CStr) -> Result<Option<Scale>, Malformed> {
     let Some(found) = node.float(scale) else { return Ok(None) };
-    let zero = node.integer(zero_point).unwrap_or(0);
-    let zero_point = u8::try_from(zero).map_err(|_| {
-        let name = zero_point.to_string_lossy();
-        Malformed(format!("{name} is {zero}; expected 0 to 255"))
-    })?;
-    Ok(Some(Scale { scale: found, zero_point }))
+    Ok(Some(Scale { scale: found, zero_point: byte(node, zero_point, 0)? }))
+}
+
+/// Reads a number from 0 to 255.
+fn byte(node: Node, name: &CStr, default: u8) -> Result<u8, Malformed> {
+    let found = node.integer(name).unwrap_or(i64::from(default));
+    let name = name.to_string_lossy();
+    u8::try_from(found).map_err(|_| Malformed(format!("{name} is {found}; expected 0 to 255")))
 }
 
 /// Reads what is applied to results.

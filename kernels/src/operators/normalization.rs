@@ -18,6 +18,7 @@ const EPSILON: f32 = 1e-5;
 pub struct AddLayerNormalization(AddNormalization);
 
 impl RowOperator for AddLayerNormalization {
+    type Value = f32;
     const NAME: &'static CStr = c"AddLayerNormalization";
     const INPUTS: &'static [Input] = &[FLOATS, FLOATS, FLOATS, FLOATS];
     const TENSORS: usize = 2;

@@ -11,17 +11,19 @@ use super::callbacks::callbacks;
 use super::feed_forward::SparseQFeedForward;
 use super::linear::SparseQLinear;
 use super::normalization::AddLayerNormalization;
+use super::pointwise::SparseQPointwise;
 use crate::runtime::Runtime;
 
 const DOMAIN: &CStr = c"sparsetransfer.dev";
 /// The oldest interface that has everything that is used here: onnxruntime 1.18.
 pub const API_VERSION: u32 = 18;
 
-static OPERATORS: [OrtCustomOp; 4] = [
+static OPERATORS: [OrtCustomOp; 5] = [
     callbacks::<SparseQLinear>(),
     callbacks::<SparseQFeedForward>(),
     callbacks::<AddLayerNormalization>(),
     callbacks::<HeadAttention>(),
+    callbacks::<SparseQPointwise>(),
 ];
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();

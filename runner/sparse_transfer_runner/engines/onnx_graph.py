@@ -20,7 +20,11 @@ from onnx import numpy_helper
 from . import sparse_blocks
 from .protocol import FileWeights
 
-_SPARSE_WEIGHTS = {sparse_blocks.OPERATOR: (1,), sparse_blocks.TWO_LAYERS: (1, 6)}
+_SPARSE_WEIGHTS = {
+    sparse_blocks.OPERATOR: (1,),
+    sparse_blocks.TWO_LAYERS: (1, 6),
+    sparse_blocks.POINTWISE: (1,),
+}
 """Where the weights of each layer begin among a node's inputs."""
 REPEAT = "#"
 """Separates a module's name from a count, where a shared module is called more than once."""
@@ -109,7 +113,7 @@ class Graph:
         return values if node.op_type == "Conv" else values.T
 
     def sparse_weights(self, node: onnx.NodeProto) -> dict[str, NDArray[Any]]:
-        """Returns the weights ``[out, in]`` of a node of the sparse kernels, by module."""
+        """Returns the weights ``[out, in, …]`` of a node of the sparse kernels, by module."""
         if node.domain != sparse_blocks.DOMAIN:
             return {}
         starts = _SPARSE_WEIGHTS.get(node.op_type, ())
@@ -119,8 +123,10 @@ class Graph:
             parts = zip(("values", "columns", "offsets"), node.input[start:], strict=False)
             blocks = {part: self.array(name) for part, name in parts}
             weight = sparse_blocks.from_blocks(blocks, features)
-            found[node.input[start].removesuffix(sparse_blocks.VALUES)] = weight
             features = len(weight)
+            if node.op_type == sparse_blocks.POINTWISE:
+                weight = weight[:, :, None, None]
+            found[node.input[start].removesuffix(sparse_blocks.VALUES)] = weight
         return found
 
     def _integer_weight(self, node: onnx.NodeProto) -> NDArray[Any]:

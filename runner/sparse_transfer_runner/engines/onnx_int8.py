@@ -21,7 +21,9 @@ from sparse_transfer_api.errors import InputError
 from . import sparse_blocks
 from .forms import SMALLEST_SCALE, WEIGHT_LEVELS, Form, InputScale, joint_scale
 from .onnx_graph import Graph, attribute, module_of
+from .onnx_outputs import result_of
 from .onnx_patterns import gelu_behind
+from .onnx_pointwise import TO_FIRST, TO_LAST, limits, pointwise_convolutions
 
 CONTRIB = "com.microsoft"
 """Domain of onnxruntime's own operators."""
@@ -73,6 +75,17 @@ def rounded_weights(
     }
 
 
+def rounded_pointwise_weights(
+    model: onnx.ModelProto, modules: Collection[str]
+) -> dict[str, NDArray[np.int8]]:
+    """Returns those of the 1x1 convolutions that the sparse kernels can take."""
+    graph = Graph(model)
+    return {
+        module_of(node): rounded_weight(graph.weight(node), WEIGHT_LEVELS)[1][:, :, 0, 0]
+        for node in pointwise_convolutions(graph, modules)
+    }
+
+
 class _Writer:
     """One rewriting of one graph."""
 
@@ -108,6 +121,11 @@ class _Writer:
         self._outputs = frozenset(outputs)
         self._scales = {**outputs, **_scales_by_tensor(linear, scales)}
         self._linear = {node.output[0] for node in linear}
+        self._pointwise = {
+            node.output[0]
+            for node in pointwise_convolutions(graph, self._sparse)
+            if result_of(graph, node) in self._outputs
+        }
 
     def write(self) -> onnx.ModelProto:
         for node in self._graph.model.graph.node:
@@ -134,6 +152,9 @@ class _Writer:
     def _write_convolution(self, node: NodeProto) -> None:
         weight = self._graph.weight(node)
         scale, rounded = rounded_weight(weight, self._form.weight_levels)
+        if node.output[0] in self._pointwise:
+            self._write_pointwise(node, rounded[:, :, 0, 0], scale)
+            return
         restored = self._restored_input(node)
         name, weight_name = module_of(node), f"{node.name}_weight_float"
         self._dequantize_constant(f"{name}.weight", rounded, scale, weight_name, axis=0)
@@ -152,6 +173,38 @@ class _Writer:
         written = helper.make_node("Conv", inputs, list(node.output), name=node.name)
         written.attribute.extend(node.attribute)
         self._nodes.append(written)
+
+    def _write_pointwise(self, node: NodeProto, rounded: NDArray[Any], scale: NDArray[Any]) -> None:
+        """Writes a convolution for the sparse kernels, with its bias and a rectifier behind it."""
+        name, source, result = module_of(node), node.input[0], result_of(self._graph, node)
+        if result != node.output[0]:
+            self._absorbed.add(result)
+        values, _, _ = self._quantized_input(node)
+        own, handed_on = self._scales[source], self._scales[result]
+        lowest, highest = limits(self._graph, node, handed_on)
+        blocks = {**sparse_blocks.to_blocks(rounded), "scales": scale}
+        inputs = [self._constant(f"{name}.weight_{part}", blocks[part]) for part in blocks]
+        pixels, product, made = (f"{node.name}_{part}" for part in ("pixels", "product", "bytes"))
+        self._add("Transpose", [values], pixels, f"{pixels}/node", perm=TO_LAST)
+        self._add(
+            sparse_blocks.POINTWISE,
+            [pixels, *inputs, *node.input[2:3]],
+            product,
+            node.name,
+            domain=sparse_blocks.DOMAIN,
+            in_features=rounded.shape[1],
+            input_scale=own.scale,
+            input_zero_point=own.zero_point,
+            output_scale=handed_on.scale,
+            output_zero_point=handed_on.zero_point,
+            lowest=lowest,
+            highest=highest,
+        )
+        self._add("Transpose", [product], made, f"{made}/node", perm=TO_FIRST)
+        constants = (f"{made}_scale", f"{made}_zp")
+        self._constant(constants[0], np.array(handed_on.scale, np.float32))
+        self._constant(constants[1], np.array(handed_on.zero_point, np.uint8))
+        self._inputs[result] = (made, *constants)
 
     def _dequantize_constant(
         self, name: str, values: NDArray[Any], scale: NDArray[Any], output: str, *, axis: int
@@ -319,6 +372,14 @@ class _Writer:
     def _finished(self) -> onnx.ModelProto:
         """Returns the new model, without the constants that nothing reads any more."""
         source = self._graph.model
+        read = {name for node in self._nodes for name in node.input}
+        read.update(item.name for item in source.graph.output)
+        self._nodes = [
+            node
+            for node in self._nodes
+            # Where all readers of a rounded tensor take its bytes, nobody takes its floats.
+            if node.op_type != "DequantizeLinear" or node.output[0] in read
+        ]
         read = {name for node in self._nodes for name in node.input}
         constants = [item for item in source.graph.initializer if item.name in read]
         constants += [numpy_helper.from_array(v, name) for name, v in self._constants.items()]

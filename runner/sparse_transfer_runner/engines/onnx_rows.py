@@ -1,6 +1,7 @@
-"""How many rows each Linear layer multiplies in one inference.
+"""How many rows each layer multiplies in one inference.
 
-Most see every token; what stands behind a pooling sees one row of each text.
+Most Linear layers see every token; what stands behind a pooling sees one row of each text. Rows of
+a convolution are its pixels.
 """
 
 from __future__ import annotations
@@ -26,16 +27,19 @@ def rows_of_layers(
 
     Args:
         model: An fp32 file whose nodes bear their modules' names; it is not changed.
-        modules: Linear modules.
+        modules: Linear modules and 1x1 convolutions.
         example: The inputs.
     """
     import onnxruntime
 
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
+    graph = Graph(probed)
+    planes = {node.input[0] for node in graph.convolutions()}
     reads = [
         (module_of(node), node.input[0])
-        for node in Graph(probed).linear_nodes()
+        for nodes in (graph.linear_nodes(), graph.convolutions())
+        for node in nodes
         if module_of(node) in modules
     ]
     if not reads:
@@ -53,9 +57,14 @@ def rows_of_layers(
     inputs = {item.name: example[item.name] for item in session.get_inputs()}
     shapes = session.run([f"{tensor}{_SHAPE}" for tensor in tensors], inputs)
     rows = {
-        tensor: math.prod(shape.tolist()[:-1])
+        tensor: math.prod(_without_channels(shape.tolist(), 1 if tensor in planes else -1))
         for tensor, shape in zip(tensors, shapes, strict=True)
     }
     return {
         module: max(rows[tensor] for name, tensor in reads if name == module) for module, _ in reads
     }
+
+
+def _without_channels(shape: list[int], axis: int) -> list[int]:
+    del shape[axis]
+    return shape

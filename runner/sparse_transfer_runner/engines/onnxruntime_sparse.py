@@ -2,7 +2,7 @@
 
 Layer by layer the faster form is taken, as measured on the processor at hand: with AMX
 onnxruntime's own INT8 wins more often. Where no layer gains, the file is onnxruntime's. The kernels
-multiply in Linear layers; convolutions stay onnxruntime's.
+multiply in Linear layers and 1x1 convolutions; other convolutions stay onnxruntime's.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sparse_transfer_runner.use_cases.protocol import Batch
@@ -20,7 +19,7 @@ from sparse_transfer_runner.use_cases.protocol import Batch
 from . import sparse_blocks
 from .forms import Form
 from .kernels import KERNELS, register_kernels
-from .layer_times import Run, timed_layers
+from .layer_times import LINEAR, Run, timed_layers
 from .onnxruntime import OnnxRuntime, session_options
 from .protocol import LayerTime, Quantizable, Snippet
 
@@ -72,21 +71,24 @@ class SparseOnnxRuntime(OnnxRuntime):
     def layer_times(
         self, model: Quantizable, example: Batch, threads: int
     ) -> Mapping[str, LayerTime]:
-        """Times each Linear layer by the kernels and by onnxruntime's own INT8."""
+        """Times Linear layers and 1x1 convolutions by the kernels and by onnxruntime's own INT8."""
         import onnx
 
-        from .onnx_int8 import rounded_weights
+        from .onnx_int8 import rounded_pointwise_weights, rounded_weights
         from .onnx_rows import rows_of_layers
+        from .pointwise_times import POINTWISE
 
         source = onnx.load(model.source)
         weights = rounded_weights(source, model.scales)
         fitting = {name: each for name, each in weights.items() if sparse_blocks.fits(each)}
-        rows = rows_of_layers(source, fitting, example)
+        convolutions = rounded_pointwise_weights(source, model.scales)
+        rows = rows_of_layers(source, {**fitting, **convolutions}, example)
 
         def load(file: bytes) -> Run:
             return self._layer(file, threads)
 
-        times = timed_layers(fitting, rows, load)
+        times = timed_layers(fitting, rows, load, LINEAR)
+        times |= timed_layers(convolutions, rows, load, POINTWISE)
         return {name: times.get(name, LayerTime()) for name in model.scales}
 
     def options(self, threads: int) -> onnxruntime.SessionOptions:
@@ -107,7 +109,7 @@ class SparseOnnxRuntime(OnnxRuntime):
             file, self.options(threads), providers=["CPUExecutionProvider"]
         )
 
-        def run(rows: NDArray[np.float32]) -> object:
+        def run(rows: NDArray[Any]) -> object:
             return session.run(None, {"x": rows})
 
         return run

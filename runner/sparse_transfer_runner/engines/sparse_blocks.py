@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 DOMAIN = "sparsetransfer.dev"
 OPERATOR = "SparseQLinear"
 TWO_LAYERS = "SparseQFeedForward"
+POINTWISE = "SparseQPointwise"
 VALUES = ".weight_values"
 """Ends the name of a constant; what is before it is the layer's."""
 BLOCK = 4

@@ -40,7 +40,7 @@ def kernel_notes(kernels: Sequence[LayerKernel], isa: str) -> list[str]:
     if any(kernel.reason == WHOLE for kernel in kernels):
         why = "layers alone gain by leaving zeros out, the whole file does not"
     elif all(kernel.reason == UNTIMED for kernel in kernels):
-        why = "the model has no Linear layer that the sparse kernels take"
+        why = "the model has no layer that the sparse kernels take"
     else:
         why = "no layer gains by leaving its zeros out"
     return [f"{why} on {isa}: the file is onnxruntime's own INT8"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.runner.tiny_models import write_tiny_encoder
 
 MIB = 1 << 20
-LIMIT = 18 * MIB
+LIMIT = 17 * MIB
 ROWS = 240_000
 
 

@@ -18,6 +18,7 @@ from sparse_transfer_runner.catalog.image_architectures import ClassifierOutput,
 from sparse_transfer_runner.engines import engine
 from sparse_transfer_runner.engines.forms import Form
 from sparse_transfer_runner.engines.protocol import Quantizable
+from sparse_transfer_runner.engines.sparse_blocks import POINTWISE
 from sparse_transfer_runner.packaging.calibration import calibrate, most_sensitive
 from sparse_transfer_runner.packaging.export import export_onnx
 from sparse_transfer_runner.packaging.mask_check import count_masked
@@ -116,12 +117,26 @@ def test_batch_norms_and_padding_are_folded_into_named_convolutions(exported: Ex
 def test_an_int8_file_is_near_the_model_and_keeps_every_zero(
     exported: Exported, name: str, tmp_path: Path
 ) -> None:
+    check_int8_forms(exported, exported.model, name, tmp_path)
+
+
+def test_so_is_one_that_leaves_zeros_of_1x1_convolutions_out(
+    exported: Exported, tmp_path: Path
+) -> None:
+    pytest.importorskip("sparse_transfer_kernels", reason="make kernels")
+    sparse = replace(exported.model, sparse=frozenset(exported.model.scales))
+    check_int8_forms(exported, sparse, "onnxruntime-sparse", tmp_path)
+    written = onnx.load(tmp_path / f"{Form.SPARSE_BLOCKS}-model-sparse.onnx")
+    assert POINTWISE in {node.op_type for node in written.graph.node}
+
+
+def check_int8_forms(exported: Exported, model: Quantizable, name: str, tmp_path: Path) -> None:
     runs_on = engine(name)
     inputs = batch(9)
     exact = exported.exact(inputs)
-    for form in runs_on.forms(exported.model):
+    for form in runs_on.forms(model):
         path = tmp_path / f"{form}-{runs_on.model_file}"
-        runs_on.quantize(exported.model, form, path)
+        runs_on.quantize(model, form, path)
         logits = runs_on.load(path, threads=1).run(inputs)
         simulated = np.abs(exported.rounded(inputs) - exact).mean()
         assert np.abs(logits - exact).mean() < 1.6 * simulated + 0.01

@@ -58,7 +58,7 @@ def test_each_layer_has_its_reason(
         ({}, Form.QDQ, None),
         ({"a": LOSES, "b": LayerTime()}, Form.QDQ, "no layer gains by leaving its zeros out"),
         ({"a": GAINS, "b": LOSES}, Form.QDQ, "layers alone gain by leaving zeros out"),
-        ({"a": LayerTime()}, Form.QDQ_OUTPUTS, "no Linear layer that the sparse kernels take"),
+        ({"a": LayerTime()}, Form.QDQ_OUTPUTS, "no layer that the sparse kernels take"),
     ],
 )
 def test_a_file_without_sparse_layers_says_why(
