@@ -13,7 +13,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from sparse_transfer_runner.engines import sparse_blocks
 from sparse_transfer_runner.engines.layer_times import layer_file
-from sparse_transfer_runner.engines.onnx_int8 import CONTRIB
+from sparse_transfer_runner.engines.onnx_rewriting import CONTRIB
 from sparse_transfer_runner.engines.onnxruntime import session_options
 
 from .encoders import Encoder

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from . import sparse_blocks
 from .forms import InputScale
-from .onnx_int8 import CONTRIB
+from .onnx_rewriting import CONTRIB
 from .protocol import LayerTime
 
 SCALE = InputScale(0.03, 128)
