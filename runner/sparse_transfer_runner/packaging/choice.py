@@ -1,12 +1,11 @@
 """Which INT8 form ships: the fastest that keeps accuracy, judged on rows that are not reported.
 
-Pure, but for calling what it is given to score a candidate: forms are scored from the fastest on,
-and those behind the first good one are never scored.
+Pure: forms are scored from the fastest on, and those behind the first good one are never scored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -58,35 +57,31 @@ def from_fastest(items: Sequence[tuple[T, float]]) -> list[T]:
 
 
 @dataclass(frozen=True)
-class Chosen(Generic[T]):
-    """The outcome of a choice.
+class Judged(Generic[T]):
+    """What came of a candidate.
 
     Args:
-        item: What was chosen.
-        metric: Its primary metric on the choice rows.
+        item: The candidate.
+        score: On the choice rows.
         keeps: Whether that keeps accuracy.
     """
 
     item: T
-    metric: float
+    score: ChoiceScore
     keeps: bool
 
 
-def choose(
-    items: Sequence[T], score_of: Callable[[T], ChoiceScore], reference: float
-) -> Chosen[T] | None:
-    """Returns the first item that keeps accuracy, else the most accurate; None of no items.
+def choose(tried: Sequence[Judged[T]]) -> Judged[T]:
+    """Returns the first that keeps accuracy, else the first that may be as accurate as the best.
+
+    Of many that differ by chance the most accurate one is mostly lucky. So one that is worse by no
+    more than its standard error goes before what comes later, which is slower: the rule of one
+    standard error (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3).
 
     Args:
-        items: In the order to try them, such as ``from_fastest`` gives.
-        score_of: Scores an item; called until one keeps accuracy.
-        reference: The trained model's metric on the same rows.
+        tried: In the order of preference; not empty.
     """
-    best: Chosen[T] | None = None
-    for item in items:
-        score = score_of(item)
-        if score.keeps(reference):
-            return Chosen(item, score.metric, True)
-        if best is None or score.metric > best.metric:
-            best = Chosen(item, score.metric, False)
-    return best
+    best = max(each.score.metric for each in tried)
+    good = (each for each in tried if each.keeps)
+    alike = (each for each in tried if each.score.metric + each.score.noise >= best)
+    return next(good, None) or next(alike)

@@ -167,7 +167,7 @@ class FileMaker:
             role,
             chosen.item.name,
             model,
-            chosen.metric,
+            chosen.score.metric,
             chosen.keeps,
             shipped,
             (*notes, *kernel_notes(kernels, instruction_set())),

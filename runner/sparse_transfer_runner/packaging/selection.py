@@ -2,7 +2,7 @@
 
 Forms are written and timed together, then scored from the fastest on until one keeps accuracy.
 Where none does, the engine's remedies are tried, then the layers that INT8 disturbs most are left
-in fp32, and at last the most accurate file is kept and said to lose accuracy.
+in fp32, and at last a file is kept that is as accurate as any, and said to lose accuracy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sparse_transfer_runner.engines.forms import Form
 from sparse_transfer_runner.engines.protocol import Engine, Quantizable, Session
 from sparse_transfer_runner.use_cases.protocol import Batch
 
-from .choice import TOLERANCE, ChoiceScore, Chosen, choose, from_fastest
+from .choice import TOLERANCE, ChoiceScore, Judged, choose, from_fastest
 from .latency import inference, measure
 
 _TIMING_SECONDS = 1.0
@@ -71,43 +71,36 @@ class Selection:
     sensitive: Callable[[], Sequence[str]]
     check: Callable[[], None]
 
-    def run(self) -> tuple[Chosen[Candidate], list[str]]:
+    def run(self) -> tuple[Judged[Candidate], list[str]]:
         """Returns the chosen file, and what must be said about it."""
-        best = self._choose(self._timed([self._write(form) for form in self._forms]))
-        if not best.keeps:
-            best = self._better(best, (self._write(form) for form in self.engine.remedies))
-        if not best.keeps:
-            form = best.item.form
-            best = self._better(best, self._mixed(form if form in self._forms else self._forms[0]))
+        tried: list[Judged[Candidate]] = []
+        for candidate in self._candidates(tried):
+            score = self._score(candidate)
+            tried.append(Judged(candidate, score, score.keeps(self.reference)))
+            if tried[-1].keeps:
+                break
+        best = choose(tried)
         notes = []
         if best.item.kept:
             notes.append(f"left in fp32, as INT8 disturbs them most: {', '.join(best.item.kept)}")
         if not best.keeps:
             notes.append(
                 f"no INT8 form keeps accuracy within {TOLERANCE:.0%} on the choice rows: "
-                f"{best.metric:.4f} against {self.reference:.4f} of the trained model"
+                f"{best.score.metric:.4f} against {self.reference:.4f} of the trained model"
             )
         return best, notes
 
-    @property
-    def _forms(self) -> Sequence[Form]:
-        return self.engine.forms(self.model)
+    def _candidates(self, tried: Sequence[Judged[Candidate]]) -> Iterator[Candidate]:
+        """Writes files in the order of preference, each when it is asked for.
 
-    def _choose(self, candidates: Sequence[Candidate]) -> Chosen[Candidate]:
-        best = choose(candidates, self._score, self.reference)
-        assert best is not None, "every engine has an INT8 form"
-        return best
-
-    def _better(
-        self, best: Chosen[Candidate], candidates: Iterator[Candidate]
-    ) -> Chosen[Candidate]:
-        """Returns the first candidate that keeps accuracy, else the most accurate of all."""
-        for candidate in candidates:
-            found = self._choose([candidate])
-            if found.keeps:
-                return found
-            best = max(best, found, key=lambda chosen: chosen.metric)
-        return best
+        Args:
+            tried: What came of those before.
+        """
+        forms = self.engine.forms(self.model)
+        yield from self._timed([self._write(form) for form in forms])
+        yield from (self._write(form) for form in self.engine.remedies)
+        form = choose(tried).item.form
+        yield from self._mixed(form if form in forms else forms[0])
 
     def _mixed(self, form: Form) -> Iterator[Candidate]:
         """Writes files with 1, 2, 4, … of the most sensitive layers in fp32."""

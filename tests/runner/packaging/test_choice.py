@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sparse_transfer_runner.packaging.choice import (
     ALIKE,
     ChoiceScore,
-    Chosen,
+    Judged,
     choose,
     from_fastest,
     keeps_accuracy,
@@ -44,16 +44,8 @@ def test_nothing_much_slower_comes_before_something_faster(latencies: list[float
         assert latencies[item] <= fastest_left * (1 + ALIKE)
 
 
-def test_the_fastest_that_keeps_accuracy_wins_and_the_rest_is_never_scored() -> None:
-    scored = []
-
-    def score(name: str) -> ChoiceScore:
-        scored.append(name)
-        return ChoiceScore({"fast": 0.70, "good": 0.80, "never": 0.90}[name])
-
-    chosen = choose(["fast", "good", "never"], score, reference=0.80)
-    assert chosen == Chosen("good", 0.80, True)
-    assert scored == ["fast", "good"]
+def judged(name: str, metric: float, noise: float = 0.0, *, keeps: bool = False) -> Judged[str]:
+    return Judged(name, ChoiceScore(metric, noise), keeps)
 
 
 @pytest.mark.parametrize(
@@ -69,11 +61,22 @@ def test_a_loss_that_the_rows_cannot_tell_from_none_does_not_count(
     assert ChoiceScore(0.785, noise).keeps(0.80) is keeps
 
 
+def test_the_first_that_keeps_accuracy_wins() -> None:
+    tried = [judged("fast", 0.7), judged("good", 0.8, keeps=True), judged("slow", 0.9, keeps=True)]
+    assert choose(tried).item == "good"
+
+
 def test_where_all_lose_accuracy_the_most_accurate_is_kept() -> None:
-    scores = {"a": ChoiceScore(0.5), "b": ChoiceScore(0.7), "c": ChoiceScore(0.6)}
-    chosen = choose(["a", "b", "c"], scores.__getitem__, reference=0.9)
-    assert chosen == Chosen("b", 0.7, False)
+    assert choose([judged("a", 0.5), judged("b", 0.7), judged("c", 0.6)]).item == "b"
 
 
-def test_nothing_is_chosen_of_nothing() -> None:
-    assert choose([], lambda item: ChoiceScore(0.0), reference=1.0) is None
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        pytest.param(0.69, "simple", id="within what the rows tell apart"),
+        pytest.param(0.71, "mixed", id="more accurate than that"),
+    ],
+)
+def test_luck_is_no_reason_to_take_what_is_slower(metric: float, expected: str) -> None:
+    tried = [judged("simple", 0.68, 0.02), judged("worse", 0.60, 0.02)]
+    assert choose([*tried, judged("mixed", metric, 0.02)]).item == expected
