@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from families import Family
 
 from sparse_transfer_runner.provenance import provenance
@@ -61,6 +62,40 @@ def foundation(options: Sequence[str], work: Path) -> tuple[Path, dict[str, Any]
         made = {"options": options, "quality": line["quality"], "seconds": seconds}
         record.write_text(json.dumps(made))
     return folder, json.loads(record.read_text())
+
+
+def divergence_of(runs: Path) -> float:
+    """Returns the divergence from an experiment's baseline to its transferred model, in nats.
+
+    Args:
+        runs: Folder of the experiment, which has run to its end.
+    """
+    return divergence(*(_answers(runs, stage) for stage in ("teacher", "train")))
+
+
+def _answers(runs: Path, stage: str) -> np.ndarray[Any, Any]:
+    """Returns a stage's logits of the measured rows, ``[rows, 2]``."""
+    newest = max(runs.glob(f"{stage}-*"), key=lambda folder: folder.stat().st_mtime)
+    with np.load(newest / "predictions-test.npz") as found:
+        logits: np.ndarray[Any, Any] = found["logits"].astype(np.float64)
+    return logits
+
+
+def divergence(dense: np.ndarray[Any, Any], sparse: np.ndarray[Any, Any]) -> float:
+    """Returns the mean KL divergence from one model's answers to another's, in nats.
+
+    Args:
+        dense: Logits ``[rows, classes]``.
+        sparse: The same.
+    """
+    wanted, found = _log_softmax(dense), _log_softmax(sparse)
+    return round(float((np.exp(wanted) * (wanted - found)).sum(axis=1).mean()), 4)
+
+
+def _log_softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    found: np.ndarray[Any, Any] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return found
 
 
 def keep_baselines_only(runs: Path) -> None:

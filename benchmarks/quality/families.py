@@ -12,6 +12,19 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What less than the full work changes.
+
+    Args:
+        upstream: Arguments of ``upstream``, added.
+        spec: Of the experiment, part by part.
+    """
+
+    upstream: Sequence[str] = ()
+    spec: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Family:
     """One model and one task.
 
@@ -20,20 +33,20 @@ class Family:
         extracts: Names of packaged examples, and the folders below the work folder they go to.
         upstream: Arguments of ``upstream``; ``{work}`` stands for the work folder.
         spec: Of the experiment, without model and output; ``{work}`` likewise.
-        reduced: Upstream arguments of the reduced budget.
-        reduced_spec: What the reduced budget changes in the spec, part by part.
+        budgets: Besides ``full``, which changes nothing. ``short`` is a transfer of fewer steps,
+            which leaves more of the difference between foundations; ``reduced`` says only that it
+            works.
     """
 
     name: str
     extracts: Mapping[str, str]
     upstream: Sequence[str]
     spec: Mapping[str, Any]
-    reduced: Sequence[str]
-    reduced_spec: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    budgets: Mapping[str, Budget]
 
     def upstream_arguments(self, work: Path, budget: str) -> list[str]:
         """Returns the arguments of ``upstream`` that are the same for all methods."""
-        words = [*self.upstream, *(self.reduced if budget == "reduced" else ())]
+        words = [*self.upstream, *self._of(budget).upstream]
         return [word.format(work=work) for word in words]
 
     def experiment(self, work: Path, budget: str, seed: int) -> dict[str, Any]:
@@ -44,9 +57,8 @@ class Family:
             else part
             for name, part in self.spec.items()
         }
-        if budget == "reduced":
-            for name, part in self.reduced_spec.items():
-                spec[name] = {**spec.get(name, {}), **part}
+        for name, part in self._of(budget).spec.items():
+            spec[name] = {**spec.get(name, {}), **part}
         spec["training"] = {**spec.get("training", {}), "seed": seed}
         return {
             "apiVersion": "sparsetransfer.dev/v1alpha1",
@@ -55,10 +67,15 @@ class Family:
             "spec": spec,
         }
 
+    def _of(self, budget: str) -> Budget:
+        return Budget() if budget == "full" else self.budgets[budget]
+
 
 def _filled(value: Any, work: Path) -> Any:
     return value.format(work=work) if isinstance(value, str) else value
 
+
+REDUCED_TEXTS = ("--calibration-rows", "96", "--max-length", "32", "--batch-size", "8")
 
 FAMILIES = {
     "minilm": Family(
@@ -74,10 +91,21 @@ FAMILIES = {
             "optimLevel": 0.5,
             "export": {"targets": ["onnxruntime"]},
         },
-        reduced=("--calibration-rows", "96", "--max-length", "32", "--batch-size", "8"),
-        reduced_spec={
-            "data": {"maxTrainSamples": 640, "maxEvalSamples": 400},
-            "training": {"maxSequenceLength": 32, "epochs": 1},
+        budgets={
+            "short": Budget(
+                spec={
+                    "data": {"maxTrainSamples": 4000, "maxEvalSamples": 1000},
+                    "training": {"epochs": 1},
+                    "benchmark": {"batchSizes": [1]},
+                }
+            ),
+            "reduced": Budget(
+                REDUCED_TEXTS,
+                {
+                    "data": {"maxTrainSamples": 640, "maxEvalSamples": 400},
+                    "training": {"maxSequenceLength": 32, "epochs": 1},
+                },
+            ),
         },
     ),
     "minilm-tweets": Family(
@@ -95,10 +123,14 @@ FAMILIES = {
             "training": {"epochs": 12, "batchSize": 16},
             "export": {"targets": ["onnxruntime"]},
         },
-        reduced=("--calibration-rows", "96", "--max-length", "32", "--batch-size", "8"),
-        reduced_spec={
-            "data": {"maxTrainSamples": 480, "maxEvalSamples": 300},
-            "training": {"maxSequenceLength": 32, "epochs": 4},
+        budgets={
+            "reduced": Budget(
+                REDUCED_TEXTS,
+                {
+                    "data": {"maxTrainSamples": 480, "maxEvalSamples": 300},
+                    "training": {"maxSequenceLength": 32, "epochs": 4},
+                },
+            ),
         },
     ),
     "efficientnet-lite0": Family(
@@ -117,10 +149,22 @@ FAMILIES = {
             "training": {"imageSize": 64},
             "export": {"targets": ["onnxruntime"]},
         },
-        reduced=("--calibration-rows", "64", "--image-size", "32", "--batch-size", "16"),
-        reduced_spec={
-            "data": {"maxTrainSamples": 512, "maxEvalSamples": 200},
-            "training": {"imageSize": 32, "epochs": 1},
+        budgets={
+            "short": Budget(
+                ("--batch-size", "32"),
+                {
+                    "data": {"maxTrainSamples": 1000, "maxEvalSamples": 1000},
+                    "training": {"epochs": 2},
+                    "benchmark": {"batchSizes": [1]},
+                },
+            ),
+            "reduced": Budget(
+                ("--calibration-rows", "64", "--image-size", "32", "--batch-size", "16"),
+                {
+                    "data": {"maxTrainSamples": 512, "maxEvalSamples": 200},
+                    "training": {"imageSize": 32, "epochs": 1},
+                },
+            ),
         },
     ),
 }

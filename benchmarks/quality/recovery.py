@@ -29,9 +29,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from cells import extract, fill, foundation, keep_baselines_only, last_line, mean
+from cells import divergence_of, extract, fill, foundation, keep_baselines_only, last_line, mean
 from families import FAMILIES
 
 from sparse_transfer_runner.provenance import provenance
@@ -148,7 +147,7 @@ def run_cell(cell: Cell, work: Path) -> dict[str, Any]:
     measured, seconds = last_line(["run", "-f", str(path)], "results")
     results, metric = measured["results"], measured["results"]["metric"]
     runs = work / "runs" / "default" / experiment["metadata"]["name"]
-    diverged = divergence(*(_answers(runs, stage) for stage in ("teacher", "train")))
+    diverged = divergence_of(runs)
     keep_baselines_only(work / "runs")
     return {
         **asdict(cell),
@@ -163,31 +162,6 @@ def run_cell(cell: Cell, work: Path) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2),
         "machine": provenance()["hardware"],
     }
-
-
-def _answers(runs: Path, stage: str) -> np.ndarray[Any, Any]:
-    """Returns a stage's logits of the measured rows, ``[rows, 2]``."""
-    newest = max(runs.glob(f"{stage}-*"), key=lambda folder: folder.stat().st_mtime)
-    with np.load(newest / "predictions-test.npz") as found:
-        logits: np.ndarray[Any, Any] = found["logits"].astype(np.float64)
-    return logits
-
-
-def divergence(dense: np.ndarray[Any, Any], sparse: np.ndarray[Any, Any]) -> float:
-    """Returns the mean KL divergence from one model's answers to another's, in nats.
-
-    Args:
-        dense: Logits ``[rows, classes]``.
-        sparse: The same.
-    """
-    wanted, found = _log_softmax(dense), _log_softmax(sparse)
-    return round(float((np.exp(wanted) * (wanted - found)).sum(axis=1).mean()), 4)
-
-
-def _log_softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    found: np.ndarray[Any, Any] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return found
 
 
 def summary(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

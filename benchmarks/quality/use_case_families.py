@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from families import FAMILIES, Family
+from families import FAMILIES, REDUCED_TEXTS, Budget, Family
 
 _SENTENCES = FAMILIES["minilm"]
 _DETECTOR = ("--model", "package://ABD_model/ABD.pt", "--trust-pickle")
@@ -40,8 +40,7 @@ def _of_texts(name: str, extracts: Mapping[str, str], **spec: Any) -> Family:
         extracts={**extracts, "film-sentences": "sentences"},
         upstream=_SENTENCES.upstream,
         spec={"optimLevel": 0.5, **spec},
-        reduced=_SENTENCES.reduced,
-        reduced_spec={"data": rows, "training": reduced},
+        budgets={"reduced": Budget(REDUCED_TEXTS, {"data": rows, "training": reduced})},
     )
 
 
@@ -73,8 +72,12 @@ def _of_objects(
             "optimLevel": 0.5,
             "training": {"imageSize": side, "epochs": epochs, "batchSize": 4},
         },
-        reduced=("--calibration-rows", "2", "--image-size", "64", "--recovery-steps", "1"),
-        reduced_spec={"training": {"imageSize": 64, "epochs": 1}},
+        budgets={
+            "reduced": Budget(
+                ("--calibration-rows", "2", "--image-size", "64", "--recovery-steps", "1"),
+                {"training": {"imageSize": 64, "epochs": 1}},
+            )
+        },
     )
 
 

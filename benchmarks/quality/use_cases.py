@@ -62,8 +62,8 @@ def upstream_of(cell: Cell) -> list[str]:
     """Returns the options of ``upstream`` that decide a cell's foundation."""
     family = USE_CASES[cell.use_case].family
     options = [*family.upstream, "--sparsity", str(SPARSITY), "--seed", str(cell.seed)]
-    if cell.budget == "reduced":
-        options += family.reduced
+    if cell.budget != "full":
+        options += family.budgets[cell.budget].upstream
     if "--recovery-steps" not in options:
         options += ["--recovery-steps", _RECOVERY_STEPS[cell.budget]]
     return options
