@@ -67,8 +67,12 @@ class Graph:
 
     @cached_property
     def constants(self) -> dict[str, onnx.TensorProto]:
-        """Initializers by name."""
-        return {item.name: item for item in self.model.graph.initializer}
+        """Initializers, and what nodes ``Constant`` hold as tensors, by name."""
+        found = {item.name: item for item in self.model.graph.initializer}
+        for node in self.model.graph.node:
+            if node.op_type == "Constant" and node.attribute[0].name == "value":
+                found[node.output[0]] = node.attribute[0].t
+        return found
 
     @cached_property
     def producers(self) -> dict[str, onnx.NodeProto]:

@@ -43,14 +43,5 @@ def _only_reader(graph: Graph, node: onnx.NodeProto | None, operator: str) -> on
 
 def _has_constant(graph: Graph, node: onnx.NodeProto, value: float) -> bool:
     """Whether one of a node's inputs is the given scalar."""
-    for name in node.input:
-        producer = graph.producers.get(name)
-        if name in graph.constants:
-            found = graph.array(name)
-        elif producer is not None and producer.op_type == "Constant":
-            found = onnx.numpy_helper.to_array(producer.attribute[0].t)
-        else:
-            continue
-        if found.size == 1 and abs(float(found.reshape(())) - value) < _EXACT:
-            return True
-    return False
+    found = [graph.array(name) for name in node.input if name in graph.constants]
+    return any(each.size == 1 and abs(float(each.reshape(())) - value) < _EXACT for each in found)

@@ -119,7 +119,7 @@ class Rewriting:
             node
             for node in self.nodes
             # Where all readers of a rounded tensor take its bytes, nobody takes its floats.
-            if node.op_type != "DequantizeLinear" or node.output[0] in read
+            if node.op_type not in ("DequantizeLinear", "Constant") or node.output[0] in read
         ]
         read = {name for node in nodes for name in node.input}
         constants = [item for item in source.graph.initializer if item.name in read]

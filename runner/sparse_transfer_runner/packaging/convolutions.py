@@ -100,13 +100,14 @@ def _constant(graph: Graph, name: str) -> NDArray[Any] | None:
     while wanted:
         each = wanted.pop()
         producer = graph.producers.get(each)
-        if each in graph.constants:
+        if producer is not None:
+            if producer not in nodes:
+                nodes.append(producer)
+                wanted += [item for item in producer.input if item]
+        elif each in graph.constants:
             constants[each] = graph.constants[each]
-        elif producer is None:
+        else:
             return None
-        elif producer not in nodes:
-            nodes.append(producer)
-            wanted += [item for item in producer.input if item]
     part = helper.make_graph(
         [node for node in graph.model.graph.node if node in nodes],
         "part",

@@ -34,11 +34,10 @@ class Network:
 
     def __init__(self) -> None:
         self._random = np.random.default_rng(3)
-        self._constants: dict[str, NDArray[Any]] = {
-            "zero": np.array(0, np.float32),
-            "six": np.array(6, np.float32),
-        }
-        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, NDArray[Any]] = {"zero": np.array(0, np.float32)}
+        # As the exporter writes limits: in a node.
+        six = numpy_helper.from_array(np.array(6, np.float32))
+        self._nodes = [helper.make_node("Constant", [], ["six"], value=six)]
         stem = self._rectified(self._convolution("stem", "pixel_values", (_NARROW, 3, 3, 3)))
         wide = self._rectified(self._convolution("expand", stem, (_WIDE, _NARROW, 1, 1)))
         deep = self._relu(self._convolution("deep", wide, (_WIDE, 1, 3, 3), group=_WIDE))
