@@ -96,6 +96,7 @@ FAMILIES = {
                 spec={
                     "data": {"maxTrainSamples": 4000, "maxEvalSamples": 1000},
                     "training": {"epochs": 1},
+                    "export": {"targets": ["onnxruntime", "onnxruntime-sparse"]},
                     "benchmark": {"batchSizes": [1]},
                 }
             ),
@@ -155,6 +156,7 @@ FAMILIES = {
                 {
                     "data": {"maxTrainSamples": 1000, "maxEvalSamples": 1000},
                     "training": {"epochs": 2},
+                    "export": {"targets": ["onnxruntime", "onnxruntime-sparse"]},
                     "benchmark": {"batchSizes": [1]},
                 },
             ),

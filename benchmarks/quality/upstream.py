@@ -7,8 +7,9 @@ seed. Cells of one seed share the dense baseline. Two measures say what a founda
 - divergence, the mean KL divergence from the baseline's answers to the transferred model's (nats),
   which tells foundations apart that the accuracy of a thousand rows does not.
 
-The file is written after each cell, and cells that it holds are not run again: the program may be
-stopped at any time, and started again.
+A short transfer is packaged for the sparse kernels too (``make kernels``), whose accuracy is to be
+that of onnxruntime's own INT8. The file is written after each cell, and cells that it holds are not
+run again: the program may be stopped at any time, and started again.
 
     python benchmarks/quality/upstream.py --output benchmarks/quality/upstream.json --seeds 0 1 2
     python benchmarks/quality/upstream.py --output /tmp/reduced.json --budget reduced \
@@ -110,6 +111,7 @@ def run_cell(cell: Cell, work: Path) -> dict[str, Any]:
         "recovery": results.get("recovery"),
         "divergence": diverged,
         "metric": results["metric"],
+        "engines": {each["name"]: each.get("metric") for each in results["engines"]},
         "measuredSparsity": results.get("sparsity"),
         "quality": foundation["quality"],
         "seconds": {"upstream": upstream_seconds, "run": run_seconds},
