@@ -8,12 +8,7 @@ from sparse_transfer_runner.catalog.reading import load_catalog
 from sparse_transfer_runner.catalog.resolution import resolve_address
 from sparse_transfer_runner.storage import fetch, pinned
 from sparse_transfer_runner.storage.addresses import shown
-from sparse_transfer_runner.use_cases.protocol import (
-    DataSummary,
-    Preprocessor,
-    TrainsItself,
-    UseCase,
-)
+from sparse_transfer_runner.use_cases.protocol import DataSummary, Preprocessor, UseCase
 
 from .foundation import CheckedFoundation
 
@@ -33,16 +28,11 @@ def given_teacher(
 
     Raises:
         InputError: It is damaged, sees other inputs than the student, or was trained for
-            another task; or the use case has a loop of its own, which knows no teacher.
+            another task.
         AccessError: It is not where it should be.
     """
     if spec.teacher.mode != TeacherMode.GIVEN or spec.teacher.uri is None:
         return None
-    if isinstance(use, TrainsItself):
-        raise InputError(
-            f"spec.teacher.mode: Given; expected Auto or None: {use.name} does not distil, so that "
-            "no teacher is listened to; remove spec.teacher"
-        )
     uri = pinned(resolve_address(spec.teacher.uri, load_catalog()))
     folder = fetch(uri)
     use.check(folder, trusted=spec.model.trust == Trust.PICKLE)

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from sparse_transfer_runner.quantization.fake_quantize import FakeQuantizer, QuantizationRecord
 from sparse_transfer_runner.recipes import Recipe
+from sparse_transfer_runner.recipes.modifiers import DistillationModifier
 from sparse_transfer_runner.sparsity.masks import Masks
 
 from .distillation import (
@@ -100,7 +101,7 @@ class Teacher:
         precision: Callable[[], AbstractContextManager[Any]],
         logits: Tensor | None = None,
     ) -> None:
-        self._model = model
+        self.model = model
         self._precision = precision
         self._logits = logits
 
@@ -113,11 +114,11 @@ class Teacher:
     def outputs(self, inputs: Inputs) -> Any:
         """Returns the outputs for a batch."""
         with torch.no_grad(), self._precision():
-            return self._model(**inputs)
+            return self.model(**inputs)
 
     def layers(self, patterns: Iterable[str]) -> LayerOutputs:
         """Starts recording the outputs of its named layers."""
-        return LayerOutputs(self._model, patterns)
+        return LayerOutputs(self.model, patterns)
 
 
 class NativeBackend:
@@ -161,6 +162,16 @@ class NativeBackend:
     def quantizing(self) -> bool:
         """Whether the current step rounds to INT8."""
         return self._quantizing
+
+    @property
+    def teacher(self) -> nn.Module | None:
+        """The model that the student follows; None leaves the labels alone."""
+        return None if self._teacher is None else self._teacher.model
+
+    @property
+    def soft(self) -> DistillationModifier | None:
+        """How the teacher's answers count in the current step; None: they do not."""
+        return self._recipe.distillation if self._recipe.distils_at(self._epoch) else None
 
     def begin(self, optimizer: Optimizer) -> None:
         """Attaches the masks to the optimizer."""

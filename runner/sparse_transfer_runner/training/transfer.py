@@ -24,7 +24,7 @@ from sparse_transfer_runner.sparsity.patterns import Pattern, pattern_named
 from sparse_transfer_runner.sparsity.prunable import foundation_weights, prunable_weights
 from sparse_transfer_runner.stages.foundation import SPARSE_FROM
 from sparse_transfer_runner.storage import fetch
-from sparse_transfer_runner.use_cases.protocol import AugmentedSplit
+from sparse_transfer_runner.use_cases.protocol import AugmentedSplit, TrainsItself
 
 from .backend import Backend, NativeBackend, Teacher
 from .checkpoint import Checkpoints
@@ -208,7 +208,8 @@ def _followed(
     precision = task.plan.training.precision
     logits = None
     # Where rows look different in every epoch, the teacher has to look at them with the student.
-    fixed = recipe.hidden_distillation is None and not isinstance(task.train, AugmentedSplit)
+    changing = isinstance(task.train, AugmentedSplit) or isinstance(task.use_case, TrainsItself)
+    fixed = recipe.hidden_distillation is None and not changing
     if fixed and logits_bytes(teacher, task.train, precision=precision) <= _KEPT_LOGITS_BYTES:
         stop_check = task.stop_check()
 

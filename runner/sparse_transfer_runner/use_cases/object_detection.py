@@ -196,20 +196,20 @@ class ObjectDetection:
         return {INPUT: values}
 
     def require_recipe(self, recipe: Recipe) -> None:
-        """Makes sure that Ultralytics' loop honours a recipe: it does not distil.
+        """Makes sure that Ultralytics' loop honours a recipe: it knows answers, no hidden states.
 
         Raises:
-            InputError: The recipe distils, or is for SparseML.
+            InputError: The recipe distils hidden states, or is for SparseML.
         """
         if recipe.backend == SPARSEML:
             raise InputError(
                 "recipe: SparseML cannot join Ultralytics' training loop; leave "
                 "spec.recipe.backend out, and use modifiers that the native backend knows"
             )
-        if recipe.distils:
+        if recipe.hidden_distillation is not None:
             raise InputError(
-                f"recipe: {self.name} does not distil: Ultralytics' loss has no teacher; remove "
-                "the distillation modifiers"
+                f"recipe: {self.name} follows a teacher's answers alone; remove "
+                "PerLayerDistillationModifier, and use DistillationModifier"
             )
 
     def training_run(self, **run: Any) -> Any:

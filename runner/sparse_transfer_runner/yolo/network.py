@@ -54,6 +54,11 @@ class Detector(nn.Module):
         places = decoded[0] if isinstance(decoded, tuple) else decoded
         return Detected(places.transpose(1, 2))
 
+    def answers(self, pictures: Tensor) -> dict[str, Tensor]:
+        """Returns what its head says of every place before it is decoded, in evaluation mode."""
+        found: dict[str, Tensor] = self.network(pictures)[1]
+        return found
+
     def forget_grid(self) -> None:
         """Has the head lay out its grid anew: one from inference mode cannot be trained through."""
         self.network.model[-1].shape = None

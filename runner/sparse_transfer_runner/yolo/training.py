@@ -26,6 +26,7 @@ from sparse_transfer_runner.training.random_state import seed_everything
 from sparse_transfer_runner.training.stepped_run import SteppedRun
 from sparse_transfer_runner.use_cases.object_inputs import AUGMENTATION, EncodedObjects
 
+from .distillation import FollowingLoss
 from .network import Detector
 from .trainer import (
     NO_AUGMENTATION,
@@ -42,7 +43,7 @@ _WEIGHT_DECAY = 5e-4
 
 @dataclass
 class DetectorRun(SteppedRun):
-    """A run of Ultralytics' loop, whose loss is Ultralytics' own.
+    """A run of Ultralytics' loop, whose loss is Ultralytics' own, and a teacher's beside it.
 
     Args:
         model: As in ``SteppedRun``.
@@ -118,12 +119,22 @@ class DetectorRun(SteppedRun):
         self._optimizer = self._trainer.optimizer
         self._trainer.scaler = self._scaler = self._new_scaler()
         self.backend.begin(self._optimizer)
+        self._follow()
         self._restore()
         batches = self._trainer.batches
         batches.epoch, batches.skip = divmod(self._done, self.steps_per_epoch)
         self._trainer.start_epoch = batches.epoch
         if self._done >= self.total_steps:
             raise _Finished
+
+    def _follow(self) -> None:
+        """Puts the teacher into Ultralytics' loss, where there is one."""
+        teacher, network = self.backend.teacher, self.model.network
+        if teacher is not None:
+            assert isinstance(teacher, Detector)
+            network.criterion = FollowingLoss(
+                network.init_criterion(), teacher, lambda: self.backend.soft
+            )
 
     def _before(self) -> None:
         self._trainer.amp = _autocast(self._enter_step(), device())

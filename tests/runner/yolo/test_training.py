@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from sparse_transfer_runner.data.findings import Findings
 from sparse_transfer_runner.detection.layout import find_layout
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.recipes import parse_recipe
-from sparse_transfer_runner.training.backend import NativeBackend
+from sparse_transfer_runner.training.backend import NativeBackend, Teacher
 from sparse_transfer_runner.training.backoff import Backoff
 from sparse_transfer_runner.training.checkpoint import Checkpoints
 from sparse_transfer_runner.training.stepped_run import Evaluate
@@ -40,6 +41,12 @@ modifiers:
   - !EpochRangeModifier {start_epoch: 0.0, end_epoch: 1.0}
   - !SetLearningRateModifier {start_epoch: 0.0, learning_rate: 0.001}
 """
+FOLLOWING = (
+    RECIPE
+    + """
+  - !DistillationModifier {hardness: 0.9, temperature: 2.0, distill_output_keys: [logits]}
+"""
+)
 PICTURES = 2
 
 
@@ -60,8 +67,9 @@ def one_step(
     epochs: int = 1,
     stop: threading.Event | None = None,
     attempt: int = 1,
+    teacher: Detector | None = None,
 ) -> DetectorRun:
-    recipe = parse_recipe(RECIPE)
+    recipe = parse_recipe(RECIPE if teacher is None else FOLLOWING)
     return DetectorRun(
         phase="transfer",
         model=model,
@@ -75,7 +83,12 @@ def one_step(
             recipe=recipe.text,
         ),
         recipe=recipe,
-        backend=NativeBackend(model, recipe, "object_detection"),
+        backend=NativeBackend(
+            model,
+            recipe,
+            "object_detection",
+            teacher=None if teacher is None else Teacher(teacher, nullcontext),
+        ),
         reporter=Reporter(Stage.TRAIN, lambda _: None),
         checkpoints=Checkpoints(in_folder(folder, attempt), SELDOM),
         stop=stop or threading.Event(),
@@ -100,15 +113,45 @@ def test_a_step_computes_in_the_precision_that_is_recorded(
     assert len(history) == 1
 
 
-@pytest.mark.parametrize("looks", [1, 2])
+def other_detector() -> Detector:
+    """Returns a teacher that knows something else than the student."""
+    teacher = tiny_detector(CLASSES)
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            parameter.mul_(1.5)
+    return teacher
+
+
+def test_a_teacher_that_is_followed_changes_what_is_learned(
+    rows: EncodedObjects, tmp_path: Path
+) -> None:
+    teacher = other_detector()
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    alone, following = (
+        one_step(rows, tmp_path / name, tiny_detector(CLASSES), teacher=each)
+        for name, each in (("alone", None), ("following", teacher))
+    )
+    (without,), (with_teacher,) = alone.fit(), following.fit()
+    assert without.loss is not None
+    assert with_teacher.loss is not None
+    assert with_teacher.loss > without.loss
+    learned = following.model.state_dict()
+    assert any(not torch.equal(v, learned[n]) for n, v in alone.model.state_dict().items())
+    for name, value in teacher.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert not any("teacher" in name for name in learned)
+
+
+@pytest.mark.parametrize(("looks", "follows"), [(1, False), (2, False), (2, True)])
 def test_a_run_that_is_stopped_ends_as_one_that_never_was(
-    rows: EncodedObjects, tmp_path: Path, looks: int
+    rows: EncodedObjects, tmp_path: Path, looks: int, follows: bool
 ) -> None:
     def evaluate(look: Callable[[], None]) -> dict[str, float]:
         look()
         return {"map50": 0.5}
 
-    more: dict[str, Any] = {"evaluate": evaluate, "epochs": 2}
+    teacher = other_detector() if follows else None
+    more: dict[str, Any] = {"evaluate": evaluate, "epochs": 2, "teacher": teacher}
     straight = one_step(rows, tmp_path / "straight", tiny_detector(CLASSES), **more)
     expected = straight.fit()
     # In the first evaluation and after the step, or in the second evaluation.
