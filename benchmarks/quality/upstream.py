@@ -7,9 +7,10 @@ seed. Cells of one seed share the dense baseline. Two measures say what a founda
 - divergence, the mean KL divergence from the baseline's answers to the transferred model's (nats),
   which tells foundations apart that the accuracy of a thousand rows does not.
 
-A short transfer is packaged for the sparse kernels too (``make kernels``), whose accuracy is to be
-that of onnxruntime's own INT8. The file is written after each cell, and cells that it holds are not
-run again: the program may be stopped at any time, and started again.
+The seconds of a seed's first run hold the baseline's training. A short transfer is packaged for the
+sparse kernels too (``make kernels``), whose accuracy is to be that of onnxruntime's own INT8. The
+file is written after each cell, and cells that it holds are not run again: the program may be
+stopped at any time, and started again.
 
     python benchmarks/quality/upstream.py --output benchmarks/quality/upstream.json --seeds 0 1 2
     python benchmarks/quality/upstream.py --output /tmp/reduced.json --budget reduced \
@@ -133,6 +134,8 @@ def summary(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for key, group in itertools.groupby(sorted(cells, key=row_of), row_of):
         found = list(group)
         recoveries = [each["recovery"] for each in found if each["recovery"] is not None]
+        # Not in cells from before it was recorded.
+        diverged = [each["divergence"] for each in found if "divergence" in each]
         rows.append(
             {
                 **dict(
@@ -144,13 +147,13 @@ def summary(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 ),
                 "seeds": [each["seed"] for each in found],
                 "recovery": round(statistics.mean(recoveries), 4) if recoveries else None,
-                "divergence": mean((each["divergence"] for each in found), 4),
+                "divergence": mean(diverged, 4) if diverged else None,
                 "spread": round(max(recoveries) - min(recoveries), 4) if recoveries else None,
                 "upstreamSeconds": mean(each["seconds"]["upstream"] for each in found),
                 "runSeconds": mean(each["seconds"]["run"] for each in found),
             }
         )
-    return sorted(rows, key=lambda row: (*list(row.values())[:4], row["divergence"]))
+    return sorted(rows, key=lambda row: (*list(row.values())[:4], row["divergence"] or 0.0))
 
 
 def cells_of(options: argparse.Namespace) -> list[Cell]:
