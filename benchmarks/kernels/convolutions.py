@@ -1,8 +1,9 @@
-"""What a network of 1x1 convolutions gains from its zeros: EfficientNet-lite0, with random weights.
+"""What networks of convolutions gain from their zeros: EfficientNet-lite0 and ResNet-50, random.
 
-For each pattern and share of zeros: every 1x1 convolution alone, by onnxruntime's INT8 and with its
-zeros left out, as the engine times them when it chooses; and the whole network in fp32, in INT8 and
-with the layers left out that gain, which take turns in one run. Needs the wheel
+For each pattern and share of zeros: every convolution that the kernels know alone, by onnxruntime's
+INT8 and with its zeros left out, as the engine times them when it chooses; and the whole network in
+fp32, in INT8 and with the zeros of those layers left out that gain, which take turns in one run.
+Needs the wheel
 ``sparse-transfer-kernels`` (``kernels/``) and a quiet machine; takes a few minutes.
 
     python -m benchmarks.kernels.convolutions --output benchmarks/kernels/convolutions.json
@@ -35,27 +36,28 @@ from sparse_transfer_runner.provenance import provenance
 from sparse_transfer_runner.sparsity.patterns import Pattern
 from sparse_transfer_runner.use_cases.protocol import Batch
 
-_ARCHITECTURE = "efficientnet_lite0"
+_ARCHITECTURES = ("efficientnet_lite0", "resnet50")
 _SCALE = InputScale(6 / 255, 0)
 _SIDE = 224
 _FORMS = {"fp32": Form.FP32, "INT8": Form.QDQ_OUTPUTS, "sparse": Form.SPARSE_BLOCKS}
 
 
 class Network(nn.Module):
-    """The network as stages export it, its 1x1 convolutions masked.
+    """A network as stages export it, the convolutions that kernels know masked.
 
     Args:
+        architecture: By timm's name.
         sparsity: Share of their weights that is zero, 0 to 1.
         pattern: How zeros lie.
     """
 
-    def __init__(self, sparsity: float, pattern: Pattern) -> None:
+    def __init__(self, architecture: str, sparsity: float, pattern: Pattern) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.net = timm.create_model(_ARCHITECTURE, pretrained=False)
+        self.net = timm.create_model(architecture, pretrained=False)
         with torch.no_grad():
             for module in self.modules():
-                if isinstance(module, nn.Conv2d) and _is_pointwise(module):
+                if isinstance(module, nn.Conv2d) and _is_whole(module):
                     module.weight.mul_(_mask(module, sparsity, pattern))
 
     def forward(self, pixel_values: Tensor) -> SimpleNamespace:
@@ -63,15 +65,15 @@ class Network(nn.Module):
         return SimpleNamespace(logits=self.net(pixel_values))
 
 
-def _is_pointwise(module: nn.Conv2d) -> bool:
-    return module.kernel_size == (1, 1) and module.in_channels % 4 == 0
+def _is_whole(module: nn.Conv2d) -> bool:
+    return module.groups == 1 and module.in_channels % 4 == 0
 
 
 def _mask(module: nn.Conv2d, sparsity: float, pattern: Pattern) -> Tensor:
-    outputs, inputs = module.weight.shape[:2]
+    outputs, inputs, *kernel = module.weight.shape
     random = np.random.default_rng(outputs + inputs)
-    kept = random.random((outputs, inputs // pattern.width)) >= sparsity
-    return torch.from_numpy(np.repeat(kept, pattern.width, axis=1)[:, :, None, None])
+    kept = random.random((outputs, inputs // pattern.width, *kernel)) >= sparsity
+    return torch.from_numpy(np.repeat(kept, pattern.width, axis=1))
 
 
 def pictures(rows: int, side: int) -> Batch:
@@ -80,9 +82,11 @@ def pictures(rows: int, side: int) -> Batch:
     return {"pixel_values": random.standard_normal((rows, 3, side, side)).astype(np.float32)}
 
 
-def measured(sparsity: float, pattern: Pattern, options: argparse.Namespace) -> dict[str, Any]:
+def measured(
+    architecture: str, sparsity: float, pattern: Pattern, options: argparse.Namespace
+) -> dict[str, Any]:
     """Returns layers and medians, in milliseconds, of one share of zeros."""
-    network = Network(sparsity, pattern).eval()
+    network = Network(architecture, sparsity, pattern).eval()
     names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
     example = pictures(1, options.side)
     sparse = engine("onnxruntime-sparse")
@@ -109,6 +113,7 @@ def measured(sparsity: float, pattern: Pattern, options: argparse.Namespace) -> 
         latencies = measure(runs, budget=options.seconds)
     medians = (latency.median_ms for latency in latencies)
     return {
+        "architecture": architecture,
         "sparsity": sparsity,
         "pattern": str(pattern),
         "network": dict(zip(_FORMS, medians, strict=True)),
@@ -130,8 +135,9 @@ def _written(time: LayerTime) -> dict[str, float | None]:
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What 1x1 convolutions gain from zeros.")
+    parser = argparse.ArgumentParser(description="What convolutions gain from zeros.")
     parser.add_argument("--output", type=Path, required=True, help="results, JSON")
+    parser.add_argument("--architectures", nargs="+", default=list(_ARCHITECTURES))
     parser.add_argument("--sparsities", type=float, nargs="+", default=[0.9, 0.8])
     parser.add_argument("--patterns", type=Pattern, nargs="+", default=list(Pattern))
     parser.add_argument("--side", type=int, default=_SIDE, help="of pictures, in pixels")
@@ -145,14 +151,14 @@ def main(words: Sequence[str] | None = None) -> int:
     options = _arguments(words)
     results: dict[str, Any] = {
         "settings": {
-            "architecture": _ARCHITECTURE,
             "isa": instruction_set(),
             "threads": options.threads,
             "batch": 1,
             "side": options.side,
         },
         "networks": [
-            measured(sparsity, pattern, options)
+            measured(architecture, sparsity, pattern, options)
+            for architecture in options.architectures
             for pattern in options.patterns
             for sparsity in options.sparsities
         ],
@@ -163,8 +169,9 @@ def main(words: Sequence[str] | None = None) -> int:
         medians = each["network"]
         over_int8, over_fp32 = (medians[name] / medians["sparse"] for name in ("INT8", "fp32"))
         sys.stdout.write(
-            f"{each['sparsity']:.0%} {each['pattern']}: {over_int8:.2f} x INT8, {over_fp32:.2f} x "
-            f"fp32; {each['layersThatGain']} of {len(each['layers'])} layers gain\n"
+            f"{each['architecture']}, {each['sparsity']:.0%} {each['pattern']}: "
+            f"{over_int8:.2f} x INT8, {over_fp32:.2f} x fp32; "
+            f"{each['layersThatGain']} of {len(each['layers'])} layers gain\n"
         )
     return 0
 

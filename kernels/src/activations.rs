@@ -4,6 +4,8 @@
 //! block for all of its tokens before those of the next block: `[inputs / 4][tokens][4]`. So a
 //! product reads one weight block, and a run of bytes: one vector of 16 tokens is one cache line.
 
+use std::ops::Range;
+
 use crate::blocks::BLOCK;
 use crate::packing::{Target, pack, part_pairs};
 use crate::products::Isa;
@@ -148,10 +150,9 @@ impl Activations {
         Filler { first: self.lines.as_mut_ptr().cast(), activations: self }
     }
 
-    /// Returns what fills the tiles with bytes `[count, inputs]`, from several threads.
-    pub fn mover<'a>(&'a mut self, isa: Isa, rows: &'a [u8]) -> Mover<'a> {
-        assert_eq!(rows.len(), self.count * self.inputs, "rows of other inputs");
-        Mover { isa, rows, filler: self.filler() }
+    /// Returns what fills the tiles with bytes that lie in rows, from several threads.
+    pub fn mover(&mut self, isa: Isa) -> Mover<'_> {
+        Mover { isa, filler: self.filler() }
     }
 
     /// Tokens that a tile has room for.
@@ -258,21 +259,32 @@ unsafe impl Sync for Filler<'_> {}
 #[derive(Debug)]
 pub struct Mover<'a> {
     isa: Isa,
-    rows: &'a [u8],
     filler: Filler<'a>,
 }
 
 impl Mover<'_> {
+    /// Returns the tokens of a part of the tiles.
+    pub fn tokens(&self, part: usize) -> Range<usize> {
+        let activations = self.filler.activations;
+        let lanes = activations.layout.lanes();
+        part * lanes..activations.count.min((part + 1) * lanes)
+    }
+
     /// Fills one part of the tiles.
+    ///
+    /// # Arguments
+    /// * `part` - Its number.
+    /// * `rows` - `[tokens, inputs]` of the part.
+    ///
+    /// # Panics
+    /// There are not as many rows.
     ///
     /// # Safety
     /// No other thread fills the same part.
-    pub unsafe fn fill(&self, part: usize) {
-        let activations = self.filler.activations;
-        let (blocks, lanes) = (activations.inputs / BLOCK, activations.layout.lanes());
-        let first = part * lanes;
-        let rows = &self.rows[first * activations.inputs..];
-        let count = lanes.min(activations.count - first);
+    pub unsafe fn fill(&self, part: usize, rows: &[u8]) {
+        let (inputs, tokens) = (self.filler.activations.inputs, self.tokens(part));
+        assert_eq!(rows.len(), tokens.len() * inputs, "rows of other inputs");
+        let (blocks, first, count) = (inputs / BLOCK, tokens.start, tokens.len());
         let source = Words { first: rows.as_ptr().cast(), stride: blocks };
         // SAFETY: the part lies in the tile, for which there is room.
         unsafe {

@@ -3,6 +3,7 @@
 pub mod activations;
 pub mod attention;
 pub mod blocks;
+pub mod convolution;
 pub mod epilogue;
 pub mod feed_forward;
 pub mod linear;

@@ -4,12 +4,18 @@
 //! bytes at a time is all that packing and unpacking take; floats between the layers, or planes of
 //! channels, would cost more than most such layers take.
 
+use std::ops::Range as Span;
+
 use crate::activations::{Scale, TOKENS};
 use crate::blocks::{BLOCK, Malformed};
 use crate::epilogue::{Affine, Range, finish_bytes};
 use crate::linear::{Linear, OUTPUTS, Pool};
 use crate::products::Isa;
 use crate::transposition::{Words, transpose};
+
+/// Called for each few rows, in any thread: calls the other function once with their bytes, `[rows,
+/// inputs]`.
+pub(crate) type Give<'a> = &'a (dyn Fn(Span<usize>, &dyn Fn(&[u8])) + Sync);
 
 /// The convolution.
 #[derive(Debug)]
@@ -77,15 +83,34 @@ impl Pointwise {
     /// # Panics
     /// The lengths do not fit.
     pub fn run(&self, pixels: &[u8], target: &mut [u8], pool: &dyn Pool) {
-        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let inputs = self.inputs();
         let count = pixels.len() / inputs;
         assert_eq!(pixels.len(), count * inputs, "pixels of other inputs");
+        self.run_rows(count, target, pool, &|rows, mover| {
+            mover(&pixels[rows.start * inputs..rows.end * inputs]);
+        });
+    }
+
+    /// Computes the results of rows that are there a few at a time.
+    ///
+    /// # Arguments
+    /// * `count` - Rows.
+    /// * `target` - `[count, outputs]`; overwritten.
+    /// * `pool` - What computes.
+    /// * `give` - Gives them.
+    ///
+    /// # Panics
+    /// The lengths do not fit.
+    pub(crate) fn run_rows(&self, count: usize, target: &mut [u8], pool: &dyn Pool, give: Give) {
+        let outputs = self.outputs();
         assert_eq!(target.len(), count * outputs, "room for other results");
         let mut activations = self.layer.room(count);
         let parts = activations.parts();
-        let mover = activations.mover(self.isa, pixels);
-        // SAFETY: each part is filled once.
-        pool.for_each(parts, &|part| unsafe { mover.fill(part) });
+        let mover = activations.mover(self.isa);
+        pool.for_each(parts, &|part| {
+            // SAFETY: each part is filled by one thread.
+            give(mover.tokens(part), &|rows| unsafe { mover.fill(part, rows) });
+        });
         let results = Results(target.as_mut_ptr());
         let affine = Affine { offsets: &self.offsets, scales: &self.scales, bias: &self.bias };
         self.layer.products(&activations, pool, &|piece, sums| {

@@ -2,10 +2,11 @@
 //! nothing around the operator.
 
 use std::ffi::{CStr, c_char};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 
 use ort_sys::{
-    ONNXTensorElementDataType as Element, OrtShapeInferContext, OrtTensorTypeAndShapeInfo,
+    ONNXTensorElementDataType as Element, OrtOpAttrType, OrtShapeInferContext,
+    OrtTensorTypeAndShapeInfo,
 };
 
 use crate::blocks::Malformed;
@@ -55,6 +56,56 @@ impl Shapes {
         let dimensions = unsafe { self.shape(input)? };
         // An input of no known rank looks like a scalar.
         if dimensions.is_empty() { Ok(()) } else { self.tell_known(&dimensions, element) }
+    }
+
+    /// Tells the shape of a convolution's result, `[batch, height, width, outputs]`; nothing where the
+    /// size of its pictures is not known.
+    ///
+    /// # Arguments
+    /// * `input` - Place of the pictures.
+    /// * `last` - Place of the input that has as many values as there are outputs.
+    /// * `element` - Type of the result's values.
+    /// * `results` - Returns the result's height and width for those of a picture.
+    pub fn convolved(
+        self,
+        input: usize,
+        last: usize,
+        element: Element,
+        results: &dyn Fn([i64; 2]) -> Result<[i64; 2], Malformed>,
+    ) -> Result<(), Malformed> {
+        // SAFETY: the context is onnxruntime's, and what it returns lives as long.
+        let (dimensions, others) = unsafe { (self.shape(input)?, self.shape(last)?) };
+        let ([batch, height, width, _], [outputs]) = (dimensions.as_slice(), others.as_slice())
+        else {
+            return Ok(());
+        };
+        if height.size < 0 || width.size < 0 {
+            return Ok(());
+        }
+        let [lines, columns] =
+            results([height.size, width.size])?.map(|size| Dimension { size, name: c"" });
+        self.tell_known(&[*batch, lines, columns, *outputs], element)
+    }
+
+    /// Returns an integer attribute of the node; None where it has none of that name.
+    pub fn integer(self, name: &CStr) -> Option<i64> {
+        let api = self.runtime.0;
+        let (mut attribute, mut found, mut length) = (null(), 0i64, 0);
+        // SAFETY: the context is onnxruntime's, and the attribute lives as long.
+        unsafe {
+            let read =
+                (api.ShapeInferContext_GetAttribute)(self.context, name.as_ptr(), &mut attribute);
+            self.runtime.check(read).ok()?;
+            let status = (api.ReadOpAttr)(
+                attribute,
+                OrtOpAttrType::ORT_OP_ATTR_INT,
+                (&raw mut found).cast(),
+                size_of::<i64>(),
+                &mut length,
+            );
+            self.runtime.check(status).ok()?;
+        }
+        Some(found)
     }
 
     fn tell_known(self, dimensions: &[Dimension], element: Element) -> Result<(), Malformed> {

@@ -6,6 +6,7 @@
 use proptest::prelude::*;
 use sparse_transfer_kernels::activations::Scale;
 use sparse_transfer_kernels::blocks::Blocks;
+use sparse_transfer_kernels::convolution::{Convolution, Geometry, Pictures};
 use sparse_transfer_kernels::epilogue::Activation;
 use sparse_transfer_kernels::linear::{Caller, Linear};
 use sparse_transfer_kernels::pointwise::Pointwise;
@@ -23,6 +24,8 @@ struct Layer {
     scale: Option<Scale>,
     /// Of the results, where they are bytes.
     output: Scale,
+    /// Of its convolution.
+    geometry: Geometry,
 }
 
 /// What happens to one of them.
@@ -40,6 +43,10 @@ enum Damage {
     Bias(usize, f32),
     InputScale(f32, u8),
     OutputScale(f32, u8),
+    Kernel([i64; 2]),
+    Strides([i64; 2]),
+    Before([i64; 2]),
+    After([i64; 2]),
 }
 
 fn layers() -> impl Strategy<Value = Layer> {
@@ -70,6 +77,7 @@ fn layers() -> impl Strategy<Value = Layer> {
             bias: vec![0.5; outputs],
             scale: Some(Scale { scale: 0.02, zero_point: 7 }),
             output: Scale { scale: 0.05, zero_point: 9 },
+            geometry: Geometry { kernel: [1, 1], strides: [1, 2], before: [0, 0], after: [0, 0] },
         }
     })
 }
@@ -79,6 +87,8 @@ fn damages() -> impl Strategy<Value = Damage> {
     let floats = || prop_oneof![any::<f32>(), Just(0.0), Just(f32::NAN), Just(f32::MAX)];
     let offsets = || prop_oneof![any::<i32>(), -3i32..200];
     let columns = || prop_oneof![any::<u16>(), 0u16..30];
+    let size = || prop_oneof![any::<i64>(), -1i64..5];
+    let sizes = || [size(), size()];
     prop_oneof![
         prop_oneof![any::<usize>(), 0usize..200].prop_map(Inputs),
         (any::<usize>(), offsets()).prop_map(|(place, value)| Offset(place, value)),
@@ -92,6 +102,10 @@ fn damages() -> impl Strategy<Value = Damage> {
         (any::<usize>(), floats()).prop_map(|(place, value)| Bias(place, value)),
         (floats(), any::<u8>()).prop_map(|(scale, zero_point)| InputScale(scale, zero_point)),
         (floats(), any::<u8>()).prop_map(|(scale, zero_point)| OutputScale(scale, zero_point)),
+        sizes().prop_map(Kernel),
+        sizes().prop_map(Strides),
+        sizes().prop_map(Before),
+        sizes().prop_map(After),
     ]
 }
 
@@ -125,6 +139,10 @@ impl Layer {
             Damage::Bias(place, value) => set(&mut self.bias, place, value),
             Damage::InputScale(scale, zero_point) => self.scale = Some(Scale { scale, zero_point }),
             Damage::OutputScale(scale, zero_point) => self.output = Scale { scale, zero_point },
+            Damage::Kernel(size) => self.geometry.kernel = size,
+            Damage::Strides(size) => self.geometry.strides = size,
+            Damage::Before(size) => self.geometry.before = size,
+            Damage::After(size) => self.geometry.after = size,
         }
         self
     }
@@ -143,7 +161,19 @@ impl Layer {
         let pixels = vec![200; tokens * convolution.inputs()];
         let mut target = vec![0; tokens * convolution.outputs()];
         convolution.run(&pixels, &mut target, &Caller);
+        let zero = self.scale.map_or(0, |scale| scale.zero_point);
+        let Ok(convolution) = Convolution::new(convolution, zero, self.geometry) else { return };
+        let size = [tokens as i64 % 9, tokens as i64 / 9];
+        let bytes = vec![200; 2 * tokens_of(size) * convolution.channels()];
+        let results = self.geometry.results(size).map_or(0, tokens_of);
+        let mut target = vec![0; 2 * results * convolution.outputs()];
+        let pictures = Pictures { count: 2, size, bytes: &bytes };
+        let _ = convolution.run(pictures, &mut target, &Caller);
     }
+}
+
+fn tokens_of(size: [i64; 2]) -> usize {
+    (size[0] * size[1]) as usize
 }
 
 proptest! {

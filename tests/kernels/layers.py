@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,29 @@ def pointwise(layer: Layer, **attributes: Any) -> bytes:
     return model("SparseQPointwise", layer.constants(), attributes, TensorProto.UINT8)
 
 
+def convolution(
+    layer: Layer,
+    kernel: tuple[int, int],
+    strides: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    *,
+    size: tuple[int | str, int | str] = ("height", "width"),
+    **attributes: Any,
+) -> bytes:
+    """Returns a model of a convolution, channels last; pads are top, left, bottom, right."""
+    named = {
+        "in_features": layer.features,
+        "kernel_height": kernel[0],
+        "kernel_width": kernel[1],
+        "stride_height": strides[0],
+        "stride_width": strides[1],
+        **dict(zip(("pad_top", "pad_left", "pad_bottom", "pad_right"), pads, strict=True)),
+        **attributes,
+    }
+    shape = ["batch", *size, None]
+    return model("SparseQConvolution", layer.constants(), named, TensorProto.UINT8, shape)
+
+
 def feed_forward(first: Layer, second: Layer, **attributes: Any) -> bytes:
     """Returns a model of two layers in one node."""
     constants = {
@@ -81,6 +104,7 @@ def model(
     constants: Mapping[str, NDArray[Any]],
     attributes: Mapping[str, Any],
     element: int = TensorProto.FLOAT,
+    shape: Sequence[int | str | None] = ("batch", "tokens", None),
 ) -> bytes:
     """Returns a model of one node of an operator."""
     node = helper.make_node(
@@ -93,7 +117,7 @@ def model(
     graph = helper.make_graph(
         [node],
         "layer",
-        [helper.make_tensor_value_info("x", element, ["batch", "tokens", None])],
+        [helper.make_tensor_value_info("x", element, shape)],
         [helper.make_tensor_value_info("y", element, None)],
         [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )

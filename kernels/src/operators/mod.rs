@@ -4,6 +4,7 @@
 
 mod attention;
 mod callbacks;
+mod convolution;
 mod feed_forward;
 mod linear;
 mod normalization;

@@ -23,20 +23,31 @@ use crate::runtime::Node;
 /// The operator's kernel.
 pub struct SparseQPointwise(Pointwise);
 
+/// What the operator reads.
+pub const INPUTS: &[Input] =
+    &[ROUNDED, BYTES, PLACES, OFFSETS, FLOATS, Input { optional: true, ..FLOATS }];
+/// Place of the scales.
+pub const SCALES: usize = 4;
+
+/// Reads a layer, and the byte that stands for 0 in its activations.
+pub fn read(node: Node) -> Result<(Pointwise, u8), Malformed> {
+    let input = scale(node, c"input_scale", c"input_zero_point")?;
+    let output = scale(node, c"output_scale", c"output_zero_point")?;
+    let output = output.ok_or_else(|| Malformed("output_scale is missing".into()))?;
+    let layer = layer(node, 1, in_features(node)?, Activation::None, input)?;
+    let limits = [byte(node, c"lowest", 0)?, byte(node, c"highest", u8::MAX)?];
+    let zero = input.map_or(0, |input| input.zero_point);
+    Ok((Pointwise::new(Isa::fastest(), layer, output, limits)?, zero))
+}
+
 impl RowOperator for SparseQPointwise {
     type Value = u8;
     const NAME: &'static CStr = c"SparseQPointwise";
-    const INPUTS: &'static [Input] =
-        &[ROUNDED, BYTES, PLACES, OFFSETS, FLOATS, Input { optional: true, ..FLOATS }];
-    const SCALES: usize = 4;
+    const INPUTS: &'static [Input] = INPUTS;
+    const SCALES: usize = SCALES;
 
     fn new(node: Node) -> Result<Self, Malformed> {
-        let input = scale(node, c"input_scale", c"input_zero_point")?;
-        let output = scale(node, c"output_scale", c"output_zero_point")?;
-        let output = output.ok_or_else(|| Malformed("output_scale is missing".into()))?;
-        let layer = layer(node, 1, in_features(node)?, Activation::None, input)?;
-        let limits = [byte(node, c"lowest", 0)?, byte(node, c"highest", u8::MAX)?];
-        Pointwise::new(Isa::fastest(), layer, output, limits).map(Self)
+        read(node).map(|(layer, _)| Self(layer))
     }
 
     fn inputs(&self) -> usize {

@@ -8,6 +8,7 @@ use ort_sys::{OrtApiBase, OrtCustomOp, OrtSessionOptions, OrtStatusPtr};
 
 use super::attention::HeadAttention;
 use super::callbacks::callbacks;
+use super::convolution::SparseQConvolution;
 use super::feed_forward::SparseQFeedForward;
 use super::linear::SparseQLinear;
 use super::normalization::AddLayerNormalization;
@@ -18,12 +19,13 @@ const DOMAIN: &CStr = c"sparsetransfer.dev";
 /// The oldest interface that has everything that is used here: onnxruntime 1.18.
 pub const API_VERSION: u32 = 18;
 
-static OPERATORS: [OrtCustomOp; 5] = [
+static OPERATORS: [OrtCustomOp; 6] = [
     callbacks::<SparseQLinear>(),
     callbacks::<SparseQFeedForward>(),
     callbacks::<AddLayerNormalization>(),
     callbacks::<HeadAttention>(),
     callbacks::<SparseQPointwise>(),
+    callbacks::<SparseQConvolution>(),
 ];
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();

@@ -11,8 +11,8 @@ from onnx import NodeProto, helper
 from . import sparse_blocks
 from .onnx_graph import module_of
 from .onnx_outputs import result_of
-from .onnx_pointwise import TO_FIRST, TO_LAST, limits
 from .onnx_rewriting import Rewriting, rounded_weight
+from .sparse_convolutions import TO_FIRST, TO_LAST, Geometry, limits, rows_of_kernel
 
 _LARGEST_INTEGER = 2**31
 
@@ -23,12 +23,12 @@ def write_convolution(made: Rewriting, node: NodeProto, *, sparse: bool) -> None
     Args:
         made: What is written.
         node: The convolution.
-        sparse: For the sparse kernels; one of ``pointwise_convolutions`` whose result is rounded.
+        sparse: For the sparse kernels; one of ``sparse_convolutions`` whose result is rounded.
     """
     weight = made.graph.weight(node)
     scale, rounded = rounded_weight(weight, made.form.weight_levels)
     if sparse:
-        _write_pointwise(made, node, rounded[:, :, 0, 0], scale)
+        _write_sparse(made, node, rows_of_kernel(rounded), scale)
         return
     restored = made.restored_input(node)
     name, weight_name = module_of(node), f"{node.name}_weight_float"
@@ -50,7 +50,7 @@ def write_convolution(made: Rewriting, node: NodeProto, *, sparse: bool) -> None
     made.nodes.append(written)
 
 
-def _write_pointwise(
+def _write_sparse(
     made: Rewriting, node: NodeProto, rounded: NDArray[Any], scale: NDArray[Any]
 ) -> None:
     """Writes a convolution for the sparse kernels, with its bias and a rectifier behind it."""
@@ -61,10 +61,11 @@ def _write_pointwise(
     own, target = made.scales[source], made.scales[result]
     lowest, highest = limits(made.graph, node, target)
     inputs = made.blocks(name, rounded, scale)
+    geometry = Geometry.of(made.graph, node)
     pixels, product, handed = (f"{node.name}_{part}" for part in ("pixels", "product", "bytes"))
     made.add("Transpose", [values], pixels, f"{pixels}/node", perm=TO_LAST)
     made.add(
-        sparse_blocks.POINTWISE,
+        geometry.operator,
         [pixels, *inputs, *node.input[2:3]],
         product,
         node.name,
@@ -76,6 +77,7 @@ def _write_pointwise(
         output_zero_point=target.zero_point,
         lowest=lowest,
         highest=highest,
+        **geometry.attributes,
     )
     made.add("Transpose", [product], handed, f"{handed}/node", perm=TO_FIRST)
     made.hand_on_bytes(result, handed)

@@ -24,6 +24,7 @@ _SPARSE_WEIGHTS = {
     sparse_blocks.OPERATOR: (1,),
     sparse_blocks.TWO_LAYERS: (1, 6),
     sparse_blocks.POINTWISE: (1,),
+    sparse_blocks.CONVOLUTION: (1,),
 }
 """Where the weights of each layer begin among a node's inputs."""
 REPEAT = "#"
@@ -128,8 +129,9 @@ class Graph:
             blocks = {part: self.array(name) for part, name in parts}
             weight = sparse_blocks.from_blocks(blocks, features)
             features = len(weight)
-            if node.op_type == sparse_blocks.POINTWISE:
-                weight = weight[:, :, None, None]
+            if node.op_type in (sparse_blocks.POINTWISE, sparse_blocks.CONVOLUTION):
+                sizes = (attribute(node, f"kernel_{axis}", 1) for axis in ("height", "width"))
+                weight = weight.reshape(len(weight), *sizes, -1).transpose(0, 3, 1, 2)
             found[node.input[start].removesuffix(sparse_blocks.VALUES)] = weight
         return found
 

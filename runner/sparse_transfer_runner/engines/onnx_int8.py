@@ -22,8 +22,8 @@ from .onnx_convolutions import write_convolution
 from .onnx_graph import Graph, attribute, module_of
 from .onnx_linear import write_linear
 from .onnx_outputs import result_of
-from .onnx_pointwise import pointwise_convolutions
 from .onnx_rewriting import Rewriting, rounded_weight
+from .sparse_convolutions import Geometry, rows_of_kernel, sparse_convolutions
 
 _SMALL_TABLE = 1 << 14
 """Embeddings below this many elements stay in fp32: they save nothing."""
@@ -71,14 +71,17 @@ def rounded_weights(
     }
 
 
-def rounded_pointwise_weights(
+def rounded_convolutions(
     model: onnx.ModelProto, modules: Collection[str]
-) -> dict[str, NDArray[np.int8]]:
-    """Returns those of the 1x1 convolutions that the sparse kernels can take."""
+) -> dict[str, tuple[Geometry, NDArray[np.int8]]]:
+    """Returns those of the convolutions that the kernels can take, as ``rows_of_kernel`` does."""
     graph = Graph(model)
     return {
-        module_of(node): rounded_weight(graph.weight(node), WEIGHT_LEVELS)[1][:, :, 0, 0]
-        for node in pointwise_convolutions(graph, modules)
+        module_of(node): (
+            Geometry.of(graph, node),
+            rows_of_kernel(rounded_weight(graph.weight(node), WEIGHT_LEVELS)[1]),
+        )
+        for node in sparse_convolutions(graph, modules)
     }
 
 
@@ -114,7 +117,7 @@ class _Writer:
             node.output[0] for node in graph.linear_nodes() if module_of(node) in sparse
         } | {
             node.output[0]
-            for node in pointwise_convolutions(graph, sparse)
+            for node in sparse_convolutions(graph, sparse)
             if result_of(graph, node) in self._outputs
         }
 

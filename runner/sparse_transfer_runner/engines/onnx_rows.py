@@ -1,13 +1,12 @@
-"""How many rows each layer multiplies in one inference.
+"""What each layer reads in one inference: how many rows, or pictures of which size.
 
-Most Linear layers see every token; what stands behind a pooling sees one row of each text. Rows of
-a convolution are its pixels.
+Most Linear layers see every token; what stands behind a pooling sees one row of each text.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import onnx
 from onnx import TensorProto, helper
@@ -20,14 +19,15 @@ _SHAPE = "__shape"
 _ERRORS_ONLY = 3
 
 
-def rows_of_layers(
+def shapes_of_inputs(
     model: onnx.ModelProto, modules: Collection[str], example: Batch
-) -> dict[str, int]:
-    """Runs a model once, and returns the rows of each module; of one called often, the most.
+) -> dict[str, Sequence[int]]:
+    """Runs a model once, and returns what each module reads; of one called often, the most.
 
     Args:
         model: An fp32 file whose nodes bear their modules' names; it is not changed.
-        modules: Linear modules and 1x1 convolutions.
+        modules: Linear modules, which read ``[…, in]``, and convolutions, ``[batch, in, height,
+            width]``.
         example: The inputs.
     """
     import onnxruntime
@@ -35,7 +35,6 @@ def rows_of_layers(
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
     graph = Graph(probed)
-    planes = {node.input[0] for node in graph.convolutions()}
     reads = [
         (module_of(node), node.input[0])
         for nodes in (graph.linear_nodes(), graph.convolutions())
@@ -55,16 +54,9 @@ def rows_of_layers(
         probed.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     inputs = {item.name: example[item.name] for item in session.get_inputs()}
-    shapes = session.run([f"{tensor}{_SHAPE}" for tensor in tensors], inputs)
-    rows = {
-        tensor: math.prod(_without_channels(shape.tolist(), 1 if tensor in planes else -1))
-        for tensor, shape in zip(tensors, shapes, strict=True)
-    }
+    found = session.run([f"{tensor}{_SHAPE}" for tensor in tensors], inputs)
+    shapes = {tensor: tuple(shape.tolist()) for tensor, shape in zip(tensors, found, strict=True)}
     return {
-        module: max(rows[tensor] for name, tensor in reads if name == module) for module, _ in reads
+        module: max((shapes[tensor] for name, tensor in reads if name == module), key=math.prod)
+        for module, _ in reads
     }
-
-
-def _without_channels(shape: list[int], axis: int) -> list[int]:
-    del shape[axis]
-    return shape

@@ -2,11 +2,12 @@
 
 Layer by layer the faster form is taken, as measured on the processor at hand: with AMX
 onnxruntime's own INT8 wins more often. Where no layer gains, the file is onnxruntime's. The kernels
-multiply in Linear layers and 1x1 convolutions; other convolutions stay onnxruntime's.
+multiply in Linear layers and in convolutions of whole channels; depthwise ones stay onnxruntime's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +25,10 @@ from .onnxruntime import OnnxRuntime, session_options
 from .protocol import LayerTime, Quantizable, Snippet
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnxruntime
+
+    from .sparse_convolutions import Geometry
 
 _SPARSE = (Form.SPARSE_BLOCKS, Form.REDUCED_SPARSE_BLOCKS)
 
@@ -71,24 +75,30 @@ class SparseOnnxRuntime(OnnxRuntime):
     def layer_times(
         self, model: Quantizable, example: Batch, threads: int
     ) -> Mapping[str, LayerTime]:
-        """Times Linear layers and 1x1 convolutions by the kernels and by onnxruntime's own INT8."""
+        """Times Linear layers and convolutions by the kernels and by onnxruntime's own INT8."""
         import onnx
 
-        from .onnx_int8 import rounded_pointwise_weights, rounded_weights
-        from .onnx_rows import rows_of_layers
-        from .pointwise_times import POINTWISE
+        from .convolution_times import convolution_kind
+        from .onnx_int8 import rounded_convolutions, rounded_weights
+        from .onnx_rows import shapes_of_inputs
 
         source = onnx.load(model.source)
         weights = rounded_weights(source, model.scales)
         fitting = {name: each for name, each in weights.items() if sparse_blocks.fits(each)}
-        convolutions = rounded_pointwise_weights(source, model.scales)
-        rows = rows_of_layers(source, {**fitting, **convolutions}, example)
+        convolutions = rounded_convolutions(source, model.scales)
+        shapes = shapes_of_inputs(source, {*fitting, *convolutions}, example)
+        rows = {name: math.prod(shapes[name][:-1]) for name in fitting}
+        alike: dict[tuple[Geometry, Sequence[int]], dict[str, NDArray[np.int8]]] = {}
+        for name, (geometry, weight) in convolutions.items():
+            alike.setdefault((geometry, shapes[name]), {})[name] = weight
 
         def load(file: bytes) -> Run:
             return self._layer(file, threads)
 
         times = timed_layers(fitting, rows, load, LINEAR)
-        times |= timed_layers(convolutions, rows, load, POINTWISE)
+        for (geometry, pictures), group in alike.items():
+            kind = convolution_kind(geometry, pictures)
+            times |= timed_layers(group, dict.fromkeys(group, pictures[0]), load, kind)
         return {name: times.get(name, LayerTime()) for name in model.scales}
 
     def options(self, threads: int) -> onnxruntime.SessionOptions:

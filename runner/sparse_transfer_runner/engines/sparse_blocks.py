@@ -15,16 +15,17 @@ DOMAIN = "sparsetransfer.dev"
 OPERATOR = "SparseQLinear"
 TWO_LAYERS = "SparseQFeedForward"
 POINTWISE = "SparseQPointwise"
+CONVOLUTION = "SparseQConvolution"
 VALUES = ".weight_values"
 """Ends the name of a constant; what is before it is the layer's."""
 BLOCK = 4
-_MOST_BLOCKS = 1 << 16
-"""Of an output: their places are 16-bit numbers."""
+MOST_INPUTS = BLOCK << 16
+"""Of an output: places of blocks are 16-bit numbers."""
 
 
 def fits(weight: NDArray[Any]) -> bool:
     """Whether a weight ``[out, in]`` can be stored so."""
-    return weight.shape[1] % BLOCK == 0 and weight.shape[1] // BLOCK <= _MOST_BLOCKS
+    return weight.shape[1] % BLOCK == 0 and weight.shape[1] <= MOST_INPUTS
 
 
 def share_of_blocks(weight: NDArray[Any]) -> float:

@@ -1,4 +1,4 @@
-"""1x1 convolutions on onnxruntime-sparse: the same answers, by bytes between convolutions."""
+"""Convolutions on onnxruntime-sparse: the same answers, by bytes between convolutions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ from onnx import TensorProto, helper, numpy_helper
 from sparse_transfer_runner.engines import engine
 from sparse_transfer_runner.engines.forms import Form, InputScale
 from sparse_transfer_runner.engines.onnx_graph import Graph
-from sparse_transfer_runner.engines.onnx_pointwise import limits, pointwise_convolutions
-from sparse_transfer_runner.engines.onnx_rows import rows_of_layers
+from sparse_transfer_runner.engines.onnx_rows import shapes_of_inputs
 from sparse_transfer_runner.engines.protocol import Quantizable, TimesLayers
-from sparse_transfer_runner.engines.sparse_blocks import POINTWISE
+from sparse_transfer_runner.engines.sparse_blocks import CONVOLUTION, POINTWISE
+from sparse_transfer_runner.engines.sparse_convolutions import (
+    Geometry,
+    kernel_of_rows,
+    limits,
+    rows_of_kernel,
+    sparse_convolutions,
+)
 from sparse_transfer_runner.use_cases.protocol import Batch
 
 kernels = pytest.importorskip("sparse_transfer_kernels", reason="make kernels")
@@ -44,7 +50,9 @@ class Network:
         narrow = self._convolution("project", deep, (_NARROW, _WIDE, 1, 1))
         joined = self._add("Add", [narrow, stem], "joined")
         smaller = self._convolution("strided", joined, (_NARROW, _NARROW, 1, 1), stride=2)
-        head = self._relu(self._convolution("head", smaller, (_WIDE, _NARROW, 1, 1)))
+        around = self._relu(self._convolution("around", smaller, (_NARROW, _NARROW, 3, 3)))
+        uneven = self._convolution("uneven", around, (_NARROW, _NARROW, 3, 2), stride=2)
+        head = self._relu(self._convolution("head", uneven, (_WIDE, _NARROW, 1, 1)))
         pooled = self._add("GlobalAveragePool", [head], "pooled")
         self._convolution("classifier", pooled, (4, _WIDE, 1, 1))
         self._add("Flatten", ["classifier_out"], "logits")
@@ -69,9 +77,8 @@ class Network:
     ) -> str:
         weight = self._random.standard_normal(shape).astype(np.float32)
         if shape[1] % 4 == 0:
-            weight *= np.repeat(self._random.random((shape[0], shape[1] // 4)) < 0.5, 4, axis=1)[
-                :, :, None, None
-            ]
+            kept = self._random.random((shape[0], shape[1] // 4, *shape[2:])) < 0.5
+            weight *= np.repeat(kept, 4, axis=1)
         fan_in = int(np.prod(shape[1:]))
         self._constants[f"{name}.weight"] = weight / np.float32(np.sqrt(fan_in))
         self._constants[f"{name}.bias"] = self._random.standard_normal(shape[0]).astype(np.float32)
@@ -80,7 +87,7 @@ class Network:
             [source, f"{name}.weight", f"{name}.bias"],
             f"{name}_out",
             name,
-            pads=[shape[2] // 2] * 4,
+            pads=[shape[2] // 2, shape[3] // 2] * 2,
             strides=[stride] * 2,
             group=group,
         )
@@ -108,13 +115,16 @@ def pictures(rows: int, seed: int = 0) -> Batch:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Quantizable:
     source = tmp_path_factory.mktemp("network") / "model.onnx"
     onnx.save(Network().model(), source)
-    rectified = dict.fromkeys(("expand", "deep", "project", "head"), InputScale(6 / 255, 0))
-    others = dict.fromkeys(("stem", "strided"), InputScale(0.05, 128))
+    rectified = dict.fromkeys(("expand", "deep", "project", "uneven"), InputScale(6 / 255, 0))
+    others = dict.fromkeys(("stem", "strided", "around", "head"), InputScale(0.05, 128))
     scales = {**rectified, **others}
     return Quantizable(source, scales, [pictures(2, seed) for seed in range(3)], convolutional=True)
 
 
-TAKEN = {"expand", "project", "head"}
+TAKEN = {
+    POINTWISE: {"expand", "project", "head"},
+    CONVOLUTION: {"strided", "around", "uneven"},
+}
 
 
 def written(model: Quantizable, form: Form, target: Path) -> Path:
@@ -143,7 +153,8 @@ def test_answers_are_those_of_the_dense_int8_file(
     every = replace(model, sparse=frozenset(model.scales))
     sparse = written(every, Form.SPARSE_BLOCKS, tmp_path / "sparse.onnx")
     nodes = onnx.load(sparse).graph.node
-    assert {node.name for node in nodes if node.op_type == POINTWISE} == TAKEN
+    for operator, names in TAKEN.items():
+        assert {node.name for node in nodes if node.op_type == operator} == names
     expected, found = answers_as_written(dense, rows), answers(sparse, rows)
     step = float(np.abs(expected).max()) / 50
     np.testing.assert_allclose(found, expected, atol=step)
@@ -158,7 +169,7 @@ def test_nothing_is_widened_that_nobody_reads(model: Quantizable, tmp_path: Path
 
 def test_weights_and_zeros_are_those_of_the_dense_file(model: Quantizable, tmp_path: Path) -> None:
     dense = written(model, Form.QDQ_OUTPUTS, tmp_path / "dense.onnx")
-    chosen = replace(model, sparse=frozenset({"expand", "project"}))
+    chosen = replace(model, sparse=frozenset({"expand", "project", "around", "uneven"}))
     sparse = written(chosen, Form.SPARSE_BLOCKS, tmp_path / "sparse.onnx")
     modules = sorted(model.scales)
     wanted, found = (engine(NAME).weights(path, modules) for path in (dense, sparse))
@@ -174,13 +185,51 @@ def test_convolutions_that_the_kernels_take_are_timed(model: Quantizable) -> Non
     assert isinstance(timing, TimesLayers)
     times = timing.layer_times(model, pictures(1), threads=1)
     assert times.keys() == model.scales.keys()
-    assert {name for name, time in times.items() if time.sparse_ms is not None} == TAKEN
-    assert all(times[name].dense_ms for name in TAKEN)
+    taken = set().union(*TAKEN.values())
+    assert {name for name, time in times.items() if time.sparse_ms is not None} == taken
+    assert all(times[name].dense_ms for name in taken)
 
 
-def test_rows_of_a_convolution_are_its_pixels(model: Quantizable) -> None:
-    found = rows_of_layers(onnx.load(model.source), {"expand", "head"}, pictures(2))
-    assert found == {"expand": 2 * _SIDE**2, "head": 2 * (_SIDE // 2) ** 2}
+def test_convolutions_are_timed_on_pictures_of_the_size_that_they_read(model: Quantizable) -> None:
+    found = shapes_of_inputs(onnx.load(model.source), {"expand", "around"}, pictures(2))
+    half = _SIDE // 2
+    assert found == {"expand": (2, _NARROW, _SIDE, _SIDE), "around": (2, _NARROW, half, half)}
+
+
+def test_kernels_and_their_rows_are_the_same_weights() -> None:
+    weight = np.random.default_rng(0).integers(-9, 9, (4, 8, 3, 2))
+    rows = rows_of_kernel(weight)
+    assert rows.shape == (4, 48)
+    # Four neighbours are four channels of one pixel.
+    assert (rows[1, 8:12] == weight[1, :4, 0, 1]).all()
+    assert (kernel_of_rows(rows, (3, 2)) == weight).all()
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"group": 2},
+        {"dilations": [2, 2]},
+        {"auto_pad": "SAME_UPPER"},
+        {"pads": [3, 1, 1, 1]},
+    ],
+)
+def test_what_the_kernels_do_not_know_stays_dense(
+    attributes: dict[str, Any], model: Quantizable
+) -> None:
+    graph = Graph.load(model.source)
+    (node,) = (each for each in graph.convolutions() if each.name == "around")
+    kept = [item for item in node.attribute if item.name not in attributes]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+    node.attribute.extend(helper.make_attribute(name, v) for name, v in attributes.items())
+    assert not list(sparse_convolutions(graph, {"around"}))
+
+
+def test_a_plain_convolution_needs_no_attributes() -> None:
+    assert Geometry().operator == POINTWISE
+    assert not Geometry().attributes
+    assert Geometry(pads=(0, 0, 0, 1)).operator == CONVOLUTION
 
 
 @pytest.mark.parametrize(
@@ -196,5 +245,5 @@ def test_limits_are_those_of_the_rectifier(
     module: str, scale: InputScale, expected: tuple[int, int], model: Quantizable
 ) -> None:
     graph = Graph.load(model.source)
-    (node,) = pointwise_convolutions(graph, {module})
+    (node,) = sparse_convolutions(graph, {module})
     assert limits(graph, node, scale) == expected

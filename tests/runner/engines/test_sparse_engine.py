@@ -18,7 +18,7 @@ from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.engines import engine
 from sparse_transfer_runner.engines.forms import Form, InputScale
 from sparse_transfer_runner.engines.kernels import KERNELS
-from sparse_transfer_runner.engines.onnx_rows import rows_of_layers
+from sparse_transfer_runner.engines.onnx_rows import shapes_of_inputs
 from sparse_transfer_runner.engines.onnxruntime import OnnxRuntime
 from sparse_transfer_runner.engines.protocol import LayerTime, Quantizable, TimesLayers
 from sparse_transfer_runner.engines.sparse_blocks import VALUES
@@ -162,10 +162,12 @@ def test_every_layer_is_timed_on_the_rows_that_it_sees(block4: Quantizable) -> N
         assert time.gains == (time.sparse_ms < time.dense_ms)
 
 
-def test_rows_are_counted_behind_a_pooling_too(block4: Quantizable) -> None:
+def test_what_is_read_behind_a_pooling_is_known_too(block4: Quantizable) -> None:
     modules = [*block4.scales, "bert.pooler.dense", "classifier"]
-    rows = rows_of_layers(onnx.load(block4.source), modules, numpy_batch(0, 2, 6))
-    assert rows == {**dict.fromkeys(block4.scales, 12), "bert.pooler.dense": 2, "classifier": 2}
+    shapes = shapes_of_inputs(onnx.load(block4.source), modules, numpy_batch(0, 2, 6))
+    rows = {name: shape[:-1] for name, shape in shapes.items()}
+    pooled = {"bert.pooler.dense": (2,), "classifier": (2,)}
+    assert rows == {**dict.fromkeys(block4.scales, (2, 6)), **pooled}
 
 
 @pytest.fixture
@@ -211,8 +213,8 @@ def test_wider_convolutions_are_not_timed_and_stay_onnxruntimes(
     np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
 
 
-def test_a_model_without_such_layers_has_no_rows(classifier: Quantizable) -> None:
-    assert rows_of_layers(onnx.load(classifier.source), ["other"], {}) == {}
+def test_a_model_without_such_layers_reads_nothing(classifier: Quantizable) -> None:
+    assert shapes_of_inputs(onnx.load(classifier.source), ["other"], {}) == {}
 
 
 def test_a_layer_that_was_not_timed_does_not_gain() -> None:
