@@ -53,6 +53,7 @@ def followed(model: nn.Module, rows: Rows) -> Teacher:
     task = SimpleNamespace(
         plan=SimpleNamespace(training=SimpleNamespace(precision="fp32")),
         train=rows,
+        use_case=None,
         stop_check=lambda: lambda done: None,
     )
     looks = SimpleNamespace(look=lambda: None)
