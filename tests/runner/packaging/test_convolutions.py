@@ -120,9 +120,7 @@ def test_an_int8_file_is_near_the_model_and_keeps_every_zero(
     check_int8_forms(exported, exported.model, name, tmp_path)
 
 
-def test_so_is_one_that_leaves_zeros_of_1x1_convolutions_out(
-    exported: Exported, tmp_path: Path
-) -> None:
+def test_so_is_one_that_leaves_zeros_out(exported: Exported, tmp_path: Path) -> None:
     pytest.importorskip("sparse_transfer_kernels", reason="make kernels")
     sparse = replace(exported.model, sparse=frozenset(exported.model.scales))
     check_int8_forms(exported, sparse, "onnxruntime-sparse", tmp_path)
