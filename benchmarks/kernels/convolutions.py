@@ -57,7 +57,10 @@ class Network(nn.Module):
         self.net = timm.create_model(architecture, pretrained=False)
         with torch.no_grad():
             for module in self.modules():
-                if isinstance(module, nn.Conv2d) and _is_whole(module):
+                if isinstance(module, nn.BatchNorm2d):
+                    # Some begin at 0, which would leave nothing of the convolution before them.
+                    nn.init.ones_(module.weight)
+                elif isinstance(module, nn.Conv2d) and _is_whole(module):
                     module.weight.mul_(_mask(module, sparsity, pattern))
 
     def forward(self, pixel_values: Tensor) -> SimpleNamespace:
