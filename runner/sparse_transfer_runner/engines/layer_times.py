@@ -95,10 +95,7 @@ def _sparse_layer(weight: NDArray[np.int8], _: int) -> bytes:
         sparse_blocks.OPERATOR,
         ["x", *constants],
         ["y"],
-        domain=sparse_blocks.DOMAIN,
-        in_features=weight.shape[1],
-        input_scale=SCALE.scale,
-        input_zero_point=SCALE.zero_point,
+        **sparse_blocks.node_attributes(weight.shape[1], SCALE),
     )
     return layer_file([node], constants, TensorProto.FLOAT, ["rows", None])
 

@@ -80,10 +80,7 @@ def _write_sparse(
         [node.input[0], *inputs, *([bias] if bias else [])],
         output,
         node.name,
-        domain=sparse_blocks.DOMAIN,
-        in_features=rounded.shape[1],
-        input_scale=own.scale,
-        input_zero_point=own.zero_point,
+        **sparse_blocks.node_attributes(rounded.shape[1], own),
         activation="" if gelu is None else "gelu",
     )
 

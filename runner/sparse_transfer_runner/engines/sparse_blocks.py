@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .forms import InputScale
+
 DOMAIN = "sparsetransfer.dev"
 OPERATOR = "SparseQLinear"
 TWO_LAYERS = "SparseQFeedForward"
@@ -40,6 +42,21 @@ def to_blocks(weight: NDArray[np.int8]) -> dict[str, NDArray[Any]]:
         "values": weight.reshape(len(weight), -1, BLOCK)[kept],
         "columns": np.nonzero(kept)[1].astype(np.uint16),
         "offsets": np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int32),
+    }
+
+
+def node_attributes(features: int, scale: InputScale) -> dict[str, Any]:
+    """Returns what every node of a layer says: its domain, its inputs and how they are rounded.
+
+    Args:
+        features: Inputs.
+        scale: Of the inputs.
+    """
+    return {
+        "domain": DOMAIN,
+        "in_features": features,
+        "input_scale": scale.scale,
+        "input_zero_point": scale.zero_point,
     }
 
 
