@@ -207,34 +207,16 @@ thread_local! {
 mod tests {
     use super::*;
     use crate::activations::Scale;
-    use crate::blocks::Blocks;
     use crate::epilogue::Activation;
     use crate::linear::{Caller, Linear};
     use crate::products::Isa;
+    use crate::striped::striped;
     use proptest::prelude::*;
 
     const ZERO: u8 = 77;
 
     fn pointwise(isa: Isa, outputs: usize, inputs: usize) -> Pointwise {
-        let (mut offsets, mut columns, mut values) = (vec![0], Vec::new(), Vec::new());
-        for output in 0..outputs {
-            for column in (output % 3..inputs / BLOCK).step_by(3) {
-                columns.push(column as u16);
-                values.extend(
-                    (0..BLOCK).map(|each| {
-                        ((output * 31 + column * 7 + each * 13) % 255) as i32 as u8 as i8
-                    }),
-                );
-            }
-            offsets.push(columns.len() as i32);
-        }
-        let blocks = Blocks::new(
-            inputs,
-            &offsets,
-            &columns,
-            &values.iter().map(|v: &i8| (*v).max(-127)).collect::<Vec<_>>(),
-        )
-        .unwrap();
+        let blocks = striped(outputs, inputs, false);
         let scale = Some(Scale { scale: 0.03, zero_point: ZERO });
         let layer = Linear::new(isa, blocks, &vec![0.01; outputs], &[], Activation::None, scale);
         Pointwise::new(isa, layer.unwrap(), Scale { scale: 0.4, zero_point: 120 }, [0, 255])

@@ -80,25 +80,15 @@ impl FeedForward {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blocks::{BLOCK, Blocks};
+    use crate::blocks::BLOCK;
     use crate::epilogue::Activation;
     use crate::linear::Caller;
+    use crate::striped::striped;
     use proptest::prelude::*;
 
     /// Returns a layer; every fourth weight of its blocks stays where `thin`.
     fn layer(isa: Isa, outputs: usize, inputs: usize, thin: bool, input: Option<Scale>) -> Linear {
-        let (mut offsets, mut columns, mut values) = (vec![0], Vec::new(), Vec::new());
-        for output in 0..outputs {
-            for column in (output % 2..inputs / BLOCK).step_by(2) {
-                columns.push(column as u16);
-                values.extend((0..BLOCK).map(|each| {
-                    let weight = (output * 31 + column * 7 + each * 13) % 255;
-                    if thin && each != output % BLOCK { 0 } else { (weight as i32 - 127) as i8 }
-                }));
-            }
-            offsets.push(columns.len() as i32);
-        }
-        let blocks = Blocks::new(inputs, &offsets, &columns, &values).unwrap();
+        let blocks = striped(outputs, inputs, thin);
         let scales: Vec<f32> = (0..outputs).map(|each| 0.001 + each as f32 * 1e-5).collect();
         let bias: Vec<f32> = (0..outputs).map(|each| each as f32 * 0.01 - 0.3).collect();
         Linear::new(isa, blocks, &scales, &bias, Activation::Gelu, input).unwrap()

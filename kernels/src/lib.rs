@@ -17,4 +17,6 @@ pub mod pointwise;
 pub mod products;
 pub mod runtime;
 pub mod shapes;
+#[cfg(test)]
+mod striped;
 pub mod transposition;

@@ -152,9 +152,9 @@ unsafe impl Sync for Results {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blocks::Blocks;
     use crate::epilogue::Activation;
     use crate::linear::Caller;
+    use crate::striped::striped;
     use proptest::prelude::*;
 
     const INPUT: Scale = Scale { scale: 0.03125, zero_point: 77 };
@@ -162,18 +162,7 @@ mod tests {
 
     /// Returns a layer; every fourth weight of its blocks stays where `thin`.
     fn layer(isa: Isa, outputs: usize, inputs: usize, thin: bool, scale: Option<Scale>) -> Linear {
-        let (mut offsets, mut columns, mut values) = (vec![0], Vec::new(), Vec::new());
-        for output in 0..outputs {
-            for column in (output % 2..inputs / BLOCK).step_by(2) {
-                columns.push(column as u16);
-                values.extend((0..BLOCK).map(|each| {
-                    let weight = (output * 31 + column * 7 + each * 13) % 255;
-                    if thin && each != output % BLOCK { 0 } else { (weight as i32 - 127) as i8 }
-                }));
-            }
-            offsets.push(columns.len() as i32);
-        }
-        let blocks = Blocks::new(inputs, &offsets, &columns, &values).unwrap();
+        let blocks = striped(outputs, inputs, thin);
         let scales: Vec<f32> = (0..outputs).map(|each| 0.01 + each as f32 * 1e-4).collect();
         let bias: Vec<f32> = (0..outputs).map(|each| each as f32 * 0.1 - 1.0).collect();
         Linear::new(isa, blocks, &scales, &bias, Activation::None, scale).unwrap()
