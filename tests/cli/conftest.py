@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,12 +92,23 @@ class Driven:
         self._lines += [json.loads(line) for line in output.splitlines()]
         return Ended(self.process.returncode, self._lines, errors)
 
+    def close(self) -> None:
+        """Ends what the test has left running: by the second Ctrl-C the stage is killed."""
+        while self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.communicate(timeout=5)
+        self.process.communicate()
+
 
 @pytest.fixture
-def drive() -> Callable[..., Driven]:
+def drive() -> Iterator[Callable[..., Driven]]:
     """Starts ``run`` on an experiment, each stage behaving as told on each of its runs."""
+    with ExitStack() as started:
 
-    def start(experiment: Path, **behaviour: Sequence[str]) -> Driven:
-        return Driven(experiment, behaviour)
+        def start(experiment: Path, **behaviour: Sequence[str]) -> Driven:
+            driven = Driven(experiment, behaviour)
+            started.callback(driven.close)
+            return driven
 
-    return start
+        yield start

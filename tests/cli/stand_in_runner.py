@@ -104,7 +104,9 @@ def act(stage: Stage, folder: Path, word: str) -> None:
         stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         say("progress", Progress(stage=stage, activity="waiting"))
-        stop.wait()
+        # In turns: a signal right before a wait is acted on only when that ends.
+        while not stop.wait(0.2):
+            pass
         (folder / "checkpoint").touch()
         fail(stage, ExitCode.STOPPED, "checkpoint written", outcome="Stopped")
     if word == "deaf":

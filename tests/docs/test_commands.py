@@ -45,6 +45,7 @@ BUILDS_ON: Mapping[Path, Sequence[Path]] = {
         HOW_TO / f"{name}.md": (RUN,)
         for name in (
             "choose-a-level",
+            "raise-recovery",
             "search-over-levels",
             "read-the-report",
             "deploy-the-result",

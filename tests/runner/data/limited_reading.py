@@ -60,7 +60,7 @@ def main() -> int:
         choice_split="train",
         data_digest=summary.digest,
         inputs=use.input_names(summary, preprocessor),
-        max_sequence_length=32,
+        max_sequence_length=64,
         model=source,
         quantize=False,
         training=settings,

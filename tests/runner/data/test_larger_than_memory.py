@@ -10,15 +10,15 @@ from pathlib import Path
 from tests.runner.tiny_models import write_tiny_encoder
 
 MIB = 1 << 20
-LIMIT = 17 * MIB
-ROWS = 240_000
+LIMIT = 24 * MIB
+ROWS = 180_000
 
 
 def write_texts(folder: Path) -> Path:
     """Writes a CSV that is clearly larger than the limit, and so are its tokens."""
     folder.mkdir()
     words = random.Random(0)
-    texts = [" ".join(words.choices(("a", "film", "is", "it", "the"), k=32)) for _ in range(500)]
+    texts = [" ".join(words.choices(("a", "film", "is", "it", "the"), k=64)) for _ in range(500)]
     with (folder / "train.csv").open("w") as file:
         file.write("text,label\n")
         for number in range(ROWS):
