@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sparse_transfer_cli.__main__ import invoke
-from sparse_transfer_cli.app import upstream
+from sparse_transfer_cli.models_app import upstream
 
 torch = pytest.importorskip("torch", reason="pip install 'sparse-transfer[runner]'")
 
