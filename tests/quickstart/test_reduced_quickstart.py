@@ -35,7 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The quickstart in a folder of its own, its experiment reduced."""
     root = tmp_path_factory.mktemp("quickstart")
     experiment = yaml.safe_load((QUICKSTART / "experiment.yaml").read_text())
-    experiment["spec"]["data"] |= {"maxTrainSamples": 256, "maxEvalSamples": 200}
+    experiment["spec"]["data"] |= {"maxTrainSamples": 256, "maxEvalSamples": 100}
     experiment["spec"]["training"] |= {"epochs": 1.0, "maxSequenceLength": 48}
     experiment["spec"]["benchmark"] = {"batchSizes": [1], "sequenceLengths": [32]}
     # So few rows teach the dense model nothing: its recovery is null, and says nothing.
@@ -77,7 +77,7 @@ def test_real_weights_and_reviews_become_a_sparse_int8_model(
     assert results.size_bytes < results.dense_size_bytes
     assert results.compressed_size_bytes < results.size_bytes
     assert {engine.name for engine in results.engines} == {"onnxruntime", "openvino"}
-    assert results.metric.samples == 200
+    assert results.metric.samples == 100
     assert (package / "report.html").is_file()
     for word in ("accuracy", "recovery", "sparsity", "recommended", "manifest.json"):
         assert word in table

@@ -32,7 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     root = tmp_path_factory.mktemp("tweets")
     experiment = yaml.safe_load((EXAMPLE / "experiment.yaml").read_text())
     experiment["spec"]["training"] |= {"epochs": 1, "maxSequenceLength": 32}
-    experiment["spec"]["data"] |= {"maxTrainSamples": 320, "maxEvalSamples": 160}
+    experiment["spec"]["data"] |= {"maxTrainSamples": 160, "maxEvalSamples": 80}
     experiment["spec"]["benchmark"] = {"batchSizes": [1]}
     (root / "experiment.yaml").write_text(yaml.safe_dump(experiment))
     extracted = command("examples", "extract", "tweets-entities", "--output", root / "data")
@@ -61,7 +61,7 @@ def test_real_weights_and_tweets_become_a_sparse_int8_tagger(
     results = manifest.results
     assert results is not None
     assert results.metric.name == "f1"
-    assert results.metric.samples == 160
+    assert results.metric.samples == 80
     assert results.sparsity == pytest.approx(0.8, abs=0.01)
     assert results.compressed_size_bytes < 0.4 * results.dense_size_bytes
     assert (package / "report.html").is_file()
