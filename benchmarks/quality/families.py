@@ -155,7 +155,7 @@ FAMILIES = {
                 ("--batch-size", "32"),
                 {
                     "data": {"maxTrainSamples": 1000, "maxEvalSamples": 1000},
-                    "training": {"epochs": 2},
+                    "training": {"epochs": 6},
                     "export": {"targets": ["onnxruntime", "onnxruntime-sparse"]},
                     "benchmark": {"batchSizes": [1]},
                 },
