@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from sparse_transfer_cli.example_outlines import SIDE, nucleus_splits, packaged_tiles
+from sparse_transfer_cli.example_nuclei import NUCLEI, SIDE
 from sparse_transfer_cli.verbs.examples import extract
 from sparse_transfer_runner.detection.check import check_objects
 
@@ -34,7 +34,7 @@ def test_nuclei_become_yolo_folders_that_are_the_same_every_time(tmp_path: Path)
 
 
 def test_no_tile_is_in_two_splits() -> None:
-    splits = nucleus_splits(seed=0)
+    splits = NUCLEI.splits(seed=0)
     tiles = [tile for chosen in splits.values() for tile in chosen]
     assert len(tiles) == len({tile.rank(0) for tile in tiles}) == 16
     assert {name: len(chosen) for name, chosen in splits.items()} == {
@@ -46,9 +46,9 @@ def test_no_tile_is_in_two_splits() -> None:
 
 def test_what_is_outlined_is_brighter_than_the_rest() -> None:
     within, without = [], []
-    for tile in packaged_tiles():
+    for tile in NUCLEI.tiles():
         drawn = Image.new("1", (SIDE, SIDE))
-        for outline in tile.outlines:
+        for outline in tile.objects:
             ImageDraw.Draw(drawn).polygon(outline, fill=1)
         mask, values = np.asarray(drawn), np.asarray(tile.picture)[..., 0]
         within.append(values[mask])

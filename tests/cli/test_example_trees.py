@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sparse_transfer_cli.example_objects import tree_splits
+from sparse_transfer_cli.example_trees import TREES
 from sparse_transfer_cli.verbs.examples import extract
 from sparse_transfer_runner.detection.check import check_objects
 
@@ -32,7 +32,7 @@ def test_trees_become_yolo_folders_that_are_the_same_every_time(tmp_path: Path) 
 
 
 def test_no_tile_is_in_two_splits_and_no_tree_in_two_tiles() -> None:
-    splits = tree_splits(seed=0)
+    splits = TREES.splits(seed=0)
     tiles = [tile for chosen in splits.values() for tile in chosen]
     assert len(tiles) == len({tile.rank(0) for tile in tiles}) > 30
-    assert 700 < sum(len(tile.boxes) for tile in tiles) < 1000
+    assert 700 < sum(len(tile.objects) for tile in tiles) < 1000

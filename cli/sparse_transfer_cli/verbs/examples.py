@@ -13,8 +13,6 @@ from typing import Any, Literal
 from sparse_transfer_api.errors import AccessError, UsageError
 from sparse_transfer_api.suggest import did_you_mean
 from sparse_transfer_cli import (
-    example_objects,
-    example_outlines,
     example_pictures,
     example_questions,
     example_tweets,
@@ -28,6 +26,9 @@ from sparse_transfer_cli.example_data import (
     packaged_reviews,
     unlabelled_sentences,
 )
+from sparse_transfer_cli.example_nuclei import NUCLEI
+from sparse_transfer_cli.example_tiles import TileSet
+from sparse_transfer_cli.example_trees import TREES
 from sparse_transfer_cli.requirements import require
 
 FileFormat = Literal["csv", "json", "jsonl"]
@@ -42,6 +43,8 @@ SETS = {
     "trees": "tiles of aerial pictures with a box around each tree, in YOLO's folders",
     "nuclei": "tiles of a microscope's picture, a polygon around each nucleus, in YOLO's folders",
 }
+
+_TILES = {"trees": TREES, "nuclei": NUCLEI}
 
 
 def list_sets() -> None:
@@ -82,11 +85,8 @@ def extract(
     if name == "county-questions":
         _write_questions(output, rows, seed)
         return
-    if name == "trees":
-        _write_trees(output, rows, seed)
-        return
-    if name == "nuclei":
-        _write_nuclei(output, rows, seed)
+    if name in _TILES:
+        _write_tiles(_TILES[name], output, rows, seed)
         return
     require((PACKAGE,), "examples")
     reviews = list(packaged_reviews())
@@ -155,50 +155,27 @@ def _write(path: Path, text: str) -> None:
         ) from error
 
 
-def _write_trees(output: Path, rows: int | None, seed: int) -> None:
-    if find_spec(example_objects.PACKAGE) is None:
+def _write_tiles(chosen: TileSet, output: Path, rows: int | None, seed: int) -> None:
+    if find_spec(chosen.package) is None:
         raise UsageError(
-            "this needs the package deepforest, for its pictures alone; install it without what it "
-            "depends on: pip install --no-deps deepforest==2.1.0"
+            f"this needs the package {chosen.package}, for its pictures alone; install it without "
+            f"what it depends on: pip install --no-deps {chosen.package}=={chosen.version}"
         )
     require(("PIL",), "runner")
-    for split, tiles in example_objects.tree_splits(seed, rows).items():
+    for split, tiles in chosen.splits(seed, rows).items():
         try:
-            example_objects.write_trees(output, split, tiles)
+            chosen.write(output, split, tiles)
         except OSError as error:
             raise AccessError(
                 f"{output}: cannot be written ({error.strerror}); choose another --output"
             ) from error
-        boxes = sum(len(tile.boxes) for tile in tiles)
+        objects = sum(len(tile.objects) for tile in tiles)
         stdout().print(
-            f"{output / 'images' / split}: {len(tiles)} pictures, {boxes} boxes",
+            f"{output / 'images' / split}: {len(tiles)} pictures, {objects} {chosen.shapes}",
             highlight=False,
             soft_wrap=True,
         )
-    stdout().print(f"licence: {example_objects.LICENCE}", highlight=False, soft_wrap=True)
-
-
-def _write_nuclei(output: Path, rows: int | None, seed: int) -> None:
-    if find_spec(example_outlines.PACKAGE) is None:
-        raise UsageError(
-            "this needs the package stardist, for its pictures alone; install it without what it "
-            "depends on: pip install --no-deps stardist==0.9.2"
-        )
-    require(("PIL",), "runner")
-    for split, tiles in example_outlines.nucleus_splits(seed, rows).items():
-        try:
-            example_outlines.write_nuclei(output, split, tiles)
-        except OSError as error:
-            raise AccessError(
-                f"{output}: cannot be written ({error.strerror}); choose another --output"
-            ) from error
-        outlines = sum(len(tile.outlines) for tile in tiles)
-        stdout().print(
-            f"{output / 'images' / split}: {len(tiles)} pictures, {outlines} polygons",
-            highlight=False,
-            soft_wrap=True,
-        )
-    stdout().print(f"licence: {example_outlines.LICENCE}", highlight=False, soft_wrap=True)
+    stdout().print(f"licence: {chosen.licence}", highlight=False, soft_wrap=True)
 
 
 def _write_all(splits: Mapping[str, list[Row]], output: Path, file_format: FileFormat) -> None:
