@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import yaml
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparse_transfer_runner.recipes import parse_recipe
+from sparse_transfer_runner.recipes.yaml_text import RecipeDumper
 
 EPOCHS = 10.0
 
@@ -74,8 +76,24 @@ recipes = st.tuples(
 @settings(max_examples=150)
 @given(recipes.flatmap(lambda parts: st.permutations(parts)))
 def test_the_resolved_text_parses_to_an_equal_recipe(modifiers: list[dict[str, Any]]) -> None:
-    text = yaml.safe_dump({"modifiers": modifiers}, allow_unicode=True, sort_keys=False)
+    # By a dumper that quotes names such as 0E0, which recipes read as numbers.
+    text = yaml.dump(
+        {"modifiers": modifiers}, Dumper=RecipeDumper, allow_unicode=True, sort_keys=False
+    )
     recipe = parse_recipe(text)
     again = parse_recipe(recipe.text)
     assert again == recipe
     assert again.text == recipe.text
+
+
+def test_names_that_look_like_numbers_stay_names() -> None:
+    names = ["0E0", "1e-4", ".5e3", "12", "0x1F", "true", "null"]
+    modifiers = [
+        {"EpochRangeModifier": {"start_epoch": 0, "end_epoch": EPOCHS}},
+        {"SetLearningRateModifier": {"learning_rate": 1e-4}},
+        {"ConstantPruningModifier": {"params": names}},
+    ]
+    recipe = parse_recipe(json.dumps({"modifiers": modifiers}))
+    assert parse_recipe(recipe.text) == recipe
+    (pruning,) = (each for each in recipe.modifiers if hasattr(each, "params"))
+    assert list(pruning.params) == names
