@@ -12,7 +12,13 @@ import typer
 
 from sparse_transfer_cli.cluster.app import NameOrVerb, results_show, verbs
 from sparse_transfer_cli.models_app import models
-from sparse_transfer_cli.options import CatalogOption, JsonOption, ProgressOption, StorageOption
+from sparse_transfer_cli.options import (
+    CatalogOption,
+    ExperimentFile,
+    JsonOption,
+    ProgressOption,
+    StorageOption,
+)
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 
@@ -40,9 +46,6 @@ app.add_typer(models)
 app.add_typer(results, name="results", no_args_is_help=True)
 app.add_typer(examples, name="examples", no_args_is_help=True)
 
-ExperimentFile = Annotated[
-    Path, typer.Option("--file", "-f", metavar="YAML", help="The experiment.", show_default=False)
-]
 ResultArgument = Annotated[
     str,
     typer.Argument(

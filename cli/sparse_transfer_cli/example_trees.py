@@ -11,7 +11,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from sparse_transfer_api.errors import AccessError
-from sparse_transfer_cli.example_tiles import Tile, TileSet, package_folders
+from sparse_transfer_cli.example_packages import package_folders
+from sparse_transfer_cli.example_tiles import Tile, TileSet
 
 PACKAGE = "deepforest"
 SIDE = 400

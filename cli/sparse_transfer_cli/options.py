@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+ExperimentFile = Annotated[
+    Path, typer.Option("--file", "-f", metavar="YAML", help="The experiment.", show_default=False)
+]
 StorageOption = Annotated[
     Path | None,
     typer.Option(

@@ -64,7 +64,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def write_reduced(root: Path, example: str, spec: Mapping[str, Mapping[str, Any]]) -> Path:
+def write_reduced(root: Path, example: str, spec: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes an example's experiment into a folder of its own, reduced.
 
     Args:
@@ -78,9 +78,7 @@ def write_reduced(root: Path, example: str, spec: Mapping[str, Mapping[str, Any]
         experiment["spec"][part] = {
             name: value for name, value in changed.items() if value is not None
         }
-    path = root / "experiment.yaml"
-    path.write_text(yaml.safe_dump(experiment), encoding="utf-8")
-    return path
+    (root / "experiment.yaml").write_text(yaml.safe_dump(experiment), encoding="utf-8")
 
 
 def run_experiment(root: Path, name: str) -> Finished:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from sparse_transfer_cli.options import ExperimentFile
+
 if TYPE_CHECKING:
     from .connection import Target
 
@@ -65,10 +67,7 @@ def _target(namespace: str | None, context: str | None, kubeconfig: Path | None)
 
 @verbs.command()
 def submit(
-    file: Annotated[
-        Path,
-        typer.Option("--file", "-f", metavar="YAML", help="The experiment.", show_default=False),
-    ],
+    file: ExperimentFile,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
