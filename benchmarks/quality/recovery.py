@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,12 +40,9 @@ from sparse_transfer_runner.recipes import default_recipe
 _FAMILY = FAMILIES["minilm"]
 _WORK = Path("runs/quality")
 _CHOOSING_ROWS = 200
-_HIDDEN_STATES = """
-  - !PerLayerDistillationModifier
-      gain: eval(hidden_gain)
-      student_layer_names: ['re:.*\\.layer\\.\\d+$']
-"""
-"""Appended to the packaged recipe, whose last list is that of distillation modifiers."""
+_HIDDEN_STATES = ("re:.*\\.layer\\.\\d+$",)
+_ATTENTION = ("re:.*\\.self\\.(query|key|value)$",)
+"""What attention is computed from: student and teacher are as wide, so nothing else is needed."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +53,13 @@ class Row:
         beside: The row that it differs from in one thing.
         upstream: Options of ``upstream`` beside model, data, sparsity and seed.
         recipe: Variables of the recipe that are set.
-        hidden_gain: Weight of the distillation of hidden states; 0 leaves it out.
+        followed: Layers whose outputs the student follows besides, as patterns of their names.
     """
 
     beside: str | None
     upstream: Sequence[str] = ("--recovery-steps", "0")
     recipe: Mapping[str, float] = field(default_factory=dict)
-    hidden_gain: float = 0.0
+    followed: Sequence[str] = ()
 
 
 _HIGHER = {"lr": 8e-4}
@@ -71,20 +69,21 @@ ROWS: dict[str, Row] = {
     "quickstart": Row(None),
     "4 epochs": Row("quickstart", recipe={"num_epochs": 4}),
     "higher rate": Row("quickstart", recipe=_HIGHER),
-    "hidden states": Row("quickstart", hidden_gain=1.0),
+    "hidden states": Row("quickstart", followed=_HIDDEN_STATES),
+    "hidden states and attention": Row("hidden states", followed=(*_HIDDEN_STATES, *_ATTENTION)),
     "refined mask": Row("quickstart", ("--recovery-steps", "0", "--refine-rounds", "10")),
     "layer budgets": Row("quickstart", ("--recovery-steps", "0", "--budgets", "layer-error")),
     "block-wise": Row("quickstart", ("--recovery-steps", "0", "--block-steps", "60")),
     "upstream recovery": Row("quickstart", _RECOVERED),
-    "hidden states, higher rate": Row("hidden states", recipe=_HIGHER, hidden_gain=1.0),
+    "hidden states, higher rate": Row("hidden states", recipe=_HIGHER, followed=_HIDDEN_STATES),
     "6 epochs of these": Row(
-        "hidden states, higher rate", recipe={**_HIGHER, "num_epochs": 6}, hidden_gain=1.0
+        "hidden states, higher rate", recipe={**_HIGHER, "num_epochs": 6}, followed=_HIDDEN_STATES
     ),
     "12 epochs of these": Row(
-        "hidden states, higher rate", recipe={**_HIGHER, "num_epochs": 12}, hidden_gain=1.0
+        "hidden states, higher rate", recipe={**_HIGHER, "num_epochs": 12}, followed=_HIDDEN_STATES
     ),
     "12 epochs after upstream recovery": Row(
-        "12 epochs of these", _RECOVERED, {**_HIGHER, "num_epochs": 12}, hidden_gain=1.0
+        "12 epochs of these", _RECOVERED, {**_HIGHER, "num_epochs": 12}, followed=_HIDDEN_STATES
     ),
 }
 
@@ -126,8 +125,10 @@ def experiment_of(cell: Cell, work: Path) -> dict[str, Any]:
     if cell.part == "choice":
         experiment["spec"]["data"]["uri"] = (work / "data-choice").as_uri()
     recipe = default_recipe("text", sparse=True, quantize=True)
-    if row.hidden_gain:
-        recipe = f"hidden_gain: {row.hidden_gain}\n{recipe}{_HIDDEN_STATES}"
+    if row.followed:
+        # The packaged recipe's last list is that of distillation modifiers.
+        followed = {"gain": 1.0, "student_layer_names": list(row.followed)}
+        recipe += f"\n  - !PerLayerDistillationModifier {json.dumps(followed)}\n"
     experiment["spec"]["recipe"] = {"inline": recipe, "args": dict(row.recipe)}
     # What is wanted is accuracy: one latency is enough.
     experiment["spec"]["benchmark"] = {"batchSizes": [1]}
@@ -186,6 +187,10 @@ def summary(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "sparseInt8": sparse,
                 "ratioOfMeans": round(sparse / dense, 4),
                 "recoveries": [cell["recovery"] for cell in found],
+                "intervalOfOneRun": {
+                    end: mean((cell["interval"][end] for cell in found), 4)
+                    for end in ("low", "high")
+                },
                 "divergence": mean((cell["divergence"] for cell in found), 4),
                 "upstreamSeconds": mean(cell["seconds"]["upstream"] for cell in found),
                 "runSeconds": mean(cell["seconds"]["run"] for cell in found),

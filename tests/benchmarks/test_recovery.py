@@ -32,6 +32,7 @@ def cell(row: str, seed: int, dense: float, sparse: float, divergence: float) ->
         "dense": dense,
         "sparseInt8": sparse,
         "recovery": round(sparse / dense, 4),
+        "interval": {"low": 0.9 + seed / 10, "high": 1.0 + seed / 10},
         "divergence": divergence,
         "seconds": {"upstream": 1.0, "run": 2.0},
     }
@@ -45,6 +46,7 @@ def test_rows_are_told_by_the_ratio_of_their_means_the_least_divergence_first(
     assert [row["row"] for row in found] == ["4 epochs", "quickstart"]
     assert found[1]["ratioOfMeans"] == round(0.6 / 0.7, 4)
     assert found[1]["divergence"] == 0.07
+    assert found[1]["intervalOfOneRun"] == {"low": 0.95, "high": 1.05}
 
 
 def test_every_row_differs_from_another_one_and_has_a_recipe_that_works(
@@ -59,7 +61,7 @@ def test_every_row_differs_from_another_one_and_has_a_recipe_that_works(
         assert spec.recipe.inline is not None
         recipe = parse_recipe(spec.recipe.inline, dict(spec.recipe.args), {}, name)
         assert recipe.epochs == row.recipe.get("num_epochs", 2)
-        assert (recipe.hidden_distillation is not None) == bool(row.hidden_gain)
+        assert (recipe.hidden_distillation is not None) == bool(row.followed)
 
 
 def test_what_is_chosen_by_and_what_checkpoints_are_chosen_by_are_other_rows(

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext
+
 import pytest
 import torch
 from tests.runner.tiny_models import random_batch, tiny_classifier
+from torch import nn
 
 from sparse_transfer_api.errors import InputError
+from sparse_transfer_runner.recipes import parse_recipe
+from sparse_transfer_runner.training.backend import NativeBackend, Teacher
 from sparse_transfer_runner.training.distillation import (
     PROBLEM_MULTI,
     PROBLEM_POSITIONS,
@@ -18,6 +25,13 @@ from sparse_transfer_runner.training.distillation import (
 )
 from sparse_transfer_runner.use_cases.protocol import IGNORED
 
+FOLLOWING = """
+modifiers:
+  - !EpochRangeModifier {start_epoch: 0.0, end_epoch: 1.0}
+  - !LearningRateFunctionModifier
+      {start_epoch: 0.0, end_epoch: 1.0, lr_func: linear, init_lr: 0.01, final_lr: 0.0}
+  - !DistillationModifier {hardness: 0.5, temperature: 2.0}
+"""
 PROBLEMS = [PROBLEM_SINGLE, PROBLEM_MULTI, PROBLEM_REGRESSION]
 
 
@@ -98,6 +112,66 @@ def test_padding_does_not_count_in_hidden_states() -> None:
     own[:, 0] += 1
     error = hidden_state_errors([own], [wanted], valid, normalize=False)
     assert float(error) == pytest.approx(0.5)
+
+
+def test_errors_are_relative_to_the_size_of_what_is_followed() -> None:
+    wanted = torch.full((2, 3, 4), 2.0)
+    error = hidden_state_errors([wanted + 1, wanted], [wanted, wanted], None, epsilon=0.0)
+    assert error.tolist() == pytest.approx([1 / 4, 0])
+
+
+def trained(following: Mapping[str, float]) -> tuple[nn.Module, nn.Module]:
+    """Trains a student for a few steps; returns it and its teacher.
+
+    Args:
+        following: Gains by patterns of layer names.
+    """
+    lines = [
+        f"  - !PerLayerDistillationModifier {{gain: {gain}, student_layer_names: {names}}}"
+        for names, gain in following.items()
+    ]
+    recipe = parse_recipe("\n".join([FOLLOWING, *lines]))
+    student, teacher = tiny_classifier(seed=0).train(), tiny_classifier(seed=3).eval()
+    backend = NativeBackend(student, recipe, PROBLEM_SINGLE, teacher=Teacher(teacher, nullcontext))
+    backend.enter(0.5)
+    optimizer = torch.optim.Adam(student.parameters(), 0.005)
+    for step in range(30):
+        inputs = random_batch(step)
+        rows = torch.arange(len(inputs["input_ids"]))
+        optimizer.zero_grad()
+        backend.loss(inputs, rows % 2, rows).backward()
+        optimizer.step()
+    return student.eval(), teacher
+
+
+def distance(student: nn.Module, teacher: nn.Module, states: str) -> float:
+    """Returns how far a student's hidden states or attentions are from its teacher's."""
+    inputs = random_batch(99)
+    valid = inputs["attention_mask"].bool()
+    found = []
+    for model in (student, teacher):
+        model.set_attn_implementation("eager")
+        with torch.no_grad():
+            layers = model(**inputs, **{f"output_{states}": True})[states]
+        # Of attention `[batch, heads, from, to]`: rows of tokens, as hidden states have them.
+        found.append([e.transpose(1, 2).flatten(2) if e.dim() == 4 else e for e in layers])
+    return float(hidden_state_errors(*found, valid).mean())
+
+
+def test_the_more_hidden_states_weigh_the_nearer_a_student_gets_to_them() -> None:
+    states = r"['re:.*\.layer\.\d+$']"
+    gains = ({}, {states: 1.0}, {states: 10.0})
+    alone, followed, closely = (distance(*trained(each), "hidden_states") for each in gains)
+    assert closely < followed < alone
+
+
+def test_queries_and_keys_bring_a_student_nearer_to_its_teachers_attention() -> None:
+    states, inputs = r"re:.*\.layer\.\d+$", r"re:.*\.self\.(query|key|value)$"
+    alone, followed = (
+        distance(*trained({json.dumps(layers): 10.0}), "attentions")
+        for layers in ([states], [states, inputs])
+    )
+    assert followed < alone
 
 
 def test_named_layers_are_recorded_afresh_in_every_pass() -> None:
