@@ -15,8 +15,29 @@ def judge(acceptance: Acceptance, results: Results) -> list[str]:
         acceptance: The user's criteria; those that are None are not judged.
         results: As the package stage recorded them, ratios to 4 digits.
     """
+    return _missing(acceptance, results, "recovery", results.recovery)
+
+
+def judge_on_choice_rows(acceptance: Acceptance, results: Results) -> list[str]:
+    """Returns the same, with the recovery on the rows that choices are made on.
+
+    Results from before that was recorded are judged by the recovery that is reported.
+
+    Args:
+        acceptance: As above.
+        results: As above.
+    """
+    if results.choice_recovery is None:
+        return judge(acceptance, results)
+    name = "recovery on the rows to choose by"
+    return _missing(acceptance, results, name, results.choice_recovery)
+
+
+def _missing(
+    acceptance: Acceptance, results: Results, name: str, recovery: float | None
+) -> list[str]:
     criteria = (
-        ("recovery", results.recovery, acceptance.min_recovery),
+        (name, recovery, acceptance.min_recovery),
         ("speed-up at the headline", results.headline.speedup, acceptance.min_speedup),
     )
     return [

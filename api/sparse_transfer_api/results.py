@@ -93,6 +93,10 @@ class Results(Part):
     recovery: Ratio | None = Field(
         None, description="metric.value / metric.baseline; null without a useful baseline."
     )
+    choice_recovery: Ratio | None = Field(
+        None,
+        description="The same on rows that are not reported: a search over levels chooses by it.",
+    )
     sparsity: Ratio = Field(description="Masked / prunable weights, counted in the shipped file.")
     zero_share: Ratio = Field(description="Zeros / all weights of the shipped file.")
     size_bytes: int = Field(description="Of the shipped model file.")

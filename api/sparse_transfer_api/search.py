@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from .acceptance import judge
+from .acceptance import judge, judge_on_choice_rows
 from .results import EngineResult, Results
 from .spec import Acceptance, Objective, Search, SparseTransferExperiment
 from .status import LevelStatus
@@ -40,7 +40,7 @@ class Choice:
 
     Args:
         level: The best of those that pass, or where none does, of all.
-        missed: What it misses, a sentence for each criterion; nothing where it passes.
+        missed: What it misses, a sentence for each criterion.
         passing: How many levels pass.
     """
 
@@ -111,21 +111,37 @@ def with_figures(levels: Sequence[LevelStatus], objective: Objective) -> tuple[L
 def criteria(search: Search, acceptance: Acceptance) -> Acceptance:
     """Returns what a level must reach to be chosen: the experiment's acceptance, and the search's.
 
-    As everywhere, a recovery is judged by its recorded value to 4 digits; its interval is shown
-    beside it, and decides nothing.
+    Judged on the rows that choices are made on, by the recorded value to 4 digits; the interval is
+    shown, and decides nothing.
     """
     wanted = (acceptance.min_recovery, search.min_recovery)
     known = [each for each in wanted if each is not None]
     return acceptance.model_copy(update={"min_recovery": max(known, default=None)})
 
 
+def missed_by(search: Search, acceptance: Acceptance, results: Results) -> list[str]:
+    """Returns one sentence for each criterion that an experiment's results miss.
+
+    A level that passes where choices are made still has to show the experiment's acceptance in the
+    figures that are reported, as an experiment without a search has to.
+
+    Args:
+        search: The recovery that it asks for; without levels there is none.
+        acceptance: The experiment's.
+        results: Of the level that is kept.
+    """
+    chosen_by = judge_on_choice_rows(criteria(search, acceptance), results) if search.levels else []
+    return chosen_by or judge(acceptance, results)
+
+
 def choose(search: Search, acceptance: Acceptance, tried: Sequence[Tried]) -> Choice | None:
     """Returns the level to keep; None where no level came to a result.
 
-    Of levels that pass, the fastest, or the smallest as it is and then compressed; where that is
-    the same, the one that recovers more, then the one that is better in the other respect, then the
-    lower level. Where none passes, the one that misses the fewest criteria, of those the one that
-    recovers most.
+    Levels are judged and compared by their recovery on the rows that choices are made on, so that
+    what is reported of the one that is kept was not selected for. Of levels that pass, the fastest,
+    or the smallest as it is and then compressed; where that is the same, the one that recovers
+    more, then the one that is better in the other respect, then the lower level. Where none passes,
+    the one that misses the fewest criteria, of those the one that recovers most.
 
     Args:
         search: Its objective and the recovery that it asks for.
@@ -133,18 +149,18 @@ def choose(search: Search, acceptance: Acceptance, tried: Sequence[Tried]) -> Ch
         tried: The levels, in any order.
     """
     wanted = criteria(search, acceptance)
-    missed = {each.level: tuple(judge(wanted, each.results)) for each in tried}
+    missed = {each.level: tuple(judge_on_choice_rows(wanted, each.results)) for each in tried}
     passing = [each for each in tried if not missed[each.level]]
     if passing:
         best = min(passing, key=lambda each: _rank(search.objective, each))
-        return Choice(best.level, (), len(passing))
+        return Choice(best.level, tuple(judge(acceptance, best.results)), len(passing))
     if not tried:
         return None
     best = min(
         tried,
         key=lambda each: (
             len(missed[each.level]),
-            -_recovery(each.results),
+            -_chosen_by(each.results),
             *_rank(search.objective, each),
         ),
     )
@@ -163,28 +179,28 @@ def verdict(search: Search, choice: Choice | None, failures: Mapping[float, str]
     if choice is None:
         return "; ".join(["no level came to a result", *failed])
     level = f"level {choice.level:g}"
-    if choice.missed:
+    if choice.passing == 0:
         kept = f"no level passes; {level} comes nearest: {'; '.join(choice.missed)}"
-    elif choice.passing == 1:
+        return "; ".join([kept, *failed])
+    if choice.passing == 1:
         kept = f"{level} is the only one that passes"
     else:
         preferred = "fastest" if search.objective is Objective.FASTEST else "smallest"
         kept = f"{level} is the {preferred} of {choice.passing} that pass"
-    return "; ".join([kept, *failed])
+    reported = [f"on the rows that are reported, {each}" for each in choice.missed]
+    return "; ".join([kept, *reported, *failed])
 
 
 def pareto(tried: Sequence[Tried], cost: Callable[[Results], float | None]) -> frozenset[float]:
     """Returns the levels that no other level beats: in accuracy, in cost, or in both.
 
-    Accuracy is recovery, and where that is unknown of any level the metric itself.
-
     Args:
         tried: The levels.
         cost: Such as ``headline_latency``; a level of unknown cost is on no front.
     """
-    by_recovery = all(each.results.recovery is not None for each in tried)
+    accuracy = accuracy_of(tried)
     points = {
-        each.level: (_recovery(each.results) if by_recovery else each.results.metric.value, paid)
+        each.level: (accuracy(each.results), paid)
         for each in tried
         if (paid := cost(each.results)) is not None
     }
@@ -193,6 +209,19 @@ def pareto(tried: Sequence[Tried], cost: Callable[[Results], float | None]) -> f
         for level, point in points.items()
         if not any(_beats(other, point) for other in points.values())
     )
+
+
+def recoveries_compare(tried: Sequence[Tried]) -> bool:
+    """Whether recovery tells levels apart: it is known of all, and relative to one baseline."""
+    known = all(each.results.recovery is not None for each in tried)
+    return known and len({each.results.metric.baseline for each in tried}) == 1
+
+
+def accuracy_of(tried: Sequence[Tried]) -> Callable[[Results], float]:
+    """Returns what levels' accuracy is compared by: recovery, or else the metric itself."""
+    if recoveries_compare(tried):
+        return lambda results: results.recovery or 0.0
+    return lambda results: results.metric.value
 
 
 def cost_of(objective: Objective) -> Callable[[Results], float | None]:
@@ -253,11 +282,13 @@ def _rank(objective: Objective, tried: Tried) -> tuple[float, ...]:
     small = (results.size_bytes, results.compressed_size_bytes)
     costs = (fast,) if objective is Objective.FASTEST else small
     others = small if objective is Objective.FASTEST else (fast,)
-    return (*costs, -_recovery(results), *others, tried.level)
+    return (*costs, -_chosen_by(results), *others, tried.level)
 
 
-def _recovery(results: Results) -> float:
-    return -inf if results.recovery is None else results.recovery
+def _chosen_by(results: Results) -> float:
+    """Returns the recovery where choices are made; results from before it was have one only."""
+    known = (results.choice_recovery, results.recovery)
+    return next((each for each in known if each is not None), -inf)
 
 
 def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:

@@ -26,9 +26,11 @@ from sparse_transfer_api.search import (
     cost_of,
     headline_latency,
     incomparable,
+    missed_by,
     pareto,
     shipped_bytes,
     twins,
+    verdict,
 )
 from sparse_transfer_api.spec import Acceptance, Objective, Search
 
@@ -41,6 +43,9 @@ def tried(
     latency: float | None = 5.0,
     size: int = 100,
     compressed: int = 50,
+    choice: float | None = None,
+    baseline: float = 0.9,
+    value: float = 0.8,
     **point: Any,
 ) -> Tried:
     """Returns a level with these figures; without a latency nothing was measured."""
@@ -61,9 +66,10 @@ def tried(
         level,
         Results(
             metric=MetricResult(
-                name="accuracy", baseline=0.9, value=0.8, samples=100, split="test"
+                name="accuracy", baseline=baseline, value=value, samples=100, split="test"
             ),
             recovery=recovery,
+            choice_recovery=choice,
             sparsity=0.8,
             zero_share=0.5,
             size_bytes=size,
@@ -167,6 +173,38 @@ def test_the_higher_of_two_recoveries_that_are_asked_for_counts() -> None:
         assert choice == Choice(0.3, (), 1)
 
 
+def test_levels_are_judged_on_rows_that_are_not_reported() -> None:
+    lucky = tried(0.6, 0.99, 3, choice=0.95)
+    search, levels = Search(min_recovery=0.97), [tried(0.3, 0.965, 7, choice=0.98), lucky]
+    assert choose(search, Acceptance(), levels) == Choice(0.3, (), 1)
+    assert choose(search, Acceptance(), [lucky]) == Choice(
+        0.6, ("recovery on the rows to choose by is 0.95; at least 0.97 is required",)
+    )
+
+
+def test_of_equally_fast_levels_the_one_that_recovers_more_there_is_kept() -> None:
+    levels = [tried(0.3, 0.99, choice=0.97), tried(0.6, 0.98, choice=0.98)]
+    assert choose(Search(), Acceptance(), levels) == Choice(0.6, (), 2)
+
+
+def test_what_is_reported_has_to_reach_the_acceptance_and_is_not_chosen_by() -> None:
+    acceptance = Acceptance(min_recovery=0.97)
+    levels = [tried(0.3, 0.99, 7, choice=0.98), tried(0.6, 0.96, 3, choice=0.975)]
+    said = "recovery is 0.96; at least 0.97 is required"
+    choice = choose(Search(levels=(0.3, 0.6)), acceptance, levels)
+    assert choice == Choice(0.6, (said,), 2)
+    assert verdict(Search(), choice, {}) == (
+        f"level 0.6 is the fastest of 2 that pass; on the rows that are reported, {said}"
+    )
+    assert missed_by(Search(levels=(0.3, 0.6)), acceptance, levels[1].results) == [said]
+
+
+def test_an_experiment_without_levels_is_judged_by_what_is_reported_alone() -> None:
+    results = tried(0.6, 0.98, choice=0.9).results
+    assert missed_by(Search(), Acceptance(min_recovery=0.97), results) == []
+    assert missed_by(Search(levels=(0.6,)), Acceptance(min_recovery=0.97), results) != []
+
+
 def test_where_none_passes_the_one_that_comes_nearest_is_named_with_what_it_misses() -> None:
     search = Search(min_recovery=0.97)
     levels = [tried(0.3, 0.96, 7), tried(0.6, 0.95, 3), tried(0.9, None, 1)]
@@ -214,7 +252,7 @@ def test_the_choice_depends_on_no_order_and_is_beaten_by_no_level_that_passes(
     choice = choose(search, acceptance, levels)
     assert choice is not None
     assert choice == choose(search, acceptance, data.draw(st.permutations(levels)))
-    assert bool(choice.missed) == (choice.passing == 0)
+    assert choice.passing > 0 or choice.missed
     cost = cost_of(search.objective)
     kept = next(each for each in levels if each.level == choice.level)
     for other in levels:
@@ -250,6 +288,12 @@ def test_a_level_of_unknown_latency_is_on_no_front_of_latency() -> None:
 
 def test_without_recoveries_the_metric_itself_counts() -> None:
     assert pareto([tried(0.3, None, 5), tried(0.6, 0.99, 4)], headline_latency) == {0.6}
+
+
+def test_recoveries_of_different_dense_models_are_not_compared() -> None:
+    large = tried(0.3, 0.976, 5, baseline=0.84, value=0.82)
+    small = tried(0.9, 1.0, 5, baseline=0.7, value=0.7)
+    assert pareto([large, small], headline_latency) == {0.3}
 
 
 @given(levels=LEVELS)

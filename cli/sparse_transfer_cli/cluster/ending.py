@@ -9,9 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from sparse_transfer_api.acceptance import judge
 from sparse_transfer_api.contract import MANIFEST, Stage
-from sparse_transfer_api.search import criteria
+from sparse_transfer_api.search import missed_by
 from sparse_transfer_api.status import PastResult
 from sparse_transfer_cli.console import print_plain, stderr, stdout
 from sparse_transfer_cli.display import JsonLinesDisplay
@@ -76,8 +75,9 @@ def explain_failure(experiment: Observed, outcome: Outcome) -> None:
 def missed_criteria(experiment: Observed) -> list[str]:
     """Returns a sentence for each criterion that the results miss."""
     results = experiment.status.results
-    wanted = criteria(experiment.search, experiment.acceptance)
-    return [] if results is None else judge(wanted, results)
+    if results is None:
+        return []
+    return missed_by(experiment.search, experiment.acceptance, results)
 
 
 def package_folder(experiment: Observed) -> str:

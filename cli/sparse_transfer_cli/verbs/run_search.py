@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparse_transfer_api.acceptance import judge
 from sparse_transfer_api.contract import SEARCH, SEARCH_FOLDER, ExitCode
-from sparse_transfer_api.search import criteria
 from sparse_transfer_api.spec import SparseTransferExperiment
 from sparse_transfer_api.status import SearchRecord
 from sparse_transfer_cli.console import print_plain, stderr, stdout
@@ -51,7 +49,7 @@ def run_search(experiment: SparseTransferExperiment, options: RunOptions, again:
             print_plain(stderr(), f"stopped; to go on: {again}")
             return ExitCode.STOPPED
         page = _written(experiment, end)
-    missed = _missed(experiment, end)
+    missed = () if end.choice is None else end.choice.missed
     if not bars:
         lines.line("search", **end.status.to_json_dict(), report=page)
         if end.results is not None:
@@ -68,12 +66,6 @@ def run_search(experiment: SparseTransferExperiment, options: RunOptions, again:
         stderr().print(acceptance_lines(missed), style="bold red", highlight=False)
         return ExitCode.ACCEPTANCE
     return ExitCode.DONE
-
-
-def _missed(experiment: SparseTransferExperiment, end: SearchEnd) -> list[str]:
-    if end.results is None:
-        return []
-    return judge(criteria(experiment.spec.search, experiment.spec.acceptance), end.results)
 
 
 def _results(end: SearchEnd) -> dict[str, Any]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sparse_transfer_api.results import MetricResult
+from sparse_transfer_runner.use_cases.protocol import EncodedSplit
 
 from .bootstrap import recovery_interval
 from .results import Score
 from .task import PackageTask, TrainedModel
+from .verification import VerifiedFile
 
 
 def score_of(
     task: PackageTask,
-    logits: NDArray[np.float32],
+    shipped: VerifiedFile,
     product: TrainedModel,
     baseline: TrainedModel | None,
 ) -> Score:
@@ -25,14 +24,14 @@ def score_of(
 
     Args:
         task: The experiment's task.
-        logits: Of the headline's shipped file on the evaluation rows.
+        shipped: The headline's file.
         product: The trained model that the file was made from.
         baseline: Its trained dense counterpart, where there is one.
     """
-    scored = task.score(logits, task.evaluation)
+    scored = task.score(shipped.logits, task.evaluation)
     value = scored.metrics[task.metric_name]
     dense = _dense_value(task, product, baseline)
-    useful = dense if dense is not None and dense > _constant(task) else None
+    useful = _if_useful(task, dense, task.evaluation)
     result = MetricResult(
         name=task.metric_name,
         baseline=dense,
@@ -41,7 +40,7 @@ def score_of(
         split=task.plan.evaluation_split,
     )
     if task.plan.level == 0:
-        return Score(result, 1.0, product.metric)
+        return Score(result, 1.0, product.metric, choice_recovery=1.0)
     if useful is None:
         return Score(result, None, product.metric)
     interval = recovery_interval(
@@ -51,7 +50,12 @@ def score_of(
         given=None if baseline else useful,
         seed=task.plan.training.seed,
     )
-    return Score(result.model_copy(update={"interval": interval}), value / useful, product.metric)
+    return Score(
+        result.model_copy(update={"interval": interval}),
+        value / useful,
+        product.metric,
+        _choice_recovery(task, shipped, baseline),
+    )
 
 
 def _dense_value(
@@ -62,5 +66,17 @@ def _dense_value(
     return baseline.metric if baseline else task.context.spec.baseline.value
 
 
-def _constant(task: PackageTask) -> float:
-    return task.use_case.constant_metric(task.metric_name, task.evaluation, task.plan)
+def _choice_recovery(
+    task: PackageTask, shipped: VerifiedFile, baseline: TrainedModel | None
+) -> float | None:
+    """Returns the recovery on the rows that choices are made on."""
+    given = task.context.spec.baseline.value
+    dense = _if_useful(task, baseline.choice_metric if baseline else given, task.choice)
+    found = shipped.record.choice_metric
+    return None if dense is None or found is None else found / dense
+
+
+def _if_useful(task: PackageTask, dense: float | None, rows: EncodedSplit) -> float | None:
+    """Returns a baseline's metric where it is better than a constant answer's."""
+    constant = task.use_case.constant_metric(task.metric_name, rows, task.plan)
+    return dense if dense is not None and dense > constant else None

@@ -70,11 +70,13 @@ class Score:
         result: As reported.
         recovery: Null without a useful baseline.
         trained: The trained model's own metric, as training computes it.
+        choice_recovery: Recovery on the rows that choices are made on; null likewise.
     """
 
     result: MetricResult
     recovery: float | None
     trained: float
+    choice_recovery: float | None = None
 
 
 def engine_results(
@@ -151,6 +153,7 @@ def assemble(
     return Results(
         metric=score.result,
         recovery=score.recovery,
+        choice_recovery=score.choice_recovery,
         sparsity=shipped.sparsity,
         zero_share=shipped.zero_share,
         size_bytes=shipped.size_bytes,

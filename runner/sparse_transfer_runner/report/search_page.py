@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from sparse_transfer_api.results import Results
 from sparse_transfer_api.search import (
+    Tried,
+    accuracy_of,
     choose,
     criteria,
     headline_latency,
     headline_point,
     incomparable,
     pareto,
+    recoveries_compare,
     shipped_bytes,
     tried_of,
 )
@@ -68,7 +70,7 @@ def render_search(report: SearchReport) -> str:
     return pages.get_template(_TEMPLATE).render(
         report=report,
         kept=next((each for each in levels if each.level == report.status.selected), None),
-        passes=choice is not None and not choice.missed,
+        passes=choice is not None and choice.passing > 0,
         points={each.level: _point(each) for each in levels},
         pictures=_pictures(report),
         concerns=_concerns(levels),
@@ -93,7 +95,7 @@ def _concerns(levels: Sequence[LevelStatus]) -> list[str]:
     if len(baselines) > 1:
         found.append(
             "recovery is relative to each level's own dense model, which is another one where "
-            "levels start from models of another size: compare the metric too"
+            "levels start from models of another size: so the pictures show the metric"
         )
     return found
 
@@ -101,7 +103,7 @@ def _concerns(levels: Sequence[LevelStatus]) -> list[str]:
 def _pictures(report: SearchReport) -> list[_Picture]:
     """Returns the pictures; none where there is no accuracy or no cost to draw."""
     tried = tried_of(report.status.levels)
-    by_recovery = bool(tried) and all(each.results.recovery is not None for each in tried)
+    by_recovery, accuracy = recoveries_compare(tried), accuracy_of(tried)
     name = "recovery" if by_recovery else next((t.results.metric.name for t in tried), "")
     found = []
     for title, unit, cost, scale in (
@@ -113,8 +115,8 @@ def _pictures(report: SearchReport) -> list[_Picture]:
             Dot(
                 label=f"{each.level:g}",
                 cost=paid * scale,
-                kept=_accuracy(each.results, by_recovery=by_recovery),
-                text=_figures(each.results, by_recovery=by_recovery),
+                kept=accuracy(each.results),
+                text=_figures(accuracy(each.results), each),
                 on_front=each.level in on_front,
                 chosen=each.level == report.status.selected,
             )
@@ -127,12 +129,6 @@ def _pictures(report: SearchReport) -> list[_Picture]:
     return found
 
 
-def _accuracy(results: Results, *, by_recovery: bool) -> float:
-    if by_recovery and results.recovery is not None:
-        return results.recovery
-    return results.metric.value
-
-
-def _figures(results: Results, *, by_recovery: bool) -> str:
-    accuracy = ratio(_accuracy(results, by_recovery=by_recovery))
-    return f"{accuracy}, {milliseconds(headline_latency(results))}, {megabytes(results.size_bytes)}"
+def _figures(accuracy: float, tried: Tried) -> str:
+    latency, size = headline_latency(tried.results), tried.results.size_bytes
+    return f"{ratio(accuracy)}, {milliseconds(latency)}, {megabytes(size)}"

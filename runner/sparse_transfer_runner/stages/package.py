@@ -238,7 +238,7 @@ class _Packaging:
         )
         facts = [EngineFacts(each.name, each.version(), isa) for each in self.engines]
         measured = engine_results(evaluation, facts, product.metric)
-        score = score_of(self.task, shipped.logits, product, baseline)
+        score = score_of(self.task, shipped, product, baseline)
         return assemble(evaluation, measured, self.wanted, score), evaluation
 
     def publish(self, results: Results, evaluation: Evaluation) -> StageOutcome:

@@ -277,7 +277,7 @@ def test_at_level_0_the_baseline_is_the_product(
     )
     assert capfd.readouterr().out == "", "standard output belongs to the stage's records"
     results = packaged.results
-    assert results.recovery == 1
+    assert (results.recovery, results.choice_recovery) == (1, 1)
     assert results.headline.speedup == 1
     assert results.metric.value == results.metric.baseline
     assert results.sparsity == 0
@@ -312,7 +312,7 @@ def test_without_a_baseline_recovery_is_unknown(encoder: Path, tmp_path: Path) -
         ),
     )
     results = packaged.results
-    assert results.recovery is None
+    assert (results.recovery, results.choice_recovery) == (None, None)
     assert results.metric.baseline is None
     assert results.metric.interval is None
     roles = packaged.by_role("onnxruntime")
@@ -334,6 +334,9 @@ def test_a_given_baseline_value_gives_a_recovery(encoder: Path, tmp_path: Path) 
     )
     results = packaged.results
     assert results.recovery == pytest.approx(results.metric.value / 0.9, abs=1e-4)
+    shipped = next(file for file in packaged.evaluation.files if file.shipped)
+    assert shipped.choice_metric is not None
+    assert results.choice_recovery == pytest.approx(shipped.choice_metric / 0.9, abs=1e-4)
     assert results.metric.interval is not None
 
 

@@ -187,9 +187,13 @@ def test_the_outcome_is_that_of_the_shipped_headline_file() -> None:
     evaluation = _evaluation()
     metric = MetricResult(name="accuracy", baseline=0.82, value=0.80, samples=9, split="test")
     results = assemble(
-        evaluation, engine_results(evaluation, [_FACTS]), _WANTED, Score(metric, 0.80 / 0.82, 0.8)
+        evaluation,
+        engine_results(evaluation, [_FACTS]),
+        _WANTED,
+        Score(metric, 0.80 / 0.82, 0.8, choice_recovery=0.97),
     )
     assert results.recovery == round(0.80 / 0.82, 4)
+    assert results.choice_recovery == 0.97
     assert results.sparsity == 0.8
     assert (results.compressed_size_bytes, results.dense_compressed_size_bytes) == (300, 3600)
     assert results.headline.speedup == 3.0

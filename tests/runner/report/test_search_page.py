@@ -133,6 +133,13 @@ def test_recoveries_of_different_dense_models_are_not_passed_off_as_one_measure(
     other = page([level(0.3, results(0.99, 7)), level(0.6, results(0.97, 3, baseline=0.7))])
     assert "own dense model" not in one
     assert "own dense model" in other
+    assert drawings(one)[0].attrib["aria-label"].startswith("Latency: recovery against")
+    assert drawings(other)[0].attrib["aria-label"].startswith("Latency: accuracy against")
+
+
+def test_what_levels_were_chosen_by_stands_beside_what_is_reported() -> None:
+    found = results(0.991, 7).model_copy(update={"choice_recovery": 0.9432})
+    assert "0.9432" in page([level(0.6, found)])
 
 
 def test_nothing_from_outside_becomes_markup() -> None:

@@ -120,13 +120,32 @@ def test_words_get_a_sparse_int8_tagger_as_good_as_its_dense_self(finished: Path
     assert {engine.name for engine in results.engines} == {"onnxruntime", "openvino"}
 
 
-def test_every_file_gives_the_trained_models_tags(finished: Path) -> None:
-    measured = Evaluation.model_validate_json(
+def measured(finished: Path) -> Evaluation:
+    """Returns what package measured of each file."""
+    return Evaluation.model_validate_json(
         (folder(finished, "package") / "evaluation.json").read_bytes()
     )
 
-    assert len(measured.files) >= 4
-    for file in measured.files:
+
+def test_what_a_search_chooses_by_is_measured_on_rows_that_are_not_reported(finished: Path) -> None:
+    results = manifest(finished).results
+    scored = {
+        file.role: file.choice_metric
+        for file in measured(finished).files
+        if file.engine == "onnxruntime"
+    }
+
+    dense, shipped = scored["dense-fp32"], scored["sparse-int8"]
+    assert dense and shipped
+    assert results is not None
+    assert results.choice_recovery == pytest.approx(shipped / dense, abs=1e-3)
+
+
+def test_every_file_gives_the_trained_models_tags(finished: Path) -> None:
+    files = measured(finished).files
+
+    assert len(files) >= 4
+    for file in files:
         assert file.label_agreement > 0.95, file.path
 
 
