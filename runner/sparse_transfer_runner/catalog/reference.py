@@ -182,9 +182,10 @@ def _identifiers(catalog: Catalog) -> str:
     ]
     return (
         "## Identifiers of the SparseZoo\n\n"
-        "Both grammars are understood, whichever one the table shows; `?recipe_type=TYPE` and "
-        "`?recipe=TYPE` ask for one of the recipes above, by its type or by what it begins with. "
-        "An identifier that is not here is refused, with what is nearest.\n\n"
+        "Both grammars are understood, whichever one the table shows, and so is the same with or "
+        "without `_quant`; `?recipe_type=TYPE` and `?recipe=TYPE` ask for one of the recipes "
+        "above, by its type or by what it begins with. Another identifier is refused, with what "
+        "is nearest.\n\n"
         f"{_table(['Identifier', 'Stands for'], rows)}"
     )
 
