@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from sparse_transfer_api.generated import generate
 from sparse_transfer_api.optim_level import band_ranges
+from sparse_transfer_runner.recipes import default_recipe, parse_recipe
 
 from .choice import chosen_entry
 from .families import FAMILY_OF, Family
@@ -94,11 +96,17 @@ def _details(entry: CatalogEntry) -> str:
     if entry.upstream is not None:
         lines.append(f"- sparse: {_made(entry.name, entry.upstream)}")
     lines += [f"- recipe `{name}`: `{address}`" for name, address in _recipes(entry)]
-    teacher = entry.teacher or (
-        "the dense model, trained as the baseline" if not entry.task else ""
-    )
+    teacher = entry.teacher or (_own_teacher(entry.family) if not entry.task else "")
     lines += [f"- teacher: {teacher}"] if teacher else []
     return "\n".join(lines)
+
+
+@cache
+def _own_teacher(family: Family) -> str:
+    dense = "the dense model, trained as the baseline"
+    if parse_recipe(default_recipe(family, sparse=True, quantize=True)).distils:
+        return dense
+    return f"none, as the packaged recipe does not distil; {dense}, with one that does"
 
 
 def _recipes(entry: CatalogEntry) -> Iterator[tuple[str, str]]:
