@@ -33,6 +33,16 @@ KEPT: dict[str, dict[str, Any]] = {
         "spec.search.levels": [0, 0.5],
         "spec.baseline.mode": "Auto",
     },
+    "a search that tries level 0 with no recipe of its own": {
+        "spec.search.levels": [0, 0.5],
+        "spec.recipe": {"args": {}, "backend": "Native"},
+        "spec.model.uri": "zoo:bert-base-wikipedia_bookcorpus-pruned90",
+    },
+    "a search above level 0 with recipes": {
+        "spec.search.levels": [0.1, 0.5],
+        "spec.recipe.uri": "s3://recipes/own.yaml",
+        "spec.model.uri": "zoo:bert-base-wikipedia_bookcorpus-pruned90?recipe=transfer",
+    },
     "a search without a baseline": {
         "spec.search.levels": [0.1, 0.5],
         "spec.baseline.mode": "None",
@@ -115,6 +125,21 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a search that tries level 0 with a baseline that is known": (
         {"spec.search.levels": [0.0], "spec.baseline": {"mode": "Given", "value": 0.9}},
         "spec.baseline.mode",
+    ),
+    "a search that tries level 0 with a recipe": (
+        {"spec.search.levels": [0.5, 0], "spec.recipe.uri": "s3://recipes/own.yaml"},
+        "spec.search.levels",
+    ),
+    "a search that tries level 0 with a recipe in place": (
+        {"spec.search.levels": [0], "spec.recipe.inline": "pruning_modifiers: []"},
+        "spec.search.levels",
+    ),
+    "a search that tries level 0 with a recipe of the model's identifier": (
+        {
+            "spec.search.levels": [0, 0.5],
+            "spec.model.uri": "zoo:bert-base-wikipedia_bookcorpus-pruned90?recipe_type=transfer",
+        },
+        "spec.search.levels",
     ),
     "a search without levels": ({"spec.search.minRecovery": 0.97}, "spec.search.levels"),
     "an objective without levels": (

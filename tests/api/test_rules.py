@@ -85,6 +85,13 @@ def test_a_rule_about_a_field_that_is_wrong_by_itself_is_not_reported(
     assert list(problems_of(made)) == ["spec.teacher.mode"]
 
 
+def test_values_for_the_packaged_recipe_are_refused_at_level_0_by_the_models_alone(
+    document: MakeDocument, problems_of: ProblemsOf
+) -> None:
+    made = document({"spec.search.levels": [0, 0.5], "spec.recipe.args": {"num_epochs": 3}})
+    assert list(problems_of(made)) == ["spec.search.levels"]
+
+
 @pytest.mark.parametrize("name", ALL_NAMES)
 def test_the_api_server_knows_every_name_of_a_use_case(
     name: str, document: MakeDocument, api_server: Any

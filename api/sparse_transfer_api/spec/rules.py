@@ -65,6 +65,11 @@ def _text_settings(spec: SparseTransferSpec) -> bool:
     )
 
 
+def _recipe(spec: SparseTransferSpec) -> bool:
+    asked = spec.recipe.uri or spec.recipe.inline or spec.recipe.args
+    return bool(asked or re.match(_RECIPE_OF_STUB, spec.model.uri or ""))
+
+
 def _any_name(names: Iterable[str]) -> str:
     """Returns a regular expression of names, their separators alike."""
     return "|".join(sorted(re.sub("[-_ ]", "[-_ ]", name) for name in set(names)))
@@ -99,6 +104,9 @@ def _schemes(field: str, schemes: Schemes) -> Rule:
         cel=f"!has(self.uri) || self.uri.matches('^({schemes.pattern}).+')",
     )
 
+
+_RECIPE_OF_STUB = "^zoo:.*[?&]recipe(_type)?="
+"""Of a model's identifier that asks for one of the model's recipes."""
 
 _IMAGE_NAMES = [
     name
@@ -184,6 +192,19 @@ RULES: tuple[Rule, ...] = (
         "|| !self.search.levels.exists(l, l == 0.0) || !has(self.baseline) "
         "|| !has(self.baseline.mode) || self.baseline.mode == 'Auto'",
         holds=lambda spec: 0 not in spec.search.levels or spec.baseline.mode == "Auto",
+    ),
+    Rule(
+        at="spec",
+        fields=("spec.search.levels", "spec.recipe", "spec.model.uri"),
+        message="level 0 is the dense baseline, which takes no recipe: expected levels above 0, or "
+        "no recipe (spec.recipe, or ?recipe_type in spec.model.uri)",
+        # recipe.args holds values of several types, which CEL cannot look at.
+        cel="!has(self.search) || !has(self.search.levels) "
+        "|| !self.search.levels.exists(l, l == 0.0) "
+        "|| !(has(self.recipe) && (has(self.recipe.uri) || has(self.recipe.inline)) "
+        "|| has(self.model) && has(self.model.uri) "
+        f"&& self.model.uri.matches('{_RECIPE_OF_STUB}'))",
+        holds=lambda spec: 0 not in spec.search.levels or not _recipe(spec),
     ),
     Rule(
         at="spec.training",

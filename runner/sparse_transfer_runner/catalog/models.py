@@ -188,8 +188,8 @@ class CatalogEntry(ApiModel):
     )
     teacher: str | None = Field(
         None,
-        description="Address of a model to give as spec.teacher.uri. Absent where the dense "
-        "counterpart teaches, trained as the baseline.",
+        description="Address of a model to give as spec.teacher.uri. Absent where nobody but the "
+        "dense counterpart teaches, trained as the baseline.",
     )
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from sparse_transfer_api.generated import generate
 from sparse_transfer_api.optim_level import band_ranges
+from sparse_transfer_runner.recipes import default_recipe, parse_recipe
 
 from .choice import chosen_entry
 from .families import FAMILY_OF, Family
@@ -94,11 +96,17 @@ def _details(entry: CatalogEntry) -> str:
     if entry.upstream is not None:
         lines.append(f"- sparse: {_made(entry.name, entry.upstream)}")
     lines += [f"- recipe `{name}`: `{address}`" for name, address in _recipes(entry)]
-    teacher = entry.teacher or (
-        "the dense model, trained as the baseline" if not entry.task else ""
-    )
+    teacher = entry.teacher or (_own_teacher(entry.family) if not entry.task else "")
     lines += [f"- teacher: {teacher}"] if teacher else []
     return "\n".join(lines)
+
+
+@cache
+def _own_teacher(family: Family) -> str:
+    dense = "the dense model, trained as the baseline"
+    if parse_recipe(default_recipe(family, sparse=True, quantize=True)).distils:
+        return dense
+    return f"none, as the packaged recipe does not distil; {dense}, with one that does"
 
 
 def _recipes(entry: CatalogEntry) -> Iterator[tuple[str, str]]:
@@ -182,9 +190,10 @@ def _identifiers(catalog: Catalog) -> str:
     ]
     return (
         "## Identifiers of the SparseZoo\n\n"
-        "Both grammars are understood, whichever one the table shows; `?recipe_type=TYPE` and "
-        "`?recipe=TYPE` ask for one of the recipes above, by its type or by what it begins with. "
-        "An identifier that is not here is refused, with what is nearest.\n\n"
+        "Both grammars are understood, whichever one the table shows, and so is the same with or "
+        "without `_quant`; `?recipe_type=TYPE` and `?recipe=TYPE` ask for one of the recipes "
+        "above, by its type or by what it begins with. Another identifier is refused, with what "
+        "is nearest.\n\n"
         f"{_table(['Identifier', 'Stands for'], rows)}"
     )
 

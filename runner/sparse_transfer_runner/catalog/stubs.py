@@ -26,7 +26,8 @@ _BLOCKS_TARGET = "vnni"
 """The first grammar's word for zeros in blocks of four, ``.4block`` in the second one."""
 _PRUNED = re.compile(r"(pruned)(\d{2})(?!\d)")
 _AGGRESSIVE = re.compile(r"(aggressive_)(\d{2})(?!\d)")
-_QUANTIZED = re.compile("quantized(?=_|$)")
+_QUANTIZED = re.compile("_quant(ized)?(?=_|$)")
+"""Says nothing about a start: INT8 is the transfer's work."""
 _RECIPE_PARAMETERS = ("recipe_type", "recipe")
 """The first of them decides, as it did for the zoo's own library."""
 
@@ -91,7 +92,8 @@ class ZooStub:
     def identity(self) -> tuple[str, str, str]:
         """What two identifiers of the same model have in common, in either grammar.
 
-        Architecture, data and tag; ``pruned95_quant-none`` and ``pruned95_quantized`` are one tag.
+        Architecture, data and tag; ``pruned95-none``, ``pruned95_quant-none`` and
+        ``pruned95_quantized`` are one tag.
         """
         return (self.kind.removesuffix("-none"), self._task_data, self._plain_tag)
 
@@ -106,7 +108,7 @@ class ZooStub:
             rest.remove(_BLOCKS_TARGET)
             name = _PRUNED.sub(r"\1\2_4block", name)
         kept = [name, *(part for part in rest if part != _NO_CATEGORY)]
-        return _QUANTIZED.sub("quant", "_".join(kept).replace(".", "_"))
+        return _QUANTIZED.sub("", "_".join(kept).replace(".", "_"))
 
 
 def parse_stub(text: str) -> ZooStub:

@@ -101,6 +101,7 @@ def _checked(spec: SparseTransferSpec, use: UseCase, resolved: ResolvedModel) ->
             dense=source,
             dense_folder=resolved.folder,
             shares_parent=True,
+            recipe=resolved.recipe,
             warnings=_zeros_are_lost(spec, sparse, checked.sparsity),
         )
     return _with_counterpart(spec, use, resolved, source)

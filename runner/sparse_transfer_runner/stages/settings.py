@@ -14,7 +14,7 @@ from sparse_transfer_api.records import TrainingSettings
 from sparse_transfer_api.spec import SparseTransferSpec
 from sparse_transfer_runner.catalog.reading import load_catalog
 from sparse_transfer_runner.catalog.resolution import resolve_recipe
-from sparse_transfer_runner.catalog.stubs import ZOO
+from sparse_transfer_runner.catalog.stubs import ZOO, parse_stub
 from sparse_transfer_runner.recipes import (
     NATIVE,
     Recipe,
@@ -79,12 +79,13 @@ def refuse_recipe_at_level_zero(spec: SparseTransferSpec) -> None:
     """Refuses a recipe where the product is the dense baseline, which every level shares.
 
     Raises:
-        InputError: There is one.
+        InputError: There is one, or the model's identifier asks for one.
     """
-    if spec.recipe.uri or spec.recipe.inline or spec.recipe.args:
+    asking = _asking_for_a_recipe(spec)
+    if asking is not None:
         raise InputError(
-            "spec.recipe: has no effect at level 0, where the dense baseline is the product; "
-            "remove it, or choose a level above 0 (spec.training works at every level)"
+            f"{asking}: a recipe has no effect at level 0, where the dense baseline is the product;"
+            " leave it out, or choose a level above 0 (spec.training works at every level)"
         )
 
 
@@ -116,6 +117,15 @@ def settings_of(
 def steps(settings: TrainingSettings, rows: int) -> int:
     """Returns the optimizer steps of a run over so many training rows."""
     return max(1, round(settings.epochs * math.ceil(rows / settings.batch_size)))
+
+
+def _asking_for_a_recipe(spec: SparseTransferSpec) -> str | None:
+    if spec.recipe.uri or spec.recipe.inline or spec.recipe.args:
+        return "spec.recipe"
+    uri = spec.model.uri or ""
+    if uri.startswith(ZOO) and parse_stub(uri).recipe_type is not None:
+        return f"spec.model.uri: {uri}"
+    return None
 
 
 def _recipe_text(spec: SparseTransferSpec, catalogued: str | None) -> tuple[str | None, str]:

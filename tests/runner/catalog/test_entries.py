@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sparse_transfer_runner.catalog.models import Catalog, CatalogEntry, Source
 from sparse_transfer_runner.catalog.reading import packaged_catalog, read_catalog
 from sparse_transfer_runner.catalog.stubs import parse_stub
+from sparse_transfer_runner.recipes import parse_recipe
 from sparse_transfer_runner.storage import fetch
 
 ENTRIES = packaged_catalog().models
@@ -67,9 +68,14 @@ def test_a_stand_in_out_of_a_package_says_so(entry: CatalogEntry) -> None:
 
 
 @OF_ENTRY
-def test_every_recipe_of_an_entry_is_a_file(entry: CatalogEntry) -> None:
-    for address in entry.recipes.values():
-        assert fetch(address).suffix == ".yaml"
+def test_a_foundation_has_recipes_and_each_keeps_its_zeros_and_quantizes(
+    entry: CatalogEntry,
+) -> None:
+    assert bool(entry.recipes) == (entry.task is None)
+    for address in set(entry.recipes.values()):
+        recipe = parse_recipe(fetch(address).read_text("utf-8"), source=address)
+        assert recipe.pruning is not None, address
+        assert recipe.quantizes, address
 
 
 def test_digests_are_known_of_what_comes_in_packages_alone() -> None:

@@ -41,6 +41,15 @@ def test_every_row_has_the_columns_of_its_table() -> None:
         assert len(widths) == 1, table
 
 
+def test_the_dense_model_teaches_where_the_packaged_recipe_distils() -> None:
+    for entry in packaged_catalog().models:
+        if entry.task is None:
+            details = PAGE.partition(f"### {entry.name}\n")[2].partition("\n#")[0]
+            nobody = "- teacher: none, as the packaged recipe does not distil" in details
+            assert nobody == (entry.family in ("detection", "segmentation"))
+            assert "the dense model, trained as the baseline" in details
+
+
 def test_what_is_not_known_is_said_to_be_unknown() -> None:
     assert "`hf://google-bert/bert-large-uncased`, licence: Apache-2.0, digest: unknown" in PAGE
     assert "upstream-pretrained-dense`, licence: not stated" in PAGE

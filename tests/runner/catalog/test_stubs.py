@@ -133,6 +133,35 @@ def test_different_spellings_of_one_model_are_the_same(first: str, second: str) 
     assert parse_stub(first).identity == parse_stub(second).identity
 
 
+@pytest.mark.parametrize(
+    ("stub", "name", "side"),
+    [
+        ("zoo:cv/detection/yolov8-m/pytorch/ultralytics/coco/pruned80_quant-none",
+         "yolov8m-80", "sparse"),
+        ("zoo:yolov8-l-coco-pruned85_quantized", "yolov8l-85", "sparse"),
+        ("zoo:yolov8-n-coco-pruned49_quantized", "yolov8n-49", "sparse"),
+        ("zoo:obert-base-wikipedia_bookcorpus-pruned90_quantized", "obert-base-90", "sparse"),
+        ("zoo:yolov5-s-coco-pruned75", "yolov5s-75", "sparse"),
+        ("zoo:bert-base-wikipedia_bookcorpus-pruned80.4block", "bert-base-80-block4", "sparse"),
+        ("zoo:cv/detection/yolov5-s/pytorch/ultralytics/coco/base_quant-none",
+         "yolov5s-75", "dense"),
+    ],
+)  # fmt: skip
+def test_a_quantized_model_is_the_same_start_as_the_one_before(
+    stub: str, name: str, side: str
+) -> None:
+    found = find_stub(CATALOG, stub)
+
+    assert (found.entry.name, found.side) == (name, side)
+
+
+def test_other_words_of_a_tag_are_not_left_out_with_quant() -> None:
+    tags = ("pruned95", "pruned95_uniform_quant", "pruned95_obs_quantized", "pruned95_quantity")
+    identities = {parse_stub(f"zoo:resnet_v1-50-imagenet-{tag}").identity for tag in tags}
+
+    assert len(identities) == len(tags)
+
+
 def test_models_of_other_frameworks_are_not_the_same() -> None:
     stub = "zoo:cv/classification/resnet_v1-50/keras/sparseml/imagenet/pruned95-none"
 

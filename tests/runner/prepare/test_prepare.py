@@ -282,20 +282,56 @@ def test_a_model_that_must_be_made_first_is_refused_with_the_command(world: Worl
         assert "sparse-transfer catalog build minilm-l4 --output models" in refusal
 
 
-def test_an_identifier_of_the_zoo_is_noted_with_what_stands_for_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def identified(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The same, its models in the catalogue in force, with identifiers and a recipe by its type."""
     entry = entry_of(world.sparse)
     assert entry.sparse is not None
-    known = entry.sparse.model_copy(update={"zoo": ("zoo:tiny-imdb-pruned80",)})
+    assert entry.dense is not None
+    changes = {
+        "sparse": entry.sparse.model_copy(update={"zoo": ("zoo:tiny-imdb-pruned80",)}),
+        "dense": entry.dense.model_copy(update={"zoo": ("zoo:tiny-imdb-base",)}),
+        "recipes": {
+            "transfer": "package://sparse_transfer_runner/catalog/recipes/text-transfer.yaml"
+        },
+    }
     own = world.root / "catalog.yaml"
-    add_entry(own, entry.model_copy(update={"sparse": known}))
+    add_entry(own, entry.model_copy(update=changes))
     monkeypatch.setenv("STE_CATALOG", str(own))
+    return world
 
-    plan = world.plan(model={"uri": "zoo:tiny-imdb-pruned80"})
 
-    assert plan.model.uri == world.sparse.as_uri()
+def test_an_identifier_of_the_zoo_is_noted_with_what_stands_for_it(identified: World) -> None:
+    plan = identified.plan(model={"uri": "zoo:tiny-imdb-pruned80"})
+
+    assert plan.model.uri == identified.sparse.as_uri()
     assert any("catalog:tiny-sparse stands for it" in text for text in plan.warnings)
+
+
+@pytest.mark.parametrize(("tag", "level"), [("pruned80", 0.5), ("pruned80", 0.1), ("base", 0.1)])
+def test_the_recipe_that_a_models_identifier_asks_for_is_used(
+    identified: World, tag: str, level: float
+) -> None:
+    stub = f"zoo:tiny-imdb-{tag}"
+    plan = identified.plan(optimLevel=level, model={"uri": f"{stub}?recipe_type=transfer"})
+    plain = identified.plan(optimLevel=level, model={"uri": stub})
+
+    assert plan.model == plain.model
+    assert plan.recipe_source.endswith("/text-transfer.yaml")
+    assert (plan.training.epochs, plan.training.learning_rate) == (13.0, 1.5e-4)
+    assert plain.recipe_source == "the default recipe"
+
+
+@pytest.mark.parametrize("tag", ["pruned80", "base"])
+def test_the_recipe_that_a_models_identifier_asks_for_is_refused_at_level_0(
+    identified: World, tag: str
+) -> None:
+    stub = f"zoo:tiny-imdb-{tag}"
+    refusal = identified.refusal(optimLevel=0.0, model={"uri": f"{stub}?recipe_type=transfer"})
+
+    assert f"spec.model.uri: {stub}?recipe_type=transfer: a recipe has no effect" in refusal
+    assert "choose a level above 0" in refusal
+    assert identified.plan(optimLevel=0.0, model={"uri": stub}).dense is not None
 
 
 def test_a_dense_override_is_refused_with_its_sparsity(world: World) -> None:
