@@ -54,12 +54,14 @@ class Row:
         upstream: Options of ``upstream`` beside model, data, sparsity and seed.
         recipe: Variables of the recipe that are set.
         followed: Layers whose outputs the student follows besides, as patterns of their names.
+        epochs: Of the dense baseline and the sparse model alike; a recipe's are the latter's alone.
     """
 
     beside: str | None
     upstream: Sequence[str] = ("--recovery-steps", "0")
     recipe: Mapping[str, float] = field(default_factory=dict)
     followed: Sequence[str] = ()
+    epochs: int | None = None
 
 
 _HIGHER = {"lr": 8e-4}
@@ -81,6 +83,9 @@ ROWS: dict[str, Row] = {
     ),
     "12 epochs of these": Row(
         "hidden states, higher rate", recipe={**_HIGHER, "num_epochs": 12}, followed=_HIDDEN_STATES
+    ),
+    "12 epochs of these, dense too": Row(
+        "12 epochs of these", recipe=_HIGHER, followed=_HIDDEN_STATES, epochs=12
     ),
     "12 epochs after upstream recovery": Row(
         "12 epochs of these", _RECOVERED, {**_HIGHER, "num_epochs": 12}, followed=_HIDDEN_STATES
@@ -122,6 +127,8 @@ def experiment_of(cell: Cell, work: Path) -> dict[str, Any]:
     row = ROWS[cell.row]
     experiment = _FAMILY.experiment(work, "full", cell.seed)
     experiment["metadata"]["name"] = f"reviews-{cell.part}-{cell.seed}"
+    if row.epochs is not None:
+        experiment["spec"]["training"]["epochs"] = row.epochs
     if cell.part == "choice":
         experiment["spec"]["data"]["uri"] = (work / "data-choice").as_uri()
     recipe = default_recipe("text", sparse=True, quantize=True)

@@ -60,6 +60,7 @@ def test_every_row_differs_from_another_one_and_has_a_recipe_that_works(
         spec = parse_experiment(found, name).spec
         assert spec.recipe.inline is not None
         recipe = parse_recipe(spec.recipe.inline, dict(spec.recipe.args), {}, name)
+        assert spec.training.epochs == row.epochs
         assert recipe.epochs == row.recipe.get("num_epochs", 2)
         assert (recipe.hidden_distillation is not None) == bool(row.followed)
 
