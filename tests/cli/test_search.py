@@ -203,14 +203,13 @@ def test_of_equal_levels_the_one_that_an_earlier_run_trained_is_kept(
 def test_an_output_that_vanished_is_made_again_for_its_level(
     write_experiment: Write, drive: Drive
 ) -> None:
-    experiment = write_experiment(SEARCH)
-    running = drive(experiment, **{"train@0.6": ["wait"]})
-    running.wait_for("waiting")
-    (runs(experiment) / "prepare-standin0.6" / "manifest.json").unlink()
-    running.process.send_signal(signal.SIGINT)
-    running.end()
-    ended = drive(experiment).end()
+    ended = drive(write_experiment(SEARCH), **{"train@0.6": [str(int(ExitCode.VANISHED))]}).end()
     assert ended.code == 0
+    assert stages(ended.lines)[2:] == [
+        *("train at 0.3", "package at 0.3"),
+        *("train at 0.6", "prepare at 0.6", "train at 0.6", "package at 0.6"),
+    ]
+    assert [each["outcome"] for each in levels(ended).values()] == ["Succeeded", "Succeeded"]
 
 
 def test_of_a_search_the_level_that_was_kept_is_what_is_found(
