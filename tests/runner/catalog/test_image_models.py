@@ -152,6 +152,15 @@ def test_every_spelling_of_an_arch_key_is_known(arch_key: str, architecture: str
     assert str(sparseml_model(arch_key).architecture) == architecture
 
 
+@pytest.mark.parametrize(
+    ("arch_key", "size"),
+    [("resnet50", 224), ("efficientnet-b4", 380), ("efficientnetv2-s", 384)]
+    + [(f"efficientnet_v2_{letter}", 480) for letter in "ml"],
+)
+def test_pictures_have_the_size_that_sparseml_registers(arch_key: str, size: int) -> None:
+    assert sparseml_model(arch_key).size == size
+
+
 @pytest.mark.parametrize("arch_key", SPARSEML_NAMES)
 def test_names_that_are_none_of_sparseml_s_stay(arch_key: str) -> None:
     assert sparseml_model(arch_key).renamed(["some.weight"]) == {"some.weight": "some.weight"}
