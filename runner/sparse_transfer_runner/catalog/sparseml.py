@@ -26,7 +26,7 @@ _ZOO_PARTS = (
     "deployment.tar.gz",
 )
 
-_WRAPPED = re.compile(r"\.module\.(weight|bias)$")
+_WRAPPED = re.compile(r"\.module\.(weight|bias|bn\.\w+)$")
 _OBSERVER = re.compile(r"(^|\.)(quant|weight_fake_quant|activation_post_process)\.")
 
 Value = TypeVar("Value")

@@ -17,6 +17,8 @@ from .image_architectures import TIMM, TORCHVISION, Architecture
 Rename = Callable[[str, Collection[str]], str]
 """A parameter's name and all names of the checkpoint -> the name in the library."""
 
+_FUSED = re.compile(r"\bconv(\d*)\.bn\.")
+
 
 @dataclass(frozen=True)
 class SparseMLModel:
@@ -33,8 +35,12 @@ class SparseMLModel:
     size: int = 224
 
     def renamed(self, names: Collection[str]) -> dict[str, str]:
-        """Returns the library's name for each of the checkpoint's."""
-        return {name: self.rename(name, names) for name in names}
+        """Returns the library's name for each of the checkpoint's.
+
+        Quantization-aware training moves a norm into its convolution: ``conv1.bn`` is ``bn1``.
+        """
+        plain = {name: _FUSED.sub(r"bn\1.", name) for name in names}
+        return {name: self.rename(unfused, plain.values()) for name, unfused in plain.items()}
 
 
 def sparseml_model(arch_key: str) -> SparseMLModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,30 @@ def test_wrappers_of_many_gpus_leave_no_trace(tmp_path: Path, resnet: Weights) -
     assert "layer1.0.conv1.weight" in model.weights
 
 
+def in_quantization(weights: Weights) -> Weights:
+    """Returns weights as SparseML names them while it quantizes: norms lie in convolutions."""
+    saved: Weights = {}
+    for name, tensor in weights.items():
+        module, _, kind = name.rpartition(".")
+        within = re.sub(r"\bbn(\d*)$", r"conv\1.module.bn", module)
+        within = within if within != module else f"{module}.module"
+        saved[f"{within}.{kind}"] = tensor
+        saved[f"{within}.weight_fake_quant.scale"] = torch.ones(1)
+        saved[f"{module}.quant.activation_post_process.min_val"] = torch.tensor(float("inf"))
+    return saved
+
+
+def test_a_pth_from_the_middle_of_quantization_aware_training_is_read(
+    tmp_path: Path, resnet: Weights
+) -> None:
+    path = write_pth(tmp_path / "model.pth", pth_of(in_quantization(resnet)))
+    plain = write_pth(tmp_path / "plain.pth", pth_of(resnet))
+    found, expected = (read_image_model(each, trusted=False).weights for each in (path, plain))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    check_image_model(path, trusted=False)
+
+
 class Evil:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
         return (print, ("executed",))
@@ -236,8 +261,7 @@ def _of_another(weights: Weights) -> dict[str, Any]:
 
 
 def _quantized(weights: Weights) -> dict[str, Any]:
-    changed = {name.replace("conv1.", "conv1.module."): t for name, t in weights.items()}
-    return pth_of(changed)
+    return pth_of({**weights, "input.conv.zero_point": torch.zeros(1)})
 
 
 def _misshapen(weights: Weights) -> dict[str, Any]:
@@ -409,6 +433,52 @@ def test_a_sparsezoo_folder_without_training_files_says_so(
     )
     with pytest.raises(InputError, match=rf"training files .*training/model\.pth.*{advice}"):
         check_image_model(found.folder, trusted=False)
+
+
+def zoo_folder(folder: Path, training: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Writes a folder as the SparseZoo lays it out."""
+    for name, content in training.items():
+        write_pth(folder / "training" / name, content)
+    (folder / "deployment").mkdir()
+    (folder / "model.onnx").touch()
+    return folder
+
+
+def test_a_sparsezoo_folder_is_trained_from_the_checkpoint_in_it(
+    tmp_path: Path, resnet: Weights
+) -> None:
+    final = {name: torch.zeros_like(tensor) for name, tensor in resnet.items()}
+    files = {"model.pth": pth_of(in_quantization(final)), "model.ckpt.pth": pth_of(resnet)}
+    folder = zoo_folder(tmp_path / "zoo", files)
+    found = resolve_model(
+        folder.as_uri(),
+        family="image",
+        band=band_of(0.5),
+        use_case="cv-classification",
+        catalog=Catalog(models=()),
+    )
+    training = (f"{folder.as_uri()}/training", folder / "training")
+    assert (found.uri, found.folder) == training
+    assert check_image_model(found.folder, trusted=False).sparsity < 1e-3
+    (folder / "training" / "model.ckpt.pth").unlink()
+    assert check_image_model(found.folder, trusted=False).sparsity == 1.0
+
+
+@pytest.mark.parametrize("stem", ["model.safetensors", "pytorch_model.bin"])
+def test_a_classifier_in_shards_is_read(stem: str, tmp_path: Path) -> None:
+    folder = named(tmp_path, {"architecture": "test_efficientnet"})
+    whole = read_image_model(folder, trusted=False).weights
+    (folder / "model.safetensors").unlink()
+    shards = {f"{number}-{stem}": dict(list(whole.items())[number::2]) for number in (0, 1)}
+    for file, weights in shards.items():
+        write = save_file if stem.endswith("safetensors") else torch.save
+        write(weights, folder / file)
+    weight_map = {name: file for file, weights in shards.items() for name in weights}
+    (folder / f"{stem}.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    found = read_image_model(folder, trusted=False)
+    assert found.form == f"huggingface-{'pytorch' if 'bin' in stem else 'safetensors'}"
+    assert found.weights.keys() == whole.keys()
+    assert all(torch.equal(found.weights[name], whole[name]) for name in whole)
 
 
 def test_two_files_that_could_be_the_weights_are_ambiguous(tmp_path: Path) -> None:
