@@ -51,6 +51,18 @@ def is_zoo_folder(folder: Path) -> bool:
     return any((folder / name).exists() for name in (TRAINING, *_ZOO_PARTS))
 
 
+def training_part(folder: Path) -> Path:
+    """Returns what can be trained: of a SparseZoo folder its ``training/``, else what is given.
+
+    Args:
+        folder: A model's folder, or its file.
+    """
+    part = folder / TRAINING
+    if (folder / _CONFIG).is_file():
+        return folder
+    return part if (part / _CONFIG).is_file() or any(part.glob("*.pth")) else folder
+
+
 def require_training_files(folder: Path, shown: str) -> None:
     """Makes sure that a SparseZoo folder can be trained from.
 

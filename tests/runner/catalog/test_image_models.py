@@ -19,7 +19,7 @@ from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_runner.catalog.image_architectures import Architecture, architecture_named
 from sparse_transfer_runner.catalog.image_models import check_image_model, read_image_model
 from sparse_transfer_runner.catalog.models import Catalog
-from sparse_transfer_runner.catalog.resolution import resolve_model
+from sparse_transfer_runner.catalog.resolution import fetched_model, resolve_model
 from sparse_transfer_runner.catalog.sparseml_images import sparseml_model
 from sparse_transfer_runner.use_cases.image_model import build_classifier, save_classifier
 
@@ -458,7 +458,7 @@ def test_a_sparsezoo_folder_is_trained_from_the_checkpoint_in_it(
         catalog=Catalog(models=()),
     )
     training = (f"{folder.as_uri()}/training", folder / "training")
-    assert (found.uri, found.folder) == training
+    assert (found.uri, found.folder) == fetched_model(folder.as_uri()) == training
     assert check_image_model(found.folder, trusted=False).sparsity < 1e-3
     (folder / "training" / "model.ckpt.pth").unlink()
     assert check_image_model(found.folder, trusted=False).sparsity == 1.0

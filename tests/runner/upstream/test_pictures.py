@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -77,6 +78,24 @@ def test_a_classifier_is_pruned_on_pictures_but_for_depthwise_layers_and_colours
     checked = check_image_model(options.output, trusted=False)
     assert checked.sparsity == pytest.approx(made.sparsity, abs=1e-4)
     build_classifier(options.output, ("red", "blue"), 0)
+
+
+def test_a_sparsezoo_folder_is_pruned_from_its_training_files_with_trust_where_they_need_it(
+    options: UpstreamOptions, tmp_path: Path
+) -> None:
+    zoo = tmp_path / "zoo"
+    (zoo / "training").mkdir(parents=True)
+    (zoo / "model.onnx").touch()
+    weights = load_file(tmp_path / "dense" / "model.safetensors")
+    content = {"state_dict": weights, "args": argparse.Namespace(lr=0.1)}
+    torch.save(content, zoo / "training" / "model.pth")
+    (zoo / "training" / "config.json").write_text(json.dumps(CONFIG))
+    options = of(options, model=zoo.as_uri(), method="magnitude", recovery_steps=0)
+    with pytest.raises(InputError, match=r"argparse\.Namespace.*--trust-pickle is enough"):
+        make_foundation(options, QUIET)
+    made = make_foundation(of(options, trust_pickle=True), QUIET)
+    assert made.parent is not None
+    assert made.parent.uri == f"{zoo.as_uri()}/training"
 
 
 def test_too_few_pictures_are_refused_with_what_is_needed(options: UpstreamOptions) -> None:
