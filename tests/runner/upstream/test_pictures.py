@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.runner.image_folders import write_folder
+from tests.runner.upstream.test_resume import assert_same, stops_until_made
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.errors import InputError
@@ -78,6 +79,25 @@ def test_a_classifier_is_pruned_on_pictures_but_for_depthwise_layers_and_colours
     checked = check_image_model(options.output, trusted=False)
     assert checked.sparsity == pytest.approx(made.sparsity, abs=1e-4)
     build_classifier(options.output, ("red", "blue"), 0)
+
+
+@pytest.mark.parametrize("method", ["admm", "gradual"])
+def test_work_that_is_stopped_goes_on_to_the_same_bits_and_statistics(
+    options: UpstreamOptions, method: str
+) -> None:
+    steps = 10 if method == "gradual" else None
+    options = of(options, method=method, gradual_steps=steps, block_steps=0 if steps else 2)
+    make_foundation(options, QUIET)
+    broken = of(options, output=options.output.with_name("broken"))
+    assert stops_until_made(broken) >= 2
+    assert_same(options.output, broken.output)
+    dense, made = (
+        load_file(options.output.with_name(name) / "model.safetensors")
+        for name in ("dense", "broken")
+    )
+    statistics = [name for name in dense if "running" in name]
+    assert statistics
+    assert not any(torch.equal(dense[name], made[name]) for name in statistics)
 
 
 def test_a_sparsezoo_folder_is_pruned_from_its_training_files_with_trust_where_they_need_it(
