@@ -76,7 +76,8 @@ def upstream(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the choice and order of texts.")] = 0,
     trust_pickle: Annotated[
-        bool, typer.Option("--trust-pickle", help="Read a .pt of whole modules; runs no code.")
+        bool,
+        typer.Option("--trust-pickle", help="Read a pickle of more than tensors; runs no code."),
     ] = False,
     catalog: Annotated[
         Path | None,
@@ -188,7 +189,7 @@ def catalog_build(
         bool, typer.Option("--dry-run", help="Print the commands; run nothing.")
     ] = False,
     trust_pickle: Annotated[
-        bool, typer.Option("--trust-pickle", help="Read .pt files of whole modules; run no code.")
+        bool, typer.Option("--trust-pickle", help="Read pickles of more than tensors; run no code.")
     ] = False,
     progress: ProgressOption = "auto",
 ) -> None:

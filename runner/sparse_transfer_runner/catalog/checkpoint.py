@@ -228,7 +228,7 @@ def _refusal(path: Path, refused: Sequence[str], trusted: bool) -> str:
         "no trust makes these allowed; save the weights alone, as safetensors"
         if trusted
         else "save the weights alone, as safetensors (for a few harmless ones, such as "
-        "argparse.Namespace, spec.model.trust: Pickle is enough)"
+        "argparse.Namespace, spec.model.trust: Pickle or upstream's --trust-pickle is enough)"
     )
     return (
         f"{path}: a pickle that asks for {', '.join(refused)}, which loading would execute; "

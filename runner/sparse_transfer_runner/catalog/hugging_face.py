@@ -114,13 +114,14 @@ def classifier_class(config: Any, folder: Path) -> Any:
         ) from error
 
 
-def load_encoder(folder: Path, **settings: Any) -> tuple[Any, Any]:
+def load_encoder(folder: Path, *, trusted: bool = False, **settings: Any) -> tuple[Any, Any]:
     """Returns a folder's encoder in fp32 without any head, and its tokenizer.
 
     A pooler that the folder lacks is drawn, always the same.
 
     Args:
         folder: A Hugging Face folder; its weights may be a pickle, of which nothing is executed.
+        trusted: The user trusts the files' origin.
         **settings: Put in the place of the configuration's own.
 
     Raises:
@@ -131,7 +132,7 @@ def load_encoder(folder: Path, **settings: Any) -> tuple[Any, Any]:
 
     config = read_config(folder, **settings)
     require_tokenizer(folder)
-    weights = dict(find_checkpoint(folder).tensors())
+    weights = dict(find_checkpoint(folder, trusted=trusted).tensors())
     try:
         # What is missing is drawn; nobody else's draws change.
         with torch.random.fork_rng(devices=[]):

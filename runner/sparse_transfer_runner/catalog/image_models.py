@@ -4,7 +4,8 @@ Understood are, in a folder or as the weights' file alone:
 
 - ``config.json`` with ``architecture`` (as on timm's hub; ``library: torchvision`` for that one's)
   beside one file of weights: ``model.safetensors``, ``pytorch_model.bin``, or any other name;
-- SparseML's PTH: a dict with ``state_dict`` and ``arch_key``; also in a SparseZoo folder;
+- SparseML's PTH: a dict with ``state_dict`` and ``arch_key``; also in a SparseZoo folder, and from
+  the middle of quantization-aware training;
 - EfficientNet-lite as the package ``efficientnet-lite-pytorch`` names its parameters.
 """
 
@@ -30,7 +31,7 @@ from .checkpoint import (
 )
 from .efficientnet_lite import is_efficientnet_lite, lite_architecture, lite_names
 from .image_architectures import Architecture, architecture_named, is_in
-from .sparseml import is_zoo_folder, training_advice
+from .sparseml import is_zoo_folder, plain_names, training_advice
 from .sparseml_images import sparseml_model
 
 if TYPE_CHECKING:
@@ -38,13 +39,23 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 SPARSEML = "sparseml-pth"
-PREFERRED = ("model.safetensors", "pytorch_model.bin", "model.pth", "model.pt")
+PREFERRED = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "model.ckpt.pth",
+    "model.pth",
+    "model.pt",
+)
+"""As transformers looks for them; of the SparseZoo's two, SparseML transfers from the first."""
+_INDEX = ".index.json"
 _SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar")
 _MAX_PROBLEMS = 20
 _COUNTER = "num_batches_tracked"
 _EXTRA_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 """Outputs that only the training of GoogLeNet and Inception has a use for."""
-_QUANTIZED = (".module.weight", "activation_post_process", "weight_fake_quant", "_packed_params")
+_QUANTIZED = (".module.weight", "activation_post_process", "weight_fake_quant", ".zero_point")
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,7 @@ def read_image_model(path: Path, *, trusted: bool) -> ImageModel:
     """
     config = _config_in(path)
     file, content = _content(path, trusted)
-    form = SAFETENSORS if file.suffix in (".safetensors", ".json") else PICKLE
+    form = SAFETENSORS if ".safetensors" in file.suffixes else PICKLE
     if isinstance(content, dict) and "state_dict" in content:
         weights = _without_prefix(named_weights(file, content["state_dict"]))
         if isinstance(content.get("arch_key"), str):
@@ -201,8 +212,9 @@ def _sparseml(path: Path, file: Path, weights: Mapping[str, Tensor], arch_key: s
         known = sparseml_model(arch_key)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
-    names = known.renamed(list(weights))
-    renamed = {names[name]: tensor for name, tensor in weights.items()}
+    plain = dict(plain_names(iter(weights.items())))
+    names = known.renamed(list(plain))
+    renamed = {names[name]: tensor for name, tensor in plain.items()}
     return ImageModel(known.architecture, renamed, SPARSEML, size=known.size, place=str(path))
 
 
@@ -252,29 +264,30 @@ def _config_in(path: Path) -> dict[str, Any]:
 
 def _content(path: Path, trusted: bool) -> tuple[Path, object]:
     """Returns the file that holds the weights (or the index of several), and its content."""
-    index = path / "model.safetensors.index.json"
-    if index.is_file():
-        return index, dict(find_checkpoint(path).tensors())
     file = path if path.is_file() else _weights_file(path)
+    if file.name.endswith(_INDEX):
+        return file, dict(find_checkpoint(file.parent, trusted=trusted).tensors())
     if file.suffix == ".safetensors":
         return file, dict(safetensors_in(file))
     return file, unpickled(file, trusted=trusted)
 
 
 def _weights_file(path: Path) -> Path:
+    named = [path / name for name in PREFERRED if (path / name).is_file()]
+    if named:
+        return named[0]
     found = sorted(
         entry for entry in path.iterdir() if entry.is_file() and entry.suffix in _SUFFIXES
     )
-    named = [entry for name in PREFERRED for entry in found if entry.name == name]
     if not found:
         raise InputError(f"{path}: no weights here; {_expected(path)}")
-    if not named and len(found) > 1:
+    if len(found) > 1:
         names = ", ".join(entry.name for entry in found[:8])
         raise InputError(
             f"{path}: {len(found)} files could be the weights ({names}); name one of them in "
             "spec.model.uri"
         )
-    return (named or found)[0]
+    return found[0]
 
 
 def _expected(path: Path) -> str:

@@ -13,7 +13,7 @@ from sparse_transfer_runner.storage.addresses import shown
 from .choice import chosen_entry, entry_for, entry_named, must_be_made, source_for_band
 from .foundation import Parent, read_foundation
 from .models import Catalog, CatalogEntry, Source
-from .sparseml import TRAINING, is_zoo_folder, require_training_files
+from .sparseml import is_zoo_folder, require_training_files, training_part
 from .stub_lookup import find_stub
 from .stubs import ZOO
 
@@ -113,6 +113,21 @@ def resolve_address(uri: str, catalog: Catalog) -> str:
     return source.address
 
 
+def fetched_model(uri: str) -> tuple[str, Path]:
+    """Returns a model's address, pinned where it can be, and its files as a local path, read-only.
+
+    Of a SparseZoo folder both are those of ``training/``, where what can be trained lies.
+
+    Raises:
+        InputError: The address is malformed.
+        AccessError: Nothing is there, or it may not be read.
+    """
+    uri = pinned(uri)
+    folder = fetch(uri)
+    part = training_part(folder)
+    return (uri, folder) if part == folder else (f"{uri.rstrip('/')}/{part.name}", part)
+
+
 def resolve_recipe(uri: str, catalog: Catalog) -> str:
     """Returns the address of a recipe that a SparseZoo identifier asks for; others as they are.
 
@@ -143,8 +158,7 @@ def _of_stub(catalog: Catalog, uri: str, band: Band) -> ResolvedModel:
 def _located(entry: CatalogEntry, band: Band) -> ResolvedModel:
     source = source_for_band(entry, band)
     try:
-        uri = pinned(source.address)
-        folder = fetch(uri)
+        uri, folder = fetched_model(source.address)
     except (InputError, AccessError) as error:
         raise type(error)(f"catalogue entry {entry.name}: {error}") from error
     return ResolvedModel(
@@ -159,8 +173,7 @@ def _located(entry: CatalogEntry, band: Band) -> ResolvedModel:
 
 
 def _own(uri: str, family: str) -> ResolvedModel:
-    uri = pinned(uri)
-    folder = fetch(uri)
+    uri, folder = fetched_model(uri)
     if not folder.is_dir():
         if family == "image":
             return ResolvedModel(uri, folder)
@@ -169,9 +182,6 @@ def _own(uri: str, family: str) -> ResolvedModel:
         )
     if family != "image" and is_zoo_folder(folder):
         require_training_files(folder, shown(uri))
-    if not (folder / "config.json").is_file() and _is_trainable(folder / TRAINING, family):
-        # A SparseZoo folder: what can be trained is inside it.
-        uri, folder = f"{uri.rstrip('/')}/{TRAINING}", folder / TRAINING
     foundation = read_foundation(folder)
     if foundation is None:
         return ResolvedModel(uri, folder)
@@ -183,12 +193,6 @@ def _own(uri: str, family: str) -> ResolvedModel:
         dense=_source_of(parent, foundation.licence) if parent else None,
         shares_parent=parent is not None,
     )
-
-
-def _is_trainable(folder: Path, family: str) -> bool:
-    if family == "image":
-        return folder.is_dir() and any(folder.glob("*.pth"))
-    return (folder / "config.json").is_file()
 
 
 def _source_of(parent: Parent, licence: str | None) -> Source:

@@ -26,7 +26,7 @@ _ZOO_PARTS = (
     "deployment.tar.gz",
 )
 
-_WRAPPED = re.compile(r"\.module\.(weight|bias)$")
+_WRAPPED = re.compile(r"\.module\.(weight|bias|bn\.\w+)$")
 _OBSERVER = re.compile(r"(^|\.)(quant|weight_fake_quant|activation_post_process)\.")
 
 Value = TypeVar("Value")
@@ -49,6 +49,18 @@ def is_zoo_folder(folder: Path) -> bool:
     if (folder / _CONFIG).is_file():
         return False
     return any((folder / name).exists() for name in (TRAINING, *_ZOO_PARTS))
+
+
+def training_part(folder: Path) -> Path:
+    """Returns what can be trained: of a SparseZoo folder its ``training/``, else what is given.
+
+    Args:
+        folder: A model's folder, or its file.
+    """
+    part = folder / TRAINING
+    if (folder / _CONFIG).is_file():
+        return folder
+    return part if (part / _CONFIG).is_file() or any(part.glob("*.pth")) else folder
 
 
 def require_training_files(folder: Path, shown: str) -> None:

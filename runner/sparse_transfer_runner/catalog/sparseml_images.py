@@ -17,6 +17,8 @@ from .image_architectures import TIMM, TORCHVISION, Architecture
 Rename = Callable[[str, Collection[str]], str]
 """A parameter's name and all names of the checkpoint -> the name in the library."""
 
+_FUSED = re.compile(r"\bconv(\d*)\.bn\.")
+
 
 @dataclass(frozen=True)
 class SparseMLModel:
@@ -33,8 +35,12 @@ class SparseMLModel:
     size: int = 224
 
     def renamed(self, names: Collection[str]) -> dict[str, str]:
-        """Returns the library's name for each of the checkpoint's."""
-        return {name: self.rename(name, names) for name in names}
+        """Returns the library's name for each of the checkpoint's.
+
+        Quantization-aware training moves a norm into its convolution: ``conv1.bn`` is ``bn1``.
+        """
+        plain = {name: _FUSED.sub(r"bn\1.", name) for name in names}
+        return {name: self.rename(unfused, plain.values()) for name, unfused in plain.items()}
 
 
 def sparseml_model(arch_key: str) -> SparseMLModel:
@@ -194,7 +200,11 @@ def _vgg(name: str, names: Collection[str]) -> str:
     return f"features.{rest}"
 
 
-_SIZES = {"b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600}
+_SIZES = {
+    **{"b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600},
+    **{"v2_s": 384, "v2_m": 480, "v2_l": 480},
+}
+"""Pixels that SparseML registers these architectures with; 224 else."""
 
 _MODELS: Mapping[str, Callable[[re.Match[str]], SparseMLModel]] = {
     r"resnet(?:v1)?_?(18|34|50|101|152)": lambda found: SparseMLModel(
@@ -212,12 +222,9 @@ _MODELS: Mapping[str, Callable[[re.Match[str]], SparseMLModel]] = {
     r"vgg_?(11|13|16|19)(bn)?": lambda found: SparseMLModel(
         Architecture(TORCHVISION, f"vgg{found[1]}{'_bn' if found[2] else ''}"), _vgg
     ),
-    r"efficientnet_?(b[0-7])": lambda found: SparseMLModel(
+    r"efficientnet_?(b[0-7]|v2_[sml])": lambda found: SparseMLModel(
         Architecture(TORCHVISION, f"efficientnet_{found[1]}"),
         _efficientnet,
         _SIZES.get(found[1], 224),
-    ),
-    r"efficientnet_?v2_(s|m|l)": lambda found: SparseMLModel(
-        Architecture(TORCHVISION, f"efficientnet_v2_{found[1]}"), _efficientnet
     ),
 }

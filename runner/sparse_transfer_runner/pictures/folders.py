@@ -50,17 +50,20 @@ def pictures_below(root: Path) -> list[str]:
     """Returns the paths of all pictures below a folder, whatever folders they lie in, in order.
 
     Raises:
-        InputError: There are none.
+        InputError: There are none, or links lead nowhere or out of the folder.
     """
-    known = known_suffixes()
+    known, findings = known_suffixes(), Findings()
+    inside = Inside(root, findings)
     below = ((path, path.relative_to(root)) for path in root.rglob("*"))
     files = sorted(
         short.as_posix()
         for path, short in below
-        if path.suffix.lower() in known
+        if not any(part.startswith(".") for part in short.parts)
+        and inside.holds(path)
+        and path.suffix.lower() in known
         and path.is_file()
-        and not any(part.startswith(".") for part in short.parts)
     )
+    findings.raise_if_any(str(root))
     if not files:
         raise InputError(f"{root}: no pictures below this folder")
     return files

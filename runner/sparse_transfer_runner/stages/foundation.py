@@ -15,10 +15,10 @@ from sparse_transfer_runner.catalog.models import Catalog, Source
 from sparse_transfer_runner.catalog.reading import load_catalog
 from sparse_transfer_runner.catalog.resolution import (
     ResolvedModel,
+    fetched_model,
     require_digest,
     resolve_model,
 )
-from sparse_transfer_runner.storage import fetch, pinned
 from sparse_transfer_runner.storage.addresses import model_address, shown
 from sparse_transfer_runner.use_cases import use_case
 from sparse_transfer_runner.use_cases.protocol import UseCase
@@ -143,8 +143,7 @@ def _with_counterpart(
 def _counterpart(
     spec: SparseTransferSpec, use: UseCase, dense: Source, foundation: ModelSource
 ) -> tuple[Path, ModelSource]:
-    uri = pinned(dense.address)
-    folder = fetch(uri)
+    uri, folder = fetched_model(dense.address)
     checked = use.check(folder, trusted=spec.model.trust == Trust.PICKLE)
     require_digest(uri, dense.digest, checked.digest)
     if (checked.architecture, checked.parameters) != (

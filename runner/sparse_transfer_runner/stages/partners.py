@@ -5,8 +5,7 @@ from __future__ import annotations
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.spec import SparseTransferSpec, TeacherMode, Trust
 from sparse_transfer_runner.catalog.reading import load_catalog
-from sparse_transfer_runner.catalog.resolution import resolve_address
-from sparse_transfer_runner.storage import fetch, pinned
+from sparse_transfer_runner.catalog.resolution import fetched_model, resolve_address
 from sparse_transfer_runner.storage.addresses import shown
 from sparse_transfer_runner.use_cases.protocol import DataSummary, Preprocessor, UseCase
 
@@ -33,8 +32,7 @@ def given_teacher(
     """
     if spec.teacher.mode != TeacherMode.GIVEN or spec.teacher.uri is None:
         return None
-    uri = pinned(resolve_address(spec.teacher.uri, load_catalog()))
-    folder = fetch(uri)
+    uri, folder = fetched_model(resolve_address(spec.teacher.uri, load_catalog()))
     use.check(folder, trusted=spec.model.trust == Trust.PICKLE)
     if not use.same_inputs(student, use.preprocessor(folder)):
         raise InputError(

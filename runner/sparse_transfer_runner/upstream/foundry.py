@@ -19,12 +19,12 @@ from torch import nn
 from sparse_transfer_api.errors import InputError
 from sparse_transfer_api.spec import Precision
 from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
+from sparse_transfer_runner.catalog.resolution import fetched_model
 from sparse_transfer_runner.digests import digest_of_tree
 from sparse_transfer_runner.disk import write_atomically
 from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.sparsity.masks import Masks
 from sparse_transfer_runner.sparsity.prunable import prunable_weights, sparsity_of
-from sparse_transfer_runner.storage import fetch, pinned
 from sparse_transfer_runner.training.checkpoint_files import Position
 from sparse_transfer_runner.training.hardware import device, resolved_precision
 from sparse_transfer_runner.training.random_state import seed_everything
@@ -63,8 +63,7 @@ def make_foundation(
     """
     options.check()
     seed_everything(options.seed)
-    origin = pinned(options.model)
-    source = fetch(origin)
+    origin, source = fetched_model(options.model)
     opened = _opener(source, options)(source, options, device())
     _require_dense(source, opened.parent)
     parent = Parent(uri=origin, digest=digest_of_tree(source))

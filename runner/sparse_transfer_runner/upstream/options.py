@@ -46,8 +46,8 @@ class UpstreamOptions:
         max_length: Tokens; longer sentences are cut.
         image_size: Side of pictures in pixels; default: the model's.
         seed: Of the choice and order of sentences.
-        trust_pickle: The model may be a pickle of whole modules, as Ultralytics saves its own; none
-            of their code is run.
+        trust_pickle: The model may be a pickle of whole modules, as Ultralytics saves its own, or
+            of weights beside plain values; none of their code is run.
         name: The foundation's; default: the output folder's.
         licence: The parent's, where known.
     """

@@ -55,7 +55,7 @@ def open_pictures(source: Path, options: UpstreamOptions, device: torch.device) 
     Raises:
         InputError: The model or one of the pictures cannot be used, or there are too few of them.
     """
-    model = read_image_model(source, trusted=False)
+    model = read_image_model(source, trusted=options.trust_pickle)
     parent = build_classifier(source, _classes(model), options.seed, keep_head=True)
     preprocessor = ImagePreprocessor.of(model, source)
     sized = preprocessor.sized(options.image_size) if options.image_size else preprocessor

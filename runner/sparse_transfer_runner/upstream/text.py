@@ -42,7 +42,7 @@ def open_text(source: Path, options: UpstreamOptions, device: torch.device) -> O
         InputError: The model or the text cannot be used.
         AccessError: The text cannot be read.
     """
-    model, tokenizer = load_encoder(source)
+    model, tokenizer = load_encoder(source, trusted=options.trust_pickle)
     parent = model.eval()
     sentences = read_sentences(
         options.data,

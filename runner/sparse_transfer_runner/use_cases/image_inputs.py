@@ -61,7 +61,14 @@ class ImagePreprocessor:
         """
         path = folder / CONFIG
         if not path.is_file():
-            return cls(_default(model))
+            try:
+                return cls(_default(model))
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    f"{model.place}: pretrained_cfg of its config.json cannot be understood "
+                    f"({error!r}); expected input_size, crop_pct, interpolation (one of "
+                    f"{', '.join(_RESAMPLING)}), mean and std as timm writes them"
+                ) from error
         try:
             found = json.loads(path.read_bytes())
             config = _completed(found)

@@ -307,6 +307,25 @@ def test_a_picture_that_may_not_be_read_is_an_access_error(
         check_pictures(folder)
 
 
+@pytest.mark.parametrize(
+    "mistake",
+    [a_link_that_leads_out, a_class_that_is_a_link_out, a_split_that_is_a_link_out, a_broken_link],
+    ids=lambda mistake: mistake.__name__,
+)
+def test_pictures_without_labels_are_all_of_the_folder_s_own(
+    mistake: Callable[[Path], None], folder: Path
+) -> None:
+    (folder / "again.png").symlink_to("train/red/0.png")
+    assert len(pictures_below(folder)) == 11
+    mistake(folder)
+    where, message = MISTAKES[mistake]
+    with pytest.raises(InputError, match="1 problem found") as caught:
+        pictures_below(folder)
+    (problem,) = caught.value.problems
+    assert problem.where == str(folder / where)
+    assert message in problem.message
+
+
 def test_pictures_without_labels_may_lie_anywhere(folder: Path, tmp_path: Path) -> None:
     (folder / ".trash").mkdir()
     for name in (".trash/0.png", "train/._0.png", "about.pdf"):

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
 from sparse_transfer_api.contract import Stage
@@ -17,6 +19,7 @@ from sparse_transfer_runner.progress import Reporter
 from sparse_transfer_runner.sparsity.patterns import Pattern, Quota
 from sparse_transfer_runner.sparsity.prunable import prunable_weights, sparsity_of
 from sparse_transfer_runner.upstream import UpstreamOptions, make_foundation
+from sparse_transfer_runner.upstream.text import open_text
 
 QUIET = Reporter(Stage.PREPARE, lambda _: None)
 
@@ -204,3 +207,17 @@ def test_json_lines_serve_as_text(options: UpstreamOptions) -> None:
         "\n".join(json.dumps({"text": line}) for line in options.data.read_text().splitlines())
     )
     assert make_foundation(dataclasses.replace(options, data=path), QUIET).sparsity > 0.49
+
+
+def test_a_pickle_that_needs_trust_is_opened_with_it(
+    options: UpstreamOptions, tmp_path: Path
+) -> None:
+    dense = tmp_path / "dense"
+    weights = load_file(dense / "model.safetensors")
+    (dense / "model.safetensors").unlink()
+    torch.save({**weights, "args": argparse.Namespace(lr=0.1)}, dense / "pytorch_model.bin")
+    options = dataclasses.replace(options, calibration_rows=16)
+    with pytest.raises(InputError, match=r"argparse\.Namespace.*--trust-pickle is enough"):
+        open_text(dense, options, torch.device("cpu"))
+    trusting = dataclasses.replace(options, trust_pickle=True)
+    assert open_text(dense, trusting, torch.device("cpu")).family == "text"

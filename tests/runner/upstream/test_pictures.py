@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.runner.image_folders import write_folder
+from tests.runner.upstream.test_resume import assert_same, stops_until_made
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.errors import InputError
@@ -77,6 +79,43 @@ def test_a_classifier_is_pruned_on_pictures_but_for_depthwise_layers_and_colours
     checked = check_image_model(options.output, trusted=False)
     assert checked.sparsity == pytest.approx(made.sparsity, abs=1e-4)
     build_classifier(options.output, ("red", "blue"), 0)
+
+
+@pytest.mark.parametrize("method", ["admm", "gradual"])
+def test_work_that_is_stopped_goes_on_to_the_same_bits_and_statistics(
+    options: UpstreamOptions, method: str
+) -> None:
+    steps = 10 if method == "gradual" else None
+    options = of(options, method=method, gradual_steps=steps, block_steps=0 if steps else 2)
+    make_foundation(options, QUIET)
+    broken = of(options, output=options.output.with_name("broken"))
+    assert stops_until_made(broken) >= 2
+    assert_same(options.output, broken.output)
+    dense, made = (
+        load_file(options.output.with_name(name) / "model.safetensors")
+        for name in ("dense", "broken")
+    )
+    statistics = [name for name in dense if "running" in name]
+    assert statistics
+    assert not any(torch.equal(dense[name], made[name]) for name in statistics)
+
+
+def test_a_sparsezoo_folder_is_pruned_from_its_training_files_with_trust_where_they_need_it(
+    options: UpstreamOptions, tmp_path: Path
+) -> None:
+    zoo = tmp_path / "zoo"
+    (zoo / "training").mkdir(parents=True)
+    (zoo / "model.onnx").touch()
+    weights = load_file(tmp_path / "dense" / "model.safetensors")
+    content = {"state_dict": weights, "args": argparse.Namespace(lr=0.1)}
+    torch.save(content, zoo / "training" / "model.pth")
+    (zoo / "training" / "config.json").write_text(json.dumps(CONFIG))
+    options = of(options, model=zoo.as_uri(), method="magnitude", recovery_steps=0)
+    with pytest.raises(InputError, match=r"argparse\.Namespace.*--trust-pickle is enough"):
+        make_foundation(options, QUIET)
+    made = make_foundation(of(options, trust_pickle=True), QUIET)
+    assert made.parent is not None
+    assert made.parent.uri == f"{zoo.as_uri()}/training"
 
 
 def test_too_few_pictures_are_refused_with_what_is_needed(options: UpstreamOptions) -> None:

@@ -62,6 +62,19 @@ def assert_same(first: Path, second: Path) -> None:
     assert without_seconds(read_foundation(first)) == without_seconds(read_foundation(second))
 
 
+def stops_until_made(options: UpstreamOptions) -> int:
+    """Makes a foundation by processes that are stopped; returns how many were."""
+    stops = 0
+    while not options.output.exists():
+        try:
+            made(options, Impatient(7 + 17 * stops))
+        except Stopped as stopped:
+            stops += 1
+            assert "the same command goes on" in str(stopped)
+        assert stops < 20, "no stop may lose what the one before it had kept"
+    return stops
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_work_that_is_stopped_again_and_again_ends_in_the_same_bits(
     options: UpstreamOptions, way: str
@@ -69,15 +82,7 @@ def test_work_that_is_stopped_again_and_again_ends_in_the_same_bits(
     options = dataclasses.replace(options, **WAYS[way])  # type: ignore[arg-type]
     made(options)
     broken = dataclasses.replace(options, output=options.output.with_name("broken"))
-    stops = 0
-    while not broken.output.exists():
-        try:
-            made(broken, Impatient(7 + 17 * stops))
-        except Stopped as stopped:
-            stops += 1
-            assert "the same command goes on" in str(stopped)
-        assert stops < 20, "no stop may lose what the one before it had kept"
-    assert stops >= 2
+    assert stops_until_made(broken) >= 2
     assert_same(options.output, broken.output)
     assert not broken.output.with_name(".broken.partial").exists()
 

@@ -202,6 +202,21 @@ def test_a_processor_that_is_not_understood_is_refused(model: Path, tmp_path: Pa
         USE.preprocessor(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "published",
+    [{"interpolation": "cubic"}, {"interpolation": 3}, {"crop_pct": "most"}, ["bicubic"]],
+    ids=str,
+)
+def test_published_transforms_that_are_not_understood_are_refused(
+    published: object, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
+    config = {"architecture": "test_efficientnet", "pretrained_cfg": published}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"pretrained_cfg of .*config\.json cannot.*bicubic, box"):
+        USE.preprocessor(tmp_path)
+
+
 def test_a_size_that_an_architecture_cannot_take_is_refused(data: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "vit_tiny_patch16_224"}))
     weights = architecture_named("timm/vit_tiny_patch16_224").build(2).state_dict()
