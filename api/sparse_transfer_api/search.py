@@ -19,6 +19,9 @@ SAME_AS_LEVEL = "SameAsLevel"
 """Reason of a level that is skipped."""
 NO_RESULTS = "the package stage handed over no results to be judged"
 """Why a level that was packaged cannot be chosen."""
+DATA = "data"
+"""Prepare's digest of the data, by its name."""
+_SHOWN_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,12 @@ class Tried:
     Args:
         level: 0 to 1.
         results: As its package stage recorded them.
+        data: Digest of the data that it was trained and scored on, where that is known.
     """
 
     level: float
     results: Results
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,11 @@ def skipped(level: LevelStatus, twin: float) -> LevelStatus:
 
 def tried_of(levels: Iterable[LevelStatus]) -> list[Tried]:
     """Returns the levels that came to a result."""
-    return [Tried(each.level, each.results) for each in levels if each.results is not None]
+    return [
+        Tried(each.level, each.results, each.stages[0].digests.get(DATA) if each.stages else None)
+        for each in levels
+        if each.results is not None
+    ]
 
 
 def with_figures(levels: Sequence[LevelStatus], objective: Objective) -> tuple[LevelStatus, ...]:
@@ -255,7 +264,7 @@ def headline_point(results: Results) -> EngineResult | None:
 
 
 def incomparable(tried: Sequence[Tried]) -> list[str]:
-    """Returns why latencies of levels do not compare: a sentence for each thing that differs."""
+    """Returns why figures of levels do not compare: a sentence for each thing that differs."""
     points = {
         each.level: point for each in tried if (point := headline_point(each.results)) is not None
     }
@@ -265,13 +274,24 @@ def incomparable(tried: Sequence[Tried]) -> list[str]:
         "versions of the engine": lambda point: point.version,
         "text lengths": lambda point: point.sequence,
     }
-    found = []
-    for name, aspect in aspects.items():
-        values = {level: aspect(point) for level, point in points.items()}
-        if len(set(values.values())) > 1:
-            listed = ", ".join(f"{level:g}: {value}" for level, value in sorted(values.items()))
-            found.append(f"latencies were measured with different {name} ({listed})")
-    return found
+    differing = {
+        f"latencies were measured with different {name}": {
+            level: aspect(point) for level, point in points.items()
+        }
+        for name, aspect in aspects.items()
+    }
+    differing["levels were trained and scored on different data, by digest"] = {
+        each.level: each.data[:_SHOWN_DIGITS] for each in tried if each.data is not None
+    }
+    return [f"{said} ({_listed(values)})" for said, values in differing.items() if _differ(values)]
+
+
+def _differ(values: Mapping[float, object]) -> bool:
+    return len(set(values.values())) > 1
+
+
+def _listed(values: Mapping[float, object]) -> str:
+    return ", ".join(f"{level:g}: {value}" for level, value in sorted(values.items()))
 
 
 def _rank(objective: Objective, tried: Tried) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_api.records import StageResult
 from sparse_transfer_api.results import Results
 from sparse_transfer_api.search import (
+    DATA,
     Choice,
     Tried,
     at_level,
@@ -144,7 +145,10 @@ class LevelSearch:
             for level, found in self._results.items()
             if Stage.PACKAGE in found
         }
-        tried = [Tried(level, results) for level, (_, results) in packaged.items()]
+        tried = [
+            Tried(level, results, self._results[level][Stage.PREPARE].digests.get(DATA))
+            for level, (_, results) in packaged.items()
+        ]
         choice = choose(spec.search, spec.acceptance, tried)
         told = verdict(spec.search, choice, {lv: _why(end) for lv, end in self._failures.items()})
         levels = [

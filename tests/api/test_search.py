@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -315,6 +316,15 @@ def test_latencies_of_different_machines_are_said_not_to_compare() -> None:
     ]
     found = incomparable([tried(0.3, threads=1, sequence=64), tried(0.6, version="2")])
     assert len(found) == 3
+
+
+def test_levels_of_different_data_are_said_not_to_compare() -> None:
+    same = [replace(tried(level), data="3f" * 32) for level in (0.3, 0.6)]
+    assert incomparable([*same, tried(0.9)]) == []
+    assert incomparable([*same, replace(tried(0.9), data="a0" * 32)]) == [
+        "levels were trained and scored on different data, by digest "
+        "(0.3: 3f3f3f3f, 0.6: 3f3f3f3f, 0.9: a0a0a0a0)"
+    ]
 
 
 # ---- what is refused -----------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.message import bounded
 from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_api.search import (
+    DATA,
     NO_RESULTS,
     Choice,
     Tried,
@@ -260,7 +261,7 @@ class _Search:
 
     def _tried(self) -> list[Tried]:
         return [
-            Tried(level, each.memory.results)
+            Tried(level, each.memory.results, each.digests.get(DATA))
             for level, each in self.levels.items()
             if each.memory.results is not None
         ]
