@@ -14,11 +14,16 @@ import torch
 pytest.importorskip("sparseml", reason="make test-neuralmagic")
 
 from tests.neuralmagic.tiny_experiment import RECIPE, TinyExperiment, Trained
+from tests.runner.tiny_models import random_batch, tiny_classifier
 
 from sparse_transfer_api.contract import Stage
 from sparse_transfer_api.errors import InputError, Stopped
 from sparse_transfer_api.records import Progress
-from sparse_transfer_runner.quantization.fake_quantize import QuantizationRecord
+from sparse_transfer_runner.neuralmagic.backend import SparseMlBackend
+from sparse_transfer_runner.recipes import SPARSEML, parse_recipe
+from sparse_transfer_runner.sparsity.prunable import prunable_weights
+from sparse_transfer_runner.sparsity.solve import magnitude_mask
+from sparse_transfer_runner.training.distillation import PROBLEM_SINGLE
 
 BACKENDS = ("Native", "SparseML")
 GRADUAL = """
@@ -54,10 +59,35 @@ def test_the_plan_says_which_backend_runs_the_recipe(both: dict[str, Trained]) -
     assert any("runs on SparseML" in warning for warning in both["SparseML"].plan.warnings)
 
 
-def test_both_backends_keep_the_same_mask(both: dict[str, Trained]) -> None:
-    native, sparseml = both["Native"].masks, both["SparseML"].masks
-    assert native.keys() == sparseml.keys()
-    assert all(torch.equal(native[name], sparseml[name]) for name in native)
+@pytest.mark.parametrize("held", [True, False])
+def test_sparseml_alone_holds_the_zeros(held: bool) -> None:
+    """Without our masks, into quantization, and also where a weight is not trained."""
+    model = tiny_classifier().train()
+    weights = prunable_weights(model)
+    with torch.no_grad():
+        for weight in weights.values():
+            weight.mul_(magnitude_mask(weight, 0.5))
+    start = {name: weight.detach().clone() for name, weight in weights.items()}
+    frozen = "bert.encoder.layer.0.output.dense.weight"
+    weights[frozen].requires_grad_(False)
+    lines = [line for line in RECIPE.splitlines() if held or "ConstantPruning" not in line]
+    recipe = parse_recipe("\n".join(lines), backend=SPARSEML)
+    backend = SparseMlBackend(model, recipe, PROBLEM_SINGLE, steps_per_epoch=2)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    backend.begin(optimizer)
+    for step in range(12):
+        backend.enter(step / 2)
+        optimizer.zero_grad()
+        labels = torch.arange(8) % 2
+        backend.loss(random_batch(step), labels, torch.arange(8)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert backend.quantizing
+    backend.finish()
+    assert torch.equal(weights.pop(frozen), start[frozen])
+    for name, weight in weights.items():
+        assert not torch.equal(weight, start[name]), name
+        zeros = int(((weight == 0) & (start[name] == 0)).sum())
+        assert zeros == (int((start[name] == 0).sum()) if held else 0), name
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -86,19 +116,13 @@ def test_accuracies_are_the_same_within_noise(both: dict[str, Trained]) -> None:
 
 
 def test_both_backends_learn_a_scale_for_the_same_modules(both: dict[str, Trained]) -> None:
-    records = {
-        backend: QuantizationRecord.model_validate_json(
-            (both[backend].train / "quantization.json").read_bytes()
-        ).modules
-        for backend in BACKENDS
-    }
-    encoder = {name for name in records["Native"] if "encoder" in name}
+    native, sparseml = (both[backend].scales for backend in BACKENDS)
+    encoder = {name for name in native if "encoder" in name}
     assert len(encoder) == 12
-    assert encoder <= records["SparseML"].keys()
+    assert encoder <= sparseml.keys()
     for name in encoder:
-        native, sparseml = records["Native"][name], records["SparseML"][name]
-        assert 0 <= sparseml.input_zero_point <= 255
-        assert sparseml.input_scale == pytest.approx(native.input_scale, rel=1.0), name
+        assert sparseml[name].input_scale == pytest.approx(native[name].input_scale, rel=0.25), name
+        assert abs(sparseml[name].input_zero_point - native[name].input_zero_point) <= 16, name
 
 
 def test_the_product_is_a_plain_model(both: dict[str, Trained]) -> None:
@@ -139,8 +163,11 @@ def test_a_recipe_that_prunes_further_ends_with_its_own_mask(sources: Path) -> N
     masks = trained.masks
     kept = sum(int(mask.sum()) for mask in masks.values())
     assert 1 - kept / sum(mask.numel() for mask in masks.values()) == pytest.approx(0.75, abs=0.01)
+    weights = trained.weights
     for name, mask in masks.items():
-        assert torch.equal(trained.weights[name] != 0, mask.bool()), name
+        assert torch.equal(weights.pop(name) != 0, mask.bool()), name
+    others = {name: float((weight == 0).float().mean()) for name, weight in weights.items()}
+    assert max(others.values()) < 0.1, others
 
 
 def test_auto_stays_native_where_that_is_enough(sources: Path) -> None:

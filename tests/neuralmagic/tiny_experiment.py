@@ -15,6 +15,7 @@ from sparse_transfer_api.contract import PLAN, Stage
 from sparse_transfer_api.records import Plan, Progress, StageResult
 from sparse_transfer_api.spec import parse_experiment
 from sparse_transfer_runner.progress import Reporter
+from sparse_transfer_runner.quantization.fake_quantize import ActivationScale, QuantizationRecord
 from sparse_transfer_runner.stages.runtime import StageRun
 
 RECIPE = """
@@ -117,6 +118,12 @@ class Trained:
     def masks(self) -> dict[str, Tensor]:
         """By parameter name; 1 where kept."""
         return load_file(self.train / "masks.safetensors")
+
+    @property
+    def scales(self) -> dict[str, ActivationScale]:
+        """By module name, as learned."""
+        record = (self.train / "quantization.json").read_bytes()
+        return QuantizationRecord.model_validate_json(record).modules
 
     @property
     def weights(self) -> dict[str, Tensor]:

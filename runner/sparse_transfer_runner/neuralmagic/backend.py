@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from sparse_transfer_runner.quantization.fake_quantize import QuantizationRecord
@@ -54,6 +55,7 @@ class SparseMlBackend:
         constant = recipe.pruning is not None and recipe.pruning.constant
         self._masks = masks if constant else None
         self._teacher = teacher
+        self._batch_norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
         self._structure = Structure(model)
         self._manager = build_manager(recipe.text)
         fit_distillation(self._manager, problem_type)
@@ -63,7 +65,7 @@ class SparseMlBackend:
     @property
     def quantizing(self) -> bool:
         """Whether SparseML has put its fake quantization in."""
-        return any(getattr(m, "_qat_enabled", False) for m in self._manager.iter_modifiers())
+        return self._has_begun("_qat_enabled")
 
     def begin(self, optimizer: Optimizer) -> None:
         """Has the manager called around each step, as SparseML's own wrapper does."""
@@ -75,10 +77,17 @@ class SparseMlBackend:
             self._masks.attach(optimizer)
 
     def enter(self, epoch: float) -> None:
-        """Sets the clock; the first call hands the model to the modifiers."""
+        """Sets the clock; the first call hands the model to the modifiers.
+
+        Batch norms stand still once a modifier has frozen them: SparseML would forget those of
+        classes of their own.
+        """
         self._epoch = epoch
         if not self._manager.initialized:
             self._initialize()
+        if self._has_begun("_bn_stats_frozen"):
+            for module in self._batch_norms:
+                module.eval()
 
     def learning_rate_at(self, epoch: float) -> None:
         """Returns None: SparseML sets it on the optimizer."""
@@ -140,6 +149,9 @@ class SparseMlBackend:
         self._manager.finalize(self._model)
         self._structure.put_back(self._model)
         return record if record is not None and record.modules else None
+
+    def _has_begun(self, flag: str) -> bool:
+        return any(getattr(m, flag, False) for m in self._manager.iter_modifiers())
 
     def _initialize(self) -> None:
         initialize(self._manager, self._model, self._epoch, self._teacher)

@@ -1,20 +1,41 @@
-"""The teacher's logits where they are no distribution over classes.
+"""The teacher's logits, compared with the student's as the native backend compares them.
 
-SparseML's ``DistillationModifier`` compares softmaxes of the last dimension: right where each row
-has one label, meaningless for several labels at once, and always 0 for the one output of a
-regression. There the modifier keeps its epochs, hardness and temperature, and gets our loss.
+SparseML's ``DistillationModifier`` looks outputs up by key, which the outputs of classifiers of
+pictures and of question answerers do not offer, and compares softmaxes of the last dimension at
+every place: also at padding, and where there are several labels or a value. The modifier keeps its
+epochs, hardness and temperature, and gets our loss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from sparse_transfer_runner.training.distillation import PROBLEM_SINGLE, logit_loss
+from sparse_transfer_api.errors import InputError
+from sparse_transfer_api.suggest import listed
+from sparse_transfer_runner.recipes.modifiers import LOGITS
+from sparse_transfer_runner.training.distillation import logit_loss
+
+
+def require_logits(manager: Any, source: str) -> None:
+    """Makes sure that modifiers distil what models put out.
+
+    Args:
+        manager: SparseML's.
+        source: What to call the recipe in errors.
+
+    Raises:
+        InputError: One names another output than the logits.
+    """
+    for modifier in _distillations(manager):
+        for key in modifier.distill_output_keys or ():
+            if key not in LOGITS:
+                raise InputError(
+                    f"{source}: DistillationModifier.distill_output_keys: {key!r}: models put out "
+                    f"logits alone; expected {listed(map(str, LOGITS))}, or leave it out"
+                )
 
 
 def fit_distillation(manager: Any, problem_type: str) -> None:
@@ -24,31 +45,28 @@ def fit_distillation(manager: Any, problem_type: str) -> None:
         manager: SparseML's; changed in place.
         problem_type: The plan's.
     """
+    for modifier in _distillations(manager):
+        modifier.compute_distillation_loss = partial(_loss, modifier, problem_type)
+
+
+def _distillations(manager: Any) -> list[Any]:
     from sparseml.pytorch.sparsification.distillation import DistillationModifier
 
-    if problem_type == PROBLEM_SINGLE:
-        return
-    for modifier in manager.iter_modifiers():
-        if isinstance(modifier, DistillationModifier):
-            modifier.compute_distillation_loss = partial(_loss, modifier, problem_type)
+    return [each for each in manager.iter_modifiers() if isinstance(each, DistillationModifier)]
 
 
 def _loss(
     modifier: Any,
     problem_type: str,
-    student_outputs: Mapping[str, Tensor],
-    teacher_outputs: Mapping[str, Tensor],
+    student_outputs: Any,
+    teacher_outputs: Any,
+    student_labels: Tensor,
     **_: object,
 ) -> Tensor:
-    """Returns the mean over the outputs that the modifier names; all of them where none is."""
-    names = modifier.distill_output_keys or student_outputs
-    losses = [
-        logit_loss(
-            student_outputs[name].float(),
-            teacher_outputs[name].float(),
-            modifier.temperature,
-            problem_type,
-        )
-        for name in names
-    ]
-    return torch.stack(losses).mean()
+    return logit_loss(
+        student_outputs.logits.float(),
+        teacher_outputs.logits.float(),
+        modifier.temperature,
+        problem_type,
+        student_labels,
+    )

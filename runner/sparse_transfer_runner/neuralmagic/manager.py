@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 import yaml
 from torch import nn
 
 from sparse_transfer_api.errors import InputError
+from sparse_transfer_runner.use_cases.protocol import Batch
 
+from .distillation import require_logits
 from .mends import mend
 
 _REFUSALS = (
@@ -35,15 +38,18 @@ def build_manager(text: str, source: str = "recipe") -> Any:
         source: What to call the recipe in errors.
 
     Raises:
-        InputError: SparseML does not take it; says why in SparseML's words.
+        InputError: SparseML does not take it; says why in SparseML's words. Or it distils what
+            models do not put out.
     """
     mend()
     from sparseml.pytorch.optim import ScheduledModifierManager
 
     try:
-        return ScheduledModifierManager.from_yaml(text)
+        manager = ScheduledModifierManager.from_yaml(text)
     except _REFUSALS as error:
         raise refused(source, error) from error
+    require_logits(manager, source)
+    return manager
 
 
 def initialize(
@@ -71,15 +77,16 @@ def initialize(
         raise refused("recipe", error) from error
 
 
-def rehearse(text: str, model: nn.Module) -> None:
-    """Does to a model at once what a recipe will do to its structure, to see that it can.
+def rehearse(text: str, model: nn.Module, inputs: Batch) -> None:
+    """Does to a model at once what a recipe will do to its structure, to see that it still works.
 
     Args:
         text: ``Recipe.text``.
         model: Spoilt by it.
+        inputs: Of two rows or more, which batch norms need.
 
     Raises:
-        InputError: The recipe names what the model does not have.
+        InputError: The recipe names what the model does not have, or leaves one that cannot run.
     """
     manager = build_manager(text)
     initialize(manager, model, 0.0)
@@ -87,6 +94,14 @@ def rehearse(text: str, model: nn.Module) -> None:
         manager.apply_structure(model, epoch=math.inf, loggers=_silence())
     except _REFUSALS as error:
         raise refused("recipe", error) from error
+    try:
+        with torch.no_grad():
+            model.train()(**{name: torch.as_tensor(values) for name, values in inputs.items()})
+    except _REFUSALS as error:
+        raise InputError(
+            f"recipe: {type(model).__name__} does not run as SparseML 1.8.0 changes it ({error}); "
+            "name the layers concerned in the ignore of the QuantizationModifier, or remove it"
+        ) from error
 
 
 def _silence() -> Any:

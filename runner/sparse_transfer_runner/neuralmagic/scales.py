@@ -15,10 +15,10 @@ from sparse_transfer_runner.quantization.fake_quantize import (
 
 
 def learned_scales(model: nn.Module) -> QuantizationRecord:
-    """Returns the input scale of each Linear module whose inputs and weights are rounded to INT8.
+    """Returns the input scale of each Linear and convolution layer that is rounded to INT8.
 
-    Modules that SparseML rounds in another way (embeddings, norms, other bits) are not in it: in
-    the files they stay in floating point.
+    What SparseML rounds in another way (embeddings, other bits) is not in it: in the files it stays
+    in floating point.
 
     Args:
         model: With SparseML's wrappers still on.
@@ -27,11 +27,13 @@ def learned_scales(model: nn.Module) -> QuantizationRecord:
 
 
 def _scales(model: nn.Module) -> Iterator[tuple[str, ActivationScale]]:
-    from torch.ao.nn.qat import Linear
+    from torch.ao.nn.qat import Conv2d, Linear
     from torch.ao.quantization import FakeQuantizeBase, QuantWrapper
 
     for name, wrapper in model.named_modules():
-        if not isinstance(wrapper, QuantWrapper) or not isinstance(wrapper.module, Linear):
+        if not isinstance(wrapper, QuantWrapper):
+            continue
+        if not isinstance(wrapper.module, Linear | Conv2d):
             continue
         inputs = getattr(wrapper.quant, "activation_post_process", None)
         weights = wrapper.module.weight_fake_quant

@@ -72,7 +72,12 @@ def quantizable_layers(model: nn.Module, weights: Iterable[str]) -> dict[str, nn
     """
     names = [name.removesuffix(".weight") for name in weights]
     layers = {name: model.get_submodule(name) for name in names}
-    return {name: layer for name, layer in layers.items() if type(layer).__name__ in _LAYERS}
+    return {name: layer for name, layer in layers.items() if is_quantizable(layer)}
+
+
+def is_quantizable(module: nn.Module) -> bool:
+    """Whether a module is a layer that can be rounded."""
+    return type(module).__name__ in _LAYERS
 
 
 def weight_of(layer: nn.Module) -> Tensor:

@@ -35,6 +35,9 @@ from .fields import (
     only,
 )
 
+LOGITS = (0, "logits", "start_logits", "end_logits")
+"""How a recipe may call the outputs of which there is a loss against a teacher's."""
+
 
 class Modifier(BaseModel):
     """What all modifiers share: an active range of epochs."""
@@ -136,12 +139,11 @@ class DistillationModifier(Modifier):
     @field_validator("distill_output_keys")
     @classmethod
     def _logits_only(cls, keys: tuple[str | int, ...]) -> tuple[str | int, ...]:
-        known = (0, "logits", "start_logits", "end_logits")
         for key in keys:
-            if key not in known:
+            if key not in LOGITS:
                 raise ValueError(
                     f"{key!r} is not supported by the native backend, which distils logits "
-                    f"(one of {', '.join(map(str, known))}); {BACKEND_HINT}"
+                    f"(one of {', '.join(map(str, LOGITS))}); {BACKEND_HINT}"
                 )
         return keys
 

@@ -14,6 +14,8 @@ from sparse_transfer_runner.recipes import SPARSEML, Recipe, parse_recipe
 from sparse_transfer_runner.use_cases.protocol import UseCase
 
 _FIELD = "spec.recipe.backend"
+_ROWS, _TOKENS = 2, 8
+"""Of what a model is tried with; one row alone cannot be normalized by a batch norm."""
 
 
 def resolved_recipe(
@@ -54,12 +56,13 @@ def require_fitting_recipe(plan: Plan, use: UseCase, model: Path) -> None:
         model: The foundation's folder.
 
     Raises:
-        InputError: The recipe names what the model does not have.
+        InputError: The recipe names what the model does not have, or leaves one that cannot run.
     """
     if plan.training.backend == SPARSEML:
         from sparse_transfer_runner.neuralmagic.manager import rehearse
 
-        rehearse(plan.training.recipe, use.build(model, plan))
+        inputs = use.example_inputs(plan, _ROWS, _TOKENS)
+        rehearse(plan.training.recipe, use.build(model, plan), inputs)
 
 
 def backend_notes(recipe: Recipe) -> tuple[str, ...]:
@@ -73,8 +76,8 @@ def backend_notes(recipe: Recipe) -> tuple[str, ...]:
         )
     if recipe.quantizes:
         notes.append(
-            "files round Linear layers, weights per output channel; what else SparseML rounds in "
-            "training stays in floating point in them"
+            "files round what SparseML rounds to INT8 in Linear layers and convolutions, weights "
+            "per output channel; all else stays in floating point in them"
         )
     return tuple(notes)
 

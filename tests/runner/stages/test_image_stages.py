@@ -12,56 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
-from tests.runner.image_folders import COLOURS, picture, write_folder
+from tests.runner.image_folders import COLOURS, picture
 from tests.runner.stages import stage_process
 from tests.runner.stages.stage_process import stage
+from tests.runner.tiny_pictures import write_picture_sources
 
 from sparse_transfer_api.contract import ExitCode
 from sparse_transfer_api.records import Manifest, Plan
-from sparse_transfer_runner.catalog.foundation import FOUNDATION_FILE, Foundation, Parent
-from sparse_transfer_runner.catalog.image_architectures import architecture_named
-from sparse_transfer_runner.digests import digest_of_tree
-from sparse_transfer_runner.sparsity.prunable import prunable_weights, sparsity_of
-from sparse_transfer_runner.sparsity.solve import magnitude_mask
-from sparse_transfer_runner.use_cases.image_model import save_classifier
 
 pytestmark = pytest.mark.slow
-
-ARCHITECTURE = "timm/test_efficientnet"
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dense classifier, a foundation made from it, and pictures."""
-    root = tmp_path_factory.mktemp("sources")
-    architecture = architecture_named(ARCHITECTURE)
-    torch.manual_seed(0)
-    net = architecture.build(3)
-    net.head_modules = architecture.heads()  # type: ignore[assignment]
-    net.config = {  # type: ignore[assignment]
-        "architecture": architecture.name,
-        "library": architecture.library,
-        "label_names": list(COLOURS),
-    }
-    save_classifier(net, root / "dense")
-    with torch.no_grad():
-        for weight in prunable_weights(net).values():
-            weight.mul_(magnitude_mask(weight, 0.5))
-    save_classifier(net, root / "foundation")
-    record = Foundation(
-        name="tiny",
-        family="image",
-        architecture=ARCHITECTURE,
-        parent=Parent(uri=(root / "dense").as_uri(), digest=digest_of_tree(root / "dense")),
-        sparsity=sparsity_of(prunable_weights(net)),
-        method="magnitude",
-        prunable=list(prunable_weights(net)),
-    )
-    (root / "foundation" / FOUNDATION_FILE).write_bytes(record.to_json())
-    write_folder(root / "data", {"train": 48, "val": 16, "test": 24})
-    return root
+    return write_picture_sources(tmp_path_factory.mktemp("sources"))
 
 
 def environment(sources: Path, output: Path, **more: Any) -> dict[str, str]:
