@@ -65,7 +65,6 @@ class Row:
 
 
 _HIGHER = {"lr": 8e-4}
-_RECOVERED = ("--recovery-steps", "1500")
 
 ROWS: dict[str, Row] = {
     "quickstart": Row(None),
@@ -76,7 +75,7 @@ ROWS: dict[str, Row] = {
     "refined mask": Row("quickstart", ("--recovery-steps", "0", "--refine-rounds", "10")),
     "layer budgets": Row("quickstart", ("--recovery-steps", "0", "--budgets", "layer-error")),
     "block-wise": Row("quickstart", ("--recovery-steps", "0", "--block-steps", "60")),
-    "upstream recovery": Row("quickstart", _RECOVERED),
+    "upstream recovery": Row("quickstart", ("--recovery-steps", "1500")),
     "hidden states, higher rate": Row("hidden states", recipe=_HIGHER, followed=_HIDDEN_STATES),
     "6 epochs of these": Row(
         "hidden states, higher rate", recipe={**_HIGHER, "num_epochs": 6}, followed=_HIDDEN_STATES
@@ -86,9 +85,6 @@ ROWS: dict[str, Row] = {
     ),
     "12 epochs of these, dense too": Row(
         "12 epochs of these", recipe=_HIGHER, followed=_HIDDEN_STATES, epochs=12
-    ),
-    "12 epochs after upstream recovery": Row(
-        "12 epochs of these", _RECOVERED, {**_HIGHER, "num_epochs": 12}, followed=_HIDDEN_STATES
     ),
 }
 
