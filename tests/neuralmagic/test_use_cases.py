@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from sparse_transfer_api.errors import InputError
 from sparse_transfer_runner.catalog.image_architectures import architecture_named
 from sparse_transfer_runner.neuralmagic.backend import SparseMlBackend
 from sparse_transfer_runner.neuralmagic.manager import rehearse
+from sparse_transfer_runner.packaging.evaluation import Evaluation
 from sparse_transfer_runner.recipes import SPARSEML, parse_recipe
 from sparse_transfer_runner.training.backend import NativeBackend, Teacher
 from sparse_transfer_runner.training.distillation import (
@@ -108,6 +110,32 @@ def test_sparseml_hands_on_a_scale_for_all_that_the_native_backend_rounds(
     for name, scale in native.items():
         assert sparseml[name].input_scale == pytest.approx(scale.input_scale, rel=0.25), name
         assert abs(sparseml[name].input_zero_point - scale.input_zero_point) <= 16, name
+
+
+def test_pictures_that_sparseml_trained_ship_with_all_convolutions_in_int8(pictures: Path) -> None:
+    spec = {
+        "useCase": "cv-classification",
+        "recipe": {"backend": "SparseML"},
+        "training": PICTURES,
+        "export": {"targets": ["onnxruntime"]},
+        "benchmark": {"batchSizes": [1]},
+    }
+    experiment = TinyExperiment(pictures, "SparseML", name="shipped", spec=spec)
+    trained = experiment.trained()
+    packaged = experiment.run(Stage.PACKAGE)
+    assert packaged.outcome == "Succeeded", packaged.message
+    folder = trained.train.with_name(f"package-{packaged.key}")
+    found = Evaluation.model_validate_json((folder / "evaluation.json").read_bytes())
+    (shipped,) = (file for file in found.files if file.shipped)
+    assert shipped.role == "sparse-int8"
+    assert shipped.label_agreement > 0.9
+    weights = onnx.load(folder / shipped.path).graph.initializer
+    rounded = [w for w in weights if w.data_type == onnx.TensorProto.INT8 and len(w.dims) == 4]
+    plain = [w for w in weights if w.data_type == onnx.TensorProto.FLOAT and len(w.dims) == 4]
+    assert len(rounded) == sum(
+        trained.weights[f"{name}.weight"].dim() == 4 for name in trained.scales
+    )
+    assert not plain
 
 
 def picture_batch(rows: int = 4) -> dict[str, Tensor]:
