@@ -17,13 +17,12 @@ from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_api.records import StageResult
 from sparse_transfer_api.results import Results
 from sparse_transfer_api.search import (
-    DATA,
     Choice,
-    Tried,
     at_level,
     choose,
     incomparable,
     skipped,
+    tried_of,
     twins,
     verdict,
     with_figures,
@@ -145,12 +144,6 @@ class LevelSearch:
             for level, found in self._results.items()
             if Stage.PACKAGE in found
         }
-        tried = [
-            Tried(level, results, self._results[level][Stage.PREPARE].digests.get(DATA))
-            for level, (_, results) in packaged.items()
-        ]
-        choice = choose(spec.search, spec.acceptance, tried)
-        told = verdict(spec.search, choice, {lv: _why(end) for lv, end in self._failures.items()})
         levels = [
             self._level(level, packaged[level][1] if level in packaged else None)
             for level in self.levels
@@ -158,6 +151,9 @@ class LevelSearch:
         levels = [
             skipped(each, same[each.level]) if each.level in same else each for each in levels
         ]
+        tried = tried_of(levels)
+        choice = choose(spec.search, spec.acceptance, tried)
+        told = verdict(spec.search, choice, {lv: _why(end) for lv, end in self._failures.items()})
         status = SearchStatus(
             selected=None if choice is None else choice.level,
             summary=f"{len(levels)} of {len(levels)}",

@@ -19,7 +19,7 @@ from sparse_transfer_api.optim_level import band_of
 from sparse_transfer_runner.catalog.image_architectures import Architecture, architecture_named
 from sparse_transfer_runner.catalog.image_models import check_image_model, read_image_model
 from sparse_transfer_runner.catalog.models import Catalog
-from sparse_transfer_runner.catalog.resolution import fetched_model, resolve_model
+from sparse_transfer_runner.catalog.resolution import ResolvedModel, fetched_model, resolve_model
 from sparse_transfer_runner.catalog.sparseml_images import sparseml_model
 from sparse_transfer_runner.use_cases.image_model import build_classifier, save_classifier
 
@@ -407,6 +407,17 @@ def test_a_folder_that_cannot_be_used_is_refused(
         check_image_model(named(tmp_path, config), trusted=False)
 
 
+def resolved(folder: Path) -> ResolvedModel:
+    """Returns what an experiment on pictures starts from that names a folder."""
+    return resolve_model(
+        folder.as_uri(),
+        family="image",
+        band=band_of(0.5),
+        use_case="cv-classification",
+        catalog=Catalog(models=()),
+    )
+
+
 @pytest.mark.parametrize(
     ("files", "advice"),
     [
@@ -421,13 +432,7 @@ def test_a_sparsezoo_folder_without_training_files_says_so(
     for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = resolve_model(
-        tmp_path.as_uri(),
-        family="image",
-        band=band_of(0.5),
-        use_case="cv-classification",
-        catalog=Catalog(models=()),
-    )
+    found = resolved(tmp_path)
     with pytest.raises(InputError, match=rf"training files .*training/model\.pth.*{advice}"):
         check_image_model(found.folder, trusted=False)
 
@@ -447,13 +452,7 @@ def test_a_sparsezoo_folder_is_trained_from_the_checkpoint_in_it(
     final = {name: torch.zeros_like(tensor) for name, tensor in resnet.items()}
     files = {"model.pth": pth_of(in_quantization(final)), "model.ckpt.pth": pth_of(resnet)}
     folder = zoo_folder(tmp_path / "zoo", files)
-    found = resolve_model(
-        folder.as_uri(),
-        family="image",
-        band=band_of(0.5),
-        use_case="cv-classification",
-        catalog=Catalog(models=()),
-    )
+    found = resolved(folder)
     training = (f"{folder.as_uri()}/training", folder / "training")
     assert (found.uri, found.folder) == fetched_model(folder.as_uri()) == training
     assert check_image_model(found.folder, trusted=False).sparsity < 1e-3
