@@ -44,6 +44,14 @@ modifiers:
   - !QuantizationModifier {start_epoch: 2.0, disable_quantization_observer_epoch: 3.5}
   - !DistillationModifier {start_epoch: 0.0, hardness: 0.5, temperature: 2.0}
 """
+FOLLOWING = """
+modifiers:
+  - !EpochRangeModifier {start_epoch: 0.0, end_epoch: 1.0}
+  - !LearningRateFunctionModifier
+      {start_epoch: 0.0, end_epoch: 1.0, lr_func: linear, init_lr: 0.01, final_lr: 0.0}
+  - !DistillationModifier {start_epoch: 0.0, hardness: 0.5, temperature: 2.0}
+"""
+"""Follows a teacher's logits for an epoch; more modifiers may be added."""
 SELDOM = Interval(seconds=3600)
 PATIENCE_SECONDS = 20
 

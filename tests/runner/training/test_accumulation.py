@@ -19,6 +19,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 from tests.runner.tiny_models import random_batch, tiny_classifier, tiny_config
 from tests.runner.training.small_run import (
     BATCH,
+    FOLLOWING,
     STEPS,
     StopAfter,
     in_folder,
@@ -40,13 +41,6 @@ from sparse_transfer_runner.use_cases.protocol import IGNORED
 
 ROWS = 8
 IMPOSSIBLE_BYTES = 1 << 60
-FOLLOWING = """
-modifiers:
-  - !EpochRangeModifier {start_epoch: 0.0, end_epoch: 1.0}
-  - !LearningRateFunctionModifier
-      {start_epoch: 0.0, end_epoch: 1.0, lr_func: linear, init_lr: 0.01, final_lr: 0.0}
-  - !DistillationModifier {start_epoch: 0.0, hardness: 0.5, temperature: 2.0}
-"""
 FOLLOWING_INSIDE = (
     FOLLOWING
     + """

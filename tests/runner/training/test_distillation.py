@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from tests.runner.tiny_models import random_batch, tiny_classifier
+from tests.runner.training.small_run import FOLLOWING
 from torch import nn
 
 from sparse_transfer_api.errors import InputError
@@ -25,13 +26,6 @@ from sparse_transfer_runner.training.distillation import (
 )
 from sparse_transfer_runner.use_cases.protocol import IGNORED
 
-FOLLOWING = """
-modifiers:
-  - !EpochRangeModifier {start_epoch: 0.0, end_epoch: 1.0}
-  - !LearningRateFunctionModifier
-      {start_epoch: 0.0, end_epoch: 1.0, lr_func: linear, init_lr: 0.01, final_lr: 0.0}
-  - !DistillationModifier {hardness: 0.5, temperature: 2.0}
-"""
 PROBLEMS = [PROBLEM_SINGLE, PROBLEM_MULTI, PROBLEM_REGRESSION]
 
 
